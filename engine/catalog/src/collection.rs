@@ -1,0 +1,104 @@
+//! A collection: typed columns and a primary key. SQL calls it a table.
+
+use serde::{Deserialize, Serialize};
+use types::{Dim, SchemaId, TableId};
+
+use crate::Lifetime;
+
+/// The type of a column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ColumnType {
+    /// `boolean`
+    Boolean,
+    /// `smallint`
+    Int2,
+    /// `integer`
+    Int4,
+    /// `bigint`
+    Int8,
+    /// `real`
+    Float4,
+    /// `double precision`
+    Float8,
+    /// `text`
+    Text,
+    /// `character varying` without a length
+    Varchar,
+    /// `bytea`
+    Bytea,
+    /// `date`
+    Date,
+    /// `timestamp without time zone`, microseconds
+    Timestamp,
+    /// `timestamp with time zone`, microseconds UTC
+    TimestampTz,
+    /// `vector(n)`, `f32`
+    Vector(Dim),
+}
+
+impl ColumnType {
+    /// The type's SQL name, as PostgreSQL's `format_type` prints it.
+    #[must_use]
+    pub fn sql_name(&self) -> String {
+        match self {
+            Self::Boolean => "boolean".to_owned(),
+            Self::Int2 => "smallint".to_owned(),
+            Self::Int4 => "integer".to_owned(),
+            Self::Int8 => "bigint".to_owned(),
+            Self::Float4 => "real".to_owned(),
+            Self::Float8 => "double precision".to_owned(),
+            Self::Text => "text".to_owned(),
+            Self::Varchar => "character varying".to_owned(),
+            Self::Bytea => "bytea".to_owned(),
+            Self::Date => "date".to_owned(),
+            Self::Timestamp => "timestamp without time zone".to_owned(),
+            Self::TimestampTz => "timestamp with time zone".to_owned(),
+            Self::Vector(dim) => format!("vector({dim})"),
+        }
+    }
+}
+
+/// A column.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    pub column_type: ColumnType,
+    /// Whether NULL is allowed.
+    pub nullable: bool,
+}
+
+/// A collection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Collection {
+    /// Its identity, also its `oid` in `pg_class`.
+    pub id: TableId,
+    /// The namespace it is in.
+    pub schema: SchemaId,
+    /// Its name.
+    pub name: String,
+    /// Its columns, in order.
+    pub columns: Vec<Column>,
+    /// Positions of the primary key's columns, in key order; empty without one.
+    pub primary_key: Vec<usize>,
+    /// `oid` of the primary key's constraint and index in PostgreSQL's catalog views.
+    pub primary_key_oid: u32,
+    /// When it exists.
+    pub life: Lifetime,
+}
+
+impl Collection {
+    /// Position of a column by name.
+    #[must_use]
+    pub fn column_position(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|column| column.name == name)
+    }
+
+    /// Name of the primary key's constraint.
+    #[must_use]
+    pub fn primary_key_name(&self) -> String {
+        format!("{}_pkey", self.name)
+    }
+}

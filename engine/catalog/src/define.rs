@@ -1,0 +1,335 @@
+//! Changes of the catalog: what the log carries, and the next catalog they give.
+
+use serde::{Deserialize, Serialize};
+use types::limits::IDENTIFIER_BYTES_MAX;
+use types::{CommitTs, Distance, IndexId, SchemaId, TableId};
+
+use crate::{Catalog, Collection, Column, HnswOptions, Index, Lifetime, Namespace};
+
+/// A change of the catalog. Names are those the statement gave; ids are assigned when the change is
+/// applied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Define {
+    /// The first entry of every log: makes the namespace `public`.
+    Genesis,
+    /// `CREATE SCHEMA`
+    CreateNamespace {
+        /// Its name.
+        name: String,
+    },
+    /// `DROP SCHEMA`; its collections go with it only under `cascade`.
+    DropNamespace {
+        /// The namespace.
+        id: SchemaId,
+        /// Whether its collections go too.
+        cascade: bool,
+    },
+    /// `CREATE TABLE`
+    CreateCollection {
+        /// The namespace it goes to.
+        schema: SchemaId,
+        /// Its name.
+        name: String,
+        /// Its columns.
+        columns: Vec<Column>,
+        /// Positions of the primary key's columns.
+        primary_key: Vec<usize>,
+    },
+    /// `DROP TABLE`, with its indexes.
+    DropCollection {
+        /// The collection.
+        id: TableId,
+    },
+    /// `CREATE INDEX`
+    CreateIndex {
+        /// The collection it serves.
+        table: TableId,
+        /// Its name.
+        name: String,
+        /// Position of the vector column.
+        column: usize,
+        /// The distance it answers.
+        distance: Distance,
+        /// How the graph is built.
+        options: HnswOptions,
+    },
+    /// `DROP INDEX`
+    DropIndex {
+        /// The index.
+        id: IndexId,
+    },
+}
+
+/// What a change made or removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Defined {
+    /// A namespace came.
+    Namespace(SchemaId),
+    /// A collection came.
+    Collection(TableId),
+    /// An index came.
+    Index(IndexId),
+    /// Objects went.
+    Dropped,
+}
+
+/// Why a change cannot be made. Checked again when the change is applied, because another change
+/// may have come in between.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CatalogError {
+    /// The name is taken by a namespace.
+    #[error("schema \"{0}\" already exists")]
+    NamespaceExists(String),
+    /// The name is taken by a table or index of the namespace.
+    #[error("relation \"{0}\" already exists")]
+    RelationExists(String),
+    /// The object is gone.
+    #[error("the object was dropped by a concurrent statement")]
+    Gone,
+    /// The namespace still has collections.
+    #[error("cannot drop schema \"{0}\" because other objects depend on it")]
+    NamespaceNotEmpty(String),
+    /// The name is empty, too long or reserved.
+    #[error("name \"{name}\" {why}")]
+    BadName {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+}
+
+/// Checks that a name can be given to an object.
+fn check_name(name: &str) -> Result<(), CatalogError> {
+    let bad = |why| Err(CatalogError::BadName { name: name.to_owned(), why });
+    match name {
+        "" => bad("is empty"),
+        long if long.len() > IDENTIFIER_BYTES_MAX => bad("is longer than 63 bytes"),
+        zero if zero.contains('\0') => bad("contains a zero byte"),
+        _ => Ok(()),
+    }
+}
+
+impl Catalog {
+    /// The catalog after `change` committed at `at`, and what came of it.
+    ///
+    /// # Errors
+    /// When a name is taken or an object is gone; the catalog stays as it is.
+    pub fn define(&self, change: &Define, at: CommitTs) -> Result<(Self, Defined), CatalogError> {
+        let mut next = self.clone();
+        let defined = match change {
+            Define::Genesis => {
+                next.genesis = at;
+                next.next_id = types::FIRST_USER_OID;
+                next.add_namespace("public", at)?
+            }
+            Define::CreateNamespace { name } => next.add_namespace(name, at)?,
+            Define::DropNamespace { id, cascade } => next.drop_namespace(*id, *cascade, at)?,
+            Define::CreateCollection { schema, name, columns, primary_key } => {
+                next.add_collection(*schema, name, (columns, primary_key), at)?
+            }
+            Define::DropCollection { id } => next.drop_collection(*id, at)?,
+            Define::CreateIndex { table, name, column, distance, options } => {
+                next.add_index(*table, name, (*column, *distance, *options), at)?
+            }
+            Define::DropIndex { id } => {
+                let index = next.indexes.get_mut(id).filter(|i| i.life.contains(at));
+                index.ok_or(CatalogError::Gone)?.life.dropped = Some(at);
+                Defined::Dropped
+            }
+        };
+        Ok((next, defined))
+    }
+
+    fn take_id(&mut self) -> u32 {
+        let id = self.next_id;
+        self.next_id += 1;
+        id
+    }
+
+    fn add_namespace(&mut self, name: &str, at: CommitTs) -> Result<Defined, CatalogError> {
+        check_name(name)?;
+        if name.starts_with("pg_") || matches!(name, "information_schema" | "azimuth") {
+            return Err(CatalogError::BadName { name: name.to_owned(), why: "is reserved" });
+        }
+        if self.namespace(name, at).is_some() {
+            return Err(CatalogError::NamespaceExists(name.to_owned()));
+        }
+        let id = SchemaId(self.take_id());
+        let life = Lifetime::from(at);
+        self.namespaces.insert(id, Namespace { id, name: name.to_owned(), life });
+        Ok(Defined::Namespace(id))
+    }
+
+    fn drop_namespace(
+        &mut self,
+        id: SchemaId,
+        cascade: bool,
+        at: CommitTs,
+    ) -> Result<Defined, CatalogError> {
+        let namespace = self.namespaces.get_mut(&id).filter(|n| n.life.contains(at));
+        let namespace = namespace.ok_or(CatalogError::Gone)?;
+        let inside: Vec<TableId> = self
+            .collections
+            .values()
+            .filter(|c| c.schema == id && c.life.contains(at))
+            .map(|c| c.id)
+            .collect();
+        if !inside.is_empty() && !cascade {
+            return Err(CatalogError::NamespaceNotEmpty(namespace.name.clone()));
+        }
+        namespace.life.dropped = Some(at);
+        for table in inside {
+            self.drop_collection(table, at)?;
+        }
+        Ok(Defined::Dropped)
+    }
+
+    fn check_relation_name(
+        &self,
+        schema: SchemaId,
+        name: &str,
+        at: CommitTs,
+    ) -> Result<(), CatalogError> {
+        check_name(name)?;
+        if !self.namespaces.get(&schema).is_some_and(|n| n.life.contains(at)) {
+            return Err(CatalogError::Gone);
+        }
+        let key_index = |c: &Collection| {
+            c.schema == schema && !c.primary_key.is_empty() && c.primary_key_name() == name
+        };
+        if self.collection(schema, name, at).is_some()
+            || self.index(schema, name, at).is_some()
+            || self.collections(at).any(key_index)
+        {
+            return Err(CatalogError::RelationExists(name.to_owned()));
+        }
+        Ok(())
+    }
+
+    fn add_collection(
+        &mut self,
+        schema: SchemaId,
+        name: &str,
+        (columns, primary_key): (&[Column], &[usize]),
+        at: CommitTs,
+    ) -> Result<Defined, CatalogError> {
+        self.check_relation_name(schema, name, at)?;
+        let id = TableId(self.take_id());
+        let primary_key_oid = self.take_id();
+        let collection = Collection {
+            id,
+            schema,
+            name: name.to_owned(),
+            columns: columns.to_vec(),
+            primary_key: primary_key.to_vec(),
+            primary_key_oid,
+            life: Lifetime::from(at),
+        };
+        if !primary_key.is_empty() {
+            self.check_relation_name(schema, &collection.primary_key_name(), at)?;
+        }
+        self.collections.insert(id, collection);
+        Ok(Defined::Collection(id))
+    }
+
+    fn drop_collection(&mut self, id: TableId, at: CommitTs) -> Result<Defined, CatalogError> {
+        let collection = self.collections.get_mut(&id).filter(|c| c.life.contains(at));
+        collection.ok_or(CatalogError::Gone)?.life.dropped = Some(at);
+        for index in self.indexes.values_mut() {
+            if index.table == id && index.life.contains(at) {
+                index.life.dropped = Some(at);
+            }
+        }
+        Ok(Defined::Dropped)
+    }
+
+    fn add_index(
+        &mut self,
+        table: TableId,
+        name: &str,
+        (column, distance, options): (usize, Distance, HnswOptions),
+        at: CommitTs,
+    ) -> Result<Defined, CatalogError> {
+        let collection = self.collections.get(&table).filter(|c| c.life.contains(at));
+        let schema = collection.ok_or(CatalogError::Gone)?.schema;
+        self.check_relation_name(schema, name, at)?;
+        let id = IndexId(self.take_id());
+        let life = Lifetime::from(at);
+        let name = name.to_owned();
+        self.indexes
+            .insert(id, Index { id, schema, table, name, column, distance, options, life });
+        Ok(Defined::Index(id))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ColumnType;
+
+    fn columns() -> Vec<Column> {
+        vec![Column { name: "id".to_owned(), column_type: ColumnType::Int8, nullable: false }]
+    }
+
+    fn create(schema: SchemaId, name: &str) -> Define {
+        Define::CreateCollection {
+            schema,
+            name: name.to_owned(),
+            columns: columns(),
+            primary_key: vec![0],
+        }
+    }
+
+    fn started() -> (Catalog, SchemaId) {
+        let (catalog, _) = Catalog::default().define(&Define::Genesis, CommitTs(1)).unwrap();
+        let public = catalog.namespace("public", CommitTs(1)).unwrap().id;
+        (catalog, public)
+    }
+
+    #[test]
+    fn names_resolve_as_of_any_instant() {
+        let (catalog, public) = started();
+        let (catalog, made) = catalog.define(&create(public, "t"), CommitTs(10)).unwrap();
+        let Defined::Collection(first) = made else { panic!("{made:?}") };
+        let (catalog, _) =
+            catalog.define(&Define::DropCollection { id: first }, CommitTs(20)).unwrap();
+        let (catalog, made) = catalog.define(&create(public, "t"), CommitTs(30)).unwrap();
+        let Defined::Collection(second) = made else { panic!("{made:?}") };
+        let at = |ts| catalog.collection(public, "t", CommitTs(ts)).map(|c| c.id);
+        assert_eq!(
+            [9, 10, 19, 20, 29, 30].map(at),
+            [None, Some(first), Some(first), None, None, Some(second)]
+        );
+        let json = serde_json::to_string(&catalog).unwrap();
+        assert_eq!(serde_json::from_str::<Catalog>(&json).unwrap(), catalog);
+    }
+
+    #[test]
+    fn taken_names_and_gone_objects_are_refused() {
+        let (catalog, public) = started();
+        let (catalog, _) = catalog.define(&create(public, "t"), CommitTs(2)).unwrap();
+        let refused = |change: &Define| catalog.define(change, CommitTs(3)).unwrap_err();
+        for name in ["t", "t_pkey"] {
+            assert_eq!(
+                refused(&create(public, name)),
+                CatalogError::RelationExists(name.to_owned())
+            );
+        }
+        assert_eq!(refused(&create(SchemaId(1), "x")), CatalogError::Gone);
+        assert_eq!(refused(&Define::DropCollection { id: TableId(7) }), CatalogError::Gone);
+        assert_eq!(
+            refused(&Define::DropNamespace { id: public, cascade: false }),
+            CatalogError::NamespaceNotEmpty("public".to_owned())
+        );
+        for name in ["pg_x", "", "information_schema", &"x".repeat(64)] {
+            let change = Define::CreateNamespace { name: name.to_owned() };
+            assert!(matches!(refused(&change), CatalogError::BadName { .. }), "{name}");
+        }
+        let cascade = Define::DropNamespace { id: public, cascade: true };
+        let (after, _) = catalog.define(&cascade, CommitTs(3)).unwrap();
+        assert_eq!(after.collections(CommitTs(3)).count(), 0);
+        assert_eq!(after.collections(CommitTs(2)).count(), 1);
+    }
+}

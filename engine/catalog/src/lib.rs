@@ -1,0 +1,126 @@
+//! The catalog as a value: namespaces, collections and indexes with the instants at which they
+//! came and went.
+//!
+//! A [`Catalog`] never changes in place. [`Catalog::define`] takes one logged change and its commit
+//! timestamp and gives the next catalog; the same changes in the same order give the same catalog
+//! and the same ids on every replica. Dropped objects stay, marked, so that names resolve as of any
+//! past instant.
+//!
+//! No file, no async, no Arrow, no SQL text. The records are stored as JSON inside log entries and
+//! checkpoints (`serde`); adding a field with `#[serde(default)]` keeps old bytes readable.
+#![forbid(unsafe_code)]
+
+mod collection;
+mod define;
+mod index;
+mod namespace;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use types::{CommitTs, IndexId, SchemaId, TableId};
+
+pub use collection::{Collection, Column, ColumnType};
+pub use define::{CatalogError, Define, Defined};
+pub use index::{HnswOptions, Index};
+pub use namespace::Namespace;
+
+/// When an object exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lifetime {
+    /// Commit that made it.
+    pub created: CommitTs,
+    /// Commit that dropped it.
+    pub dropped: Option<CommitTs>,
+}
+
+impl Lifetime {
+    pub(crate) fn from(created: CommitTs) -> Self {
+        Self { created, dropped: None }
+    }
+
+    /// Whether the object exists at `instant`.
+    #[must_use]
+    pub fn contains(&self, instant: CommitTs) -> bool {
+        self.created <= instant && self.dropped.is_none_or(|dropped| instant < dropped)
+    }
+}
+
+/// All namespaces, collections and indexes that ever were.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Catalog {
+    /// The first commit: no instant before it can be read.
+    pub genesis: CommitTs,
+    next_id: u32,
+    namespaces: BTreeMap<SchemaId, Namespace>,
+    collections: BTreeMap<TableId, Collection>,
+    indexes: BTreeMap<IndexId, Index>,
+}
+
+impl Catalog {
+    /// The namespaces that exist at `at`, by id.
+    pub fn namespaces(&self, at: CommitTs) -> impl Iterator<Item = &Namespace> {
+        self.namespaces.values().filter(move |namespace| namespace.life.contains(at))
+    }
+
+    /// The collections that exist at `at`, by id.
+    pub fn collections(&self, at: CommitTs) -> impl Iterator<Item = &Collection> {
+        self.collections.values().filter(move |collection| collection.life.contains(at))
+    }
+
+    /// The indexes that exist at `at`, by id.
+    pub fn indexes(&self, at: CommitTs) -> impl Iterator<Item = &Index> {
+        self.indexes.values().filter(move |index| index.life.contains(at))
+    }
+
+    /// The indexes of one collection that exist at `at`, by id.
+    pub fn indexes_of(&self, table: TableId, at: CommitTs) -> impl Iterator<Item = &Index> {
+        self.indexes(at).filter(move |index| index.table == table)
+    }
+
+    /// Looks a namespace up by name.
+    #[must_use]
+    pub fn namespace(&self, name: &str, at: CommitTs) -> Option<&Namespace> {
+        self.namespaces(at).find(|namespace| namespace.name == name)
+    }
+
+    /// Looks a collection up by name.
+    #[must_use]
+    pub fn collection(&self, schema: SchemaId, name: &str, at: CommitTs) -> Option<&Collection> {
+        self.collections(at).find(|c| c.schema == schema && c.name == name)
+    }
+
+    /// Looks an index up by name, which is unique among tables and indexes of a namespace.
+    #[must_use]
+    pub fn index(&self, schema: SchemaId, name: &str, at: CommitTs) -> Option<&Index> {
+        self.indexes(at).find(|index| index.schema == schema && index.name == name)
+    }
+
+    /// A collection by id, whether it still exists or not.
+    #[must_use]
+    pub fn collection_by_id(&self, id: TableId) -> Option<&Collection> {
+        self.collections.get(&id)
+    }
+
+    /// A namespace by id, whether it still exists or not.
+    #[must_use]
+    pub fn namespace_by_id(&self, id: SchemaId) -> Option<&Namespace> {
+        self.namespaces.get(&id)
+    }
+
+    /// An index by id, whether it still exists or not.
+    #[must_use]
+    pub fn index_by_id(&self, id: IndexId) -> Option<&Index> {
+        self.indexes.get(&id)
+    }
+
+    /// Every collection that ever was, dropped ones included.
+    pub fn collections_ever(&self) -> impl Iterator<Item = &Collection> {
+        self.collections.values()
+    }
+
+    /// Every index that ever was, dropped ones included.
+    pub fn indexes_ever(&self) -> impl Iterator<Item = &Index> {
+        self.indexes.values()
+    }
+}

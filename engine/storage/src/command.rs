@@ -1,0 +1,197 @@
+//! What the log carries: resolved, logical changes.
+//!
+//! A command names rows by id and carries whole row images; it holds no predicate, no `now()` and
+//! nothing else that could come out differently when it is applied again.
+//!
+//! Encoding, version 1 (little-endian): version `u8`, kind `u8`, then
+//!
+//! * kind 1, write: number of tables `u32`; per table: id `u32`, read timestamp `i64`, number of
+//!   row ids `u32` and the ids `u64` each, then 0 `u32` or the length of an Arrow IPC record batch
+//!   message `u32`, length of its body `u64`, message, body. The schema is the table's own and is
+//!   not repeated.
+//! * kind 2, define: JSON of [`catalog::Define`].
+//! * kind 3, tick: nothing. It only moves the commit timestamp.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::buffer::Buffer;
+use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
+use arrow_ipc::writer::{
+    DictionaryTracker, EncodedData, IpcDataGenerator, IpcWriteContext, IpcWriteOptions,
+};
+use catalog::Define;
+use types::{CommitTs, RowId, TableId};
+
+use crate::wal::Cursor;
+
+const VERSION: u8 = 1;
+const KIND_WRITE: u8 = 1;
+const KIND_DEFINE: u8 = 2;
+const KIND_TICK: u8 = 3;
+
+/// A change, the unit of atomicity: all of it becomes visible at one commit timestamp or nothing.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// Rows end and begin, in one or more tables.
+    Write(Vec<TableWrite>),
+    /// The catalog changes.
+    Define(Define),
+    /// Nothing changes: closes all instants up to its commit timestamp.
+    Tick,
+}
+
+/// The part of a write that concerns one table.
+#[derive(Debug, Clone)]
+pub struct TableWrite {
+    /// The table.
+    pub table: TableId,
+    /// The read view in which `ended` was found. A row that ended after it is a conflict.
+    pub read_ts: CommitTs,
+    /// Row versions that end.
+    pub ended: Vec<RowId>,
+    /// Row versions that begin, in the table's schema.
+    pub begun: Option<RecordBatch>,
+}
+
+/// Why bytes are not a command.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// Cut off, or of a version or kind this server does not know.
+    #[error("log entry is malformed: {0}")]
+    Malformed(&'static str),
+    /// The rows do not fit the table.
+    #[error("rows of a log entry are malformed: {0}")]
+    Rows(#[from] ArrowError),
+    /// The catalog change is not one.
+    #[error("catalog change of a log entry is malformed: {0}")]
+    Define(#[from] serde_json::Error),
+}
+
+impl Command {
+    /// The command as bytes.
+    ///
+    /// # Errors
+    /// When rows cannot be encoded, which a batch of a table's own schema always can.
+    pub fn encode(&self) -> Result<Vec<u8>, DecodeError> {
+        let mut out = vec![VERSION];
+        match self {
+            Self::Write(writes) => {
+                out.push(KIND_WRITE);
+                put_u32(&mut out, writes.len());
+                for write in writes {
+                    encode_write(&mut out, write)?;
+                }
+            }
+            Self::Define(define) => {
+                out.push(KIND_DEFINE);
+                serde_json::to_writer(&mut out, define)?;
+            }
+            Self::Tick => out.push(KIND_TICK),
+        }
+        Ok(out)
+    }
+
+    /// Reads a command; `schema_of` knows the columns of every table that the log has made so far.
+    ///
+    /// # Errors
+    /// When the bytes are not a command.
+    pub fn decode(
+        bytes: &[u8],
+        schema_of: impl Fn(TableId) -> Option<SchemaRef>,
+    ) -> Result<Self, DecodeError> {
+        match bytes {
+            [VERSION, KIND_WRITE, rest @ ..] => decode_writes(rest, schema_of).map(Self::Write),
+            [VERSION, KIND_DEFINE, rest @ ..] => Ok(Self::Define(serde_json::from_slice(rest)?)),
+            [VERSION, KIND_TICK] => Ok(Self::Tick),
+            _ => Err(DecodeError::Malformed("unknown version or kind")),
+        }
+    }
+}
+
+fn put_u32(out: &mut Vec<u8>, value: usize) {
+    out.extend_from_slice(&u32::try_from(value).unwrap_or(u32::MAX).to_le_bytes());
+}
+
+fn encode_write(out: &mut Vec<u8>, write: &TableWrite) -> Result<(), DecodeError> {
+    out.extend_from_slice(&write.table.0.to_le_bytes());
+    out.extend_from_slice(&write.read_ts.0.to_le_bytes());
+    put_u32(out, write.ended.len());
+    for row in &write.ended {
+        out.extend_from_slice(&row.0.to_le_bytes());
+    }
+    let Some(batch) = &write.begun else {
+        put_u32(out, 0);
+        return Ok(());
+    };
+    encode_batch(out, batch)?;
+    Ok(())
+}
+
+/// Appends a record batch without its schema.
+pub(crate) fn encode_batch(out: &mut Vec<u8>, batch: &RecordBatch) -> Result<(), ArrowError> {
+    let (_, encoded): (_, EncodedData) = IpcDataGenerator::default().encode(
+        batch,
+        &mut DictionaryTracker::new(true),
+        &IpcWriteOptions::default(),
+        &mut IpcWriteContext::default(),
+    )?;
+    put_u32(out, encoded.ipc_message.len());
+    out.extend_from_slice(&(encoded.arrow_data.len() as u64).to_le_bytes());
+    out.extend_from_slice(&encoded.ipc_message);
+    out.extend_from_slice(&encoded.arrow_data);
+    Ok(())
+}
+
+fn decode_writes(
+    bytes: &[u8],
+    schema_of: impl Fn(TableId) -> Option<SchemaRef>,
+) -> Result<Vec<TableWrite>, DecodeError> {
+    let cut = DecodeError::Malformed("cut off");
+    let mut cursor = Cursor(bytes);
+    let Some(tables) = cursor.u32() else { return Err(cut) };
+    let mut writes = Vec::new();
+    for _ in 0..tables {
+        let mut head = || Some((TableId(cursor.u32()?), CommitTs(cursor.i64()?), cursor.u32()?));
+        let Some((table, read_ts, count)) = head() else { return Err(cut) };
+        let Some(ids) = cursor.take(count as usize * 8) else { return Err(cut) };
+        let mut ids = Cursor(ids);
+        let ended = std::iter::from_fn(|| ids.u64().map(RowId)).collect();
+        let schema = schema_of(table).ok_or(DecodeError::Malformed("unknown table"))?;
+        let begun = decode_batch(&mut cursor, schema)?;
+        writes.push(TableWrite { table, read_ts, ended, begun });
+    }
+    if cursor.0.is_empty() { Ok(writes) } else { Err(DecodeError::Malformed("too long")) }
+}
+
+/// Reads what [`encode_batch`] or a zero length wrote.
+pub(crate) fn decode_batch(
+    cursor: &mut Cursor<'_>,
+    schema: SchemaRef,
+) -> Result<Option<RecordBatch>, DecodeError> {
+    let cut = DecodeError::Malformed("cut off");
+    let Some(message_len) = cursor.u32() else { return Err(cut) };
+    if message_len == 0 {
+        return Ok(None);
+    }
+    let mut parts = || {
+        let body_len = usize::try_from(cursor.u64()?).ok()?;
+        Some((cursor.take(message_len as usize)?, cursor.take(body_len)?))
+    };
+    let Some((message, body)) = parts() else { return Err(cut) };
+    let message = arrow_ipc::root_as_message(message)
+        .map_err(|_| DecodeError::Malformed("not an Arrow message"))?;
+    let header = message.header_as_record_batch();
+    let header = header.ok_or(DecodeError::Malformed("not an Arrow record batch"))?;
+    let batch = arrow_ipc::reader::read_record_batch(
+        &Buffer::from(body),
+        header,
+        Arc::clone(&schema),
+        &HashMap::new(),
+        None,
+        &message.version(),
+    )?;
+    Ok(Some(batch))
+}

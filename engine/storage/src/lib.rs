@@ -1,0 +1,25 @@
+//! Everything durable: the log, the row versions it makes, checkpoints, read views.
+//!
+//! One write path: a [`Command`] is proposed to the [`CommitLog`], made durable, and applied by
+//! [`Store`] in log order; nothing else changes rows or the catalog. Reading pins a [`ReadView`],
+//! which is a timestamp and an immutable catalog, and costs no lock against writers.
+//!
+//! Storage knows no expression, plan or SQL type: the engine hands it ordinals, ranges and query
+//! vectors. Entry points: [`Store::open`], [`Store::read_view`], [`CommitLog::propose`].
+#![deny(unsafe_code)]
+
+mod checkpoint;
+mod command;
+mod commit;
+mod error;
+pub mod fs;
+mod indexer;
+pub mod memtable;
+mod store;
+pub mod wal;
+
+pub use checkpoint::CheckpointFile;
+pub use command::{Command, DecodeError, TableWrite};
+pub use commit::{Applied, CommitLog, Effect, Outcome};
+pub use error::{Rejection, StorageError, format_micros};
+pub use store::{OpenReport, ReadView, Store, StoreOptions};

@@ -1,0 +1,20 @@
+//! Row versions in memory.
+//!
+//! A row version is visible at an instant `t` when `begin <= t < end`. Versions are appended in log
+//! order and never move; ending one writes its end timestamp. One thread applies, any number read:
+//! a reader that meets an end timestamp younger than its own instant sees the row as alive, which
+//! is what its instant asks for, so reading needs no lock beyond fetching the current [`Rows`].
+
+mod chunk;
+mod index;
+mod rows;
+mod schema;
+mod table;
+
+pub use chunk::{Chunk, VectorColumn};
+pub use index::{IndexSearch, SearchReport, Strategy, VectorIndex};
+pub use rows::{Rows, VectorRows};
+pub use schema::{VECTOR_EXTENSION, arrow_schema, arrow_type, is_vector_field, vector_field};
+pub use table::Table;
+
+pub(crate) use index::IndexerOptions;

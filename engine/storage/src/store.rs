@@ -1,0 +1,513 @@
+//! The replicated state machine: catalog and tables, changed by applying commands in log order.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use catalog::{Catalog, Define, Defined};
+use parking_lot::{Mutex, RwLock};
+use types::{Clock, CommitTs, IndexId, Lsn, SplitMix64, TableId};
+
+use crate::checkpoint::{self, CheckpointFile};
+use crate::command::{Command, TableWrite};
+use crate::commit::{Applied, CommitLog, Effect, LocalLog, Outcome};
+use crate::error::{Rejection, StorageError, format_micros};
+use crate::fs::{DirectoryLock, FileSystem};
+use crate::indexer::Indexer;
+use crate::memtable::{Table, VectorIndex};
+use crate::wal::{self, LogOptions, LogPosition, RecoveryReport, StoreId};
+
+/// How far in the future an instant may lie that a read waits for.
+const FUTURE_MICROS_MAX: i64 = 500_000;
+const LOCK_FILE: &str = "LOCK";
+const LOG_DIRECTORY: &str = "log";
+
+/// Settings of a store.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// The data directory; made when absent.
+    pub directory: PathBuf,
+    /// Bytes of a log file.
+    pub log_file_bytes: usize,
+    /// A checkpoint is written when the log has grown by this much, or by the size of the last
+    /// checkpoint if that is more: so checkpoints at most double what is written.
+    pub checkpoint_log_bytes: u64,
+    /// Threads that build indexes; 0 leaves rows uncovered, which tests use.
+    pub index_threads: usize,
+    /// Whether checkpoints are written without being asked for.
+    pub automatic_checkpoints: bool,
+    /// Seed of salts and ids.
+    pub seed: u64,
+}
+
+impl StoreOptions {
+    /// The settings of a server for `directory`.
+    #[must_use]
+    pub fn new(directory: &Path, seed: u64) -> Self {
+        Self {
+            directory: directory.to_owned(),
+            log_file_bytes: 16 << 20,
+            checkpoint_log_bytes: 64 << 20,
+            index_threads: std::thread::available_parallelism().map_or(1, usize::from).min(8),
+            automatic_checkpoints: true,
+            seed,
+        }
+    }
+}
+
+/// What opening a store found.
+#[derive(Debug, Clone)]
+pub struct OpenReport {
+    /// Position of the checkpoint that was read; `None` when there was none.
+    pub checkpoint: Option<Lsn>,
+    /// Newer checkpoints that are damaged and were passed over, with the reason. The log made up
+    /// for them.
+    pub damaged: Vec<(PathBuf, String)>,
+    /// What the log held.
+    pub log: RecoveryReport,
+}
+
+/// The state after one commit.
+#[derive(Debug, Clone)]
+struct State {
+    position: LogPosition,
+    catalog: Arc<Catalog>,
+    tables: Arc<BTreeMap<TableId, Arc<Table>>>,
+}
+
+/// The state as of an instant. Pinned once per statement and handed down by value.
+#[derive(Debug, Clone)]
+pub struct ReadView {
+    at: CommitTs,
+    state: Arc<State>,
+}
+
+impl ReadView {
+    /// The instant.
+    #[must_use]
+    pub fn at(&self) -> CommitTs {
+        self.at
+    }
+
+    /// The catalog; ask it for what exists [`ReadView::at`] the instant.
+    #[must_use]
+    pub fn catalog(&self) -> &Catalog {
+        &self.state.catalog
+    }
+
+    /// A table by id, whether it still exists or not.
+    #[must_use]
+    pub fn table(&self, id: TableId) -> Option<&Arc<Table>> {
+        self.state.tables.get(&id)
+    }
+
+    /// The same state as of an earlier instant.
+    ///
+    /// # Errors
+    /// When `at` lies before the first commit or after this view's last one.
+    pub fn as_of(&self, at: CommitTs) -> Result<Self, StorageError> {
+        let out_of_range = |why: String| StorageError::InstantOutOfRange { instant: at, why };
+        if at < self.state.catalog.genesis {
+            let earliest = format_micros(self.state.catalog.genesis);
+            return Err(out_of_range(format!("before the earliest readable instant, {earliest}")));
+        }
+        if at > self.state.position.commit_ts {
+            return Err(out_of_range("after the last commit".to_owned()));
+        }
+        Ok(Self { at, state: Arc::clone(&self.state) })
+    }
+
+    /// The last entry of the log that this view's state holds.
+    #[must_use]
+    pub fn position(&self) -> LogPosition {
+        self.state.position
+    }
+
+    pub(crate) fn tables(&self) -> impl Iterator<Item = &Arc<Table>> {
+        self.state.tables.values()
+    }
+}
+
+/// Applies commands; owned by the store and its threads.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    state: RwLock<Arc<State>>,
+    indexer: Indexer,
+    /// Log bytes since the last checkpoint.
+    log_bytes: AtomicU64,
+}
+
+impl Machine {
+    fn view(&self) -> ReadView {
+        let state = Arc::clone(&self.state.read());
+        ReadView { at: state.position.commit_ts, state }
+    }
+
+    /// Applies one entry. The outcome depends on the state and the command alone.
+    pub(crate) fn apply(
+        &self,
+        command: &Command,
+        position: LogPosition,
+        bytes: usize,
+    ) -> Result<Outcome, StorageError> {
+        let before = Arc::clone(&self.state.read());
+        let mut after = State { position, ..State::clone(&before) };
+        let outcome = match command {
+            Command::Write(writes) => apply_writes(&before, writes, position.commit_ts)?,
+            Command::Define(define) => apply_define(&mut after, define, position.commit_ts)?,
+            Command::Tick => Ok(Effect::Ticked),
+        };
+        if matches!(outcome, Ok(Effect::Written | Effect::Defined(_))) {
+            self.indexer.wake();
+        }
+        *self.state.write() = Arc::new(after);
+        self.log_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        Ok(outcome)
+    }
+}
+
+fn bug(what: impl std::fmt::Display) -> StorageError {
+    StorageError::Io {
+        action: "apply",
+        path: "log entry".into(),
+        source: Arc::new(std::io::Error::other(what.to_string())),
+    }
+}
+
+/// All tables are checked before the first one changes.
+fn apply_writes(
+    state: &State,
+    writes: &[TableWrite],
+    at: CommitTs,
+) -> Result<Outcome, StorageError> {
+    let mut checked = Vec::with_capacity(writes.len());
+    for write in writes {
+        let alive = state.catalog.collection_by_id(write.table);
+        let Some(table) = state.tables.get(&write.table) else {
+            return Ok(Err(Rejection::TableGone));
+        };
+        if !alive.is_some_and(|collection| collection.life.contains(at)) {
+            return Ok(Err(Rejection::TableGone));
+        }
+        match table.check(write) {
+            Ok(proof) => checked.push((table, write, proof)),
+            Err(rejection) => return Ok(Err(rejection)),
+        }
+    }
+    for (table, write, proof) in checked {
+        table.apply(write, proof, at).map_err(bug)?;
+    }
+    Ok(Ok(Effect::Written))
+}
+
+fn apply_define(
+    state: &mut State,
+    define: &Define,
+    at: CommitTs,
+) -> Result<Outcome, StorageError> {
+    let (catalog, defined) = match state.catalog.define(define, at) {
+        Ok(changed) => changed,
+        Err(error) => return Ok(Err(Rejection::Catalog(error))),
+    };
+    match &defined {
+        Defined::Collection(id) => {
+            if let Some(collection) = catalog.collection_by_id(*id) {
+                let table = Table::new(collection.clone()).map_err(bug)?;
+                let mut tables = BTreeMap::clone(&state.tables);
+                tables.insert(*id, Arc::new(table));
+                state.tables = Arc::new(tables);
+            }
+        }
+        Defined::Index(id) => {
+            if let Some(index) = catalog.index_by_id(*id)
+                && let Some(table) = state.tables.get(&index.table)
+            {
+                let index = VectorIndex::new(index.clone(), table.collection());
+                table.add_index(Arc::new(index));
+            }
+        }
+        Defined::Dropped => {
+            let gone = catalog.indexes_ever().filter(|index| index.life.dropped == Some(at));
+            for index in gone {
+                if let Some(table) = state.tables.get(&index.table) {
+                    table.drop_index(index);
+                }
+            }
+        }
+        Defined::Namespace(_) => {}
+    }
+    state.catalog = Arc::new(catalog);
+    Ok(Ok(Effect::Defined(defined)))
+}
+
+/// An open data directory.
+#[derive(Debug)]
+pub struct Store {
+    options: StoreOptions,
+    fs: Arc<dyn FileSystem>,
+    clock: Arc<dyn Clock>,
+    machine: Arc<Machine>,
+    log: LocalLog,
+    store_id: StoreId,
+    /// Size of the last checkpoint. Held while one is written.
+    checkpointing: Mutex<u64>,
+    _lock: Box<dyn DirectoryLock>,
+}
+
+impl Store {
+    /// Opens a data directory: newest whole checkpoint, then the log behind it.
+    ///
+    /// # Errors
+    /// When the directory is in use, a file is damaged or missing, or the system refuses. Nothing
+    /// that holds data is changed then.
+    pub fn open(
+        options: StoreOptions,
+        fs: Arc<dyn FileSystem>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<(Self, OpenReport), StorageError> {
+        let directory = options.directory.clone();
+        let log_directory = directory.join(LOG_DIRECTORY);
+        fs.create_dir_all(&log_directory)
+            .map_err(|e| StorageError::io("create", &log_directory, e))?;
+        let lock_path = directory.join(LOCK_FILE);
+        let lock = fs.lock(&lock_path).map_err(|e| match e.kind() {
+            std::io::ErrorKind::WouldBlock => StorageError::InUse(directory.clone()),
+            _ => StorageError::io("lock", &lock_path, e),
+        })?;
+        let (restored, damaged) = newest_checkpoint(&*fs, &directory)?;
+        let checkpoint = restored.as_ref().map(|r| (r.store, r.position));
+        let machine = Arc::new(Machine::new(restored, options.index_threads));
+        let log_options =
+            LogOptions { directory: log_directory, file_bytes: options.log_file_bytes };
+        let rng = SplitMix64::new(options.seed);
+        let recovered = wal::recover(&fs, &log_options, checkpoint, rng, |entry| {
+            machine.replay(&entry)
+        });
+        let (writer, log_report) = recovered.map_err(|error| name_damaged(error, &damaged))?;
+        let store_id = writer.store_id();
+        let fresh = writer.position() == LogPosition::START;
+        let log = LocalLog::start(writer, Arc::clone(&machine), Arc::clone(&clock))?;
+        machine.indexer.start(&machine)?;
+        let report = OpenReport {
+            checkpoint: checkpoint.map(|(_, position)| position.index),
+            damaged,
+            log: log_report,
+        };
+        let store = Self {
+            options,
+            fs,
+            clock,
+            machine,
+            log,
+            store_id,
+            checkpointing: Mutex::new(0),
+            _lock: lock,
+        };
+        if fresh {
+            store.propose_blocking(Command::Define(Define::Genesis))?;
+        }
+        Ok((store, report))
+    }
+
+    /// The newest state.
+    #[must_use]
+    pub fn read_view(&self) -> ReadView {
+        self.machine.view()
+    }
+
+    /// The way to change anything.
+    #[must_use]
+    pub fn commit_log(&self) -> &dyn CommitLog {
+        &self.log
+    }
+
+    /// Proposes a command and waits; not for use on an async executor.
+    ///
+    /// # Errors
+    /// As [`CommitLog::propose`].
+    pub fn propose_blocking(&self, command: Command) -> Result<Applied, StorageError> {
+        let mut reply = self.log.propose(command);
+        let waker = std::task::Waker::from(Arc::new(Unpark(std::thread::current())));
+        let mut context = std::task::Context::from_waker(&waker);
+        loop {
+            match reply.as_mut().poll(&mut context) {
+                std::task::Poll::Ready(answer) => return answer,
+                std::task::Poll::Pending => std::thread::park(),
+            }
+        }
+    }
+
+    /// Makes sure that no later commit gets a timestamp at or before `at`, by moving the log's time
+    /// past it when it is not there yet. After this a view as of `at` never changes.
+    ///
+    /// # Errors
+    /// When `at` lies further in the future than a read waits for.
+    pub async fn close_instant(&self, at: CommitTs) -> Result<(), StorageError> {
+        if at.0 > self.clock.now_micros() + FUTURE_MICROS_MAX {
+            let why = "in the future".to_owned();
+            return Err(StorageError::InstantOutOfRange { instant: at, why });
+        }
+        while self.read_view().at() < at {
+            self.log.propose(Command::Tick).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until `index` covers `rows` ordinals; false when the index is gone.
+    pub async fn wait_indexed(&self, table: TableId, index: IndexId, rows: u32) -> bool {
+        loop {
+            let progress = self.machine.indexer.progress();
+            let view = self.read_view();
+            let found = view.table(table).and_then(|table| table.index(index));
+            match found {
+                None => return false,
+                Some(index) if index.covered() >= rows => return true,
+                Some(_) => progress.await,
+            }
+        }
+    }
+
+    /// Writes a checkpoint of the newest state and removes log files and checkpoints that are no
+    /// longer needed. `None` when there was nothing new to write.
+    ///
+    /// # Errors
+    /// When a file cannot be written; the log stays whole then.
+    pub fn checkpoint(&self) -> Result<Option<CheckpointFile>, StorageError> {
+        let mut last_bytes = self.checkpointing.lock();
+        let view = self.read_view();
+        let directory = &self.options.directory;
+        let newest = checkpoint::list(&*self.fs, directory)?.into_iter().next();
+        if newest.is_some_and(|file| file.index >= view.position().index) {
+            return Ok(None);
+        }
+        let counted = self.machine.log_bytes.load(Ordering::Relaxed);
+        let (file, bytes) = checkpoint::write(&*self.fs, directory, self.store_id, &view)?;
+        *last_bytes = bytes;
+        self.machine.log_bytes.fetch_sub(counted, Ordering::Relaxed);
+        if let Some(oldest) = checkpoint::remove_old(&*self.fs, directory)? {
+            wal::purge(&*self.fs, &directory.join(LOG_DIRECTORY), oldest)?;
+        }
+        Ok(Some(file))
+    }
+
+    /// Whether the log has grown so far that a checkpoint is due.
+    #[must_use]
+    pub fn checkpoint_due(&self) -> bool {
+        let last = self.checkpointing.try_lock().map_or(u64::MAX, |bytes| *bytes);
+        self.options.automatic_checkpoints
+            && self.machine.log_bytes.load(Ordering::Relaxed)
+                >= self.options.checkpoint_log_bytes.max(last)
+    }
+
+    /// Answers every proposal taken, stops the threads and writes a last checkpoint.
+    ///
+    /// # Errors
+    /// When the checkpoint cannot be written; the log holds everything then.
+    pub fn close(&self) -> Result<(), StorageError> {
+        self.stop();
+        if self.log.failure().borrow().is_none() {
+            self.checkpoint()?;
+        }
+        Ok(())
+    }
+
+    fn stop(&self) {
+        self.log.close();
+        self.machine.indexer.stop();
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+struct Unpark(std::thread::Thread);
+
+impl std::task::Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+impl Machine {
+    fn new(restored: Option<checkpoint::Restored>, index_threads: usize) -> Self {
+        let state = match restored {
+            Some(restored) => State {
+                position: restored.position,
+                catalog: Arc::new(restored.catalog),
+                tables: Arc::new(
+                    restored.tables.into_iter().map(|t| (t.collection().id, t)).collect(),
+                ),
+            },
+            None => State {
+                position: LogPosition::START,
+                catalog: Arc::default(),
+                tables: Arc::default(),
+            },
+        };
+        Self {
+            state: RwLock::new(Arc::new(state)),
+            indexer: Indexer::new(index_threads),
+            log_bytes: AtomicU64::new(0),
+        }
+    }
+
+    /// Applies an entry read from the log.
+    fn replay(&self, entry: &wal::Entry) -> Result<(), StorageError> {
+        let state = Arc::clone(&self.state.read());
+        let schema_of = |id| state.tables.get(&id).map(|table| Arc::clone(table.schema()));
+        let command = Command::decode(&entry.payload, schema_of).map_err(bug)?;
+        let position =
+            LogPosition { term: entry.term, index: entry.index, commit_ts: entry.commit_ts };
+        // A rejection was reported when the entry was first applied.
+        let _outcome = self.apply(&command, position, entry.payload.len())?;
+        Ok(())
+    }
+
+    /// Tables with an index that does not cover all rows.
+    pub(crate) fn uncovered(&self) -> Vec<(Arc<Table>, Arc<VectorIndex>)> {
+        let state = Arc::clone(&self.state.read());
+        let mut found = Vec::new();
+        for table in state.tables.values() {
+            let rows = table.rows().len();
+            for index in table.indexes() {
+                if index.covered() < rows {
+                    found.push((Arc::clone(table), index));
+                }
+            }
+        }
+        found
+    }
+}
+
+type Newest = (Option<checkpoint::Restored>, Vec<(PathBuf, String)>);
+
+/// The newest checkpoint that is whole, and the damaged ones before it.
+fn newest_checkpoint(fs: &dyn FileSystem, directory: &Path) -> Result<Newest, StorageError> {
+    let mut damaged = Vec::new();
+    for file in checkpoint::list(fs, directory)? {
+        match checkpoint::read(fs, &file.path) {
+            Ok(restored) => return Ok((Some(restored), damaged)),
+            Err(error @ StorageError::Corrupt { .. }) => {
+                damaged.push((file.path, error.to_string()));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((None, damaged))
+}
+
+/// When the log cannot make up for a damaged checkpoint, the checkpoint is what is wrong.
+fn name_damaged(error: StorageError, damaged: &[(PathBuf, String)]) -> StorageError {
+    match damaged.first() {
+        Some((path, what)) => StorageError::Corrupt {
+            path: path.clone(),
+            offset: 0,
+            what: format!("{what}; and the log does not reach back far enough: {error}"),
+        },
+        None => error,
+    }
+}

@@ -1,0 +1,174 @@
+//! Appending: one frame, one sync. Any failure after the first byte poisons the log for good.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use types::{Lsn, SplitMix64};
+
+use super::frame::{self, Link};
+use super::log_file::{self, FileHeader, StoreId};
+use super::sector::{self, SECTOR};
+use super::{Entry, LogPosition};
+use crate::error::StorageError;
+use crate::fs::{File, FileSystem};
+
+/// The open end of the log.
+#[derive(Debug)]
+pub struct LogWriter {
+    fs: Arc<dyn FileSystem>,
+    directory: PathBuf,
+    file_bytes: usize,
+    store: StoreId,
+    rng: SplitMix64,
+    file: Box<dyn File>,
+    header: FileHeader,
+    /// First sector that is still blank.
+    offset: usize,
+    size: usize,
+    next: Link,
+    position: LogPosition,
+    poisoned: Option<String>,
+}
+
+/// Where a new writer begins.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Begin {
+    pub(super) store: StoreId,
+    pub(super) file_number: u64,
+    pub(super) next: Link,
+    pub(super) position: LogPosition,
+}
+
+impl LogWriter {
+    /// Begins a fresh file behind everything that was recovered.
+    pub(super) fn begin(
+        fs: Arc<dyn FileSystem>,
+        directory: &Path,
+        file_bytes: usize,
+        begin: Begin,
+        mut rng: SplitMix64,
+    ) -> Result<Self, StorageError> {
+        let header = FileHeader {
+            store: begin.store,
+            number: begin.file_number,
+            first: begin.next,
+            first_index: begin.position.index.next(),
+            salt: rng.next_u64(),
+        };
+        let file = log_file::create(&*fs, directory, &header, &[], file_bytes)?;
+        Ok(Self {
+            fs,
+            directory: directory.to_owned(),
+            file_bytes,
+            store: begin.store,
+            rng,
+            file,
+            header,
+            offset: SECTOR,
+            size: file_bytes,
+            next: begin.next,
+            position: begin.position,
+            poisoned: None,
+        })
+    }
+
+    /// The last durable entry.
+    #[must_use]
+    pub fn position(&self) -> LogPosition {
+        self.position
+    }
+
+    /// Identity of this log.
+    #[must_use]
+    pub fn store_id(&self) -> StoreId {
+        self.store
+    }
+
+    /// Writes one frame and returns when it is durable. `entries` continue the log without a gap
+    /// and with growing timestamps.
+    ///
+    /// # Errors
+    /// [`StorageError::DiskFull`] when there is no room for a new file: nothing was written and the
+    /// call may be repeated. Any other error is final.
+    pub fn append(&mut self, entries: &[Entry]) -> Result<(), StorageError> {
+        if let Some(why) = &self.poisoned {
+            return Err(StorageError::Poisoned(why.clone()));
+        }
+        let Some(last) = entries.last() else { return Ok(()) };
+        self.check_order(entries);
+        let sectors = sector::sectors_for(frame::frame_bytes(entries));
+        if self.offset + sectors * SECTOR > self.size {
+            self.roll(sectors)?;
+        }
+        let (bytes, crc) = frame::encode(entries, self.next, self.header.salt);
+        let stamp = sector::stamp(self.header.salt, self.next.number);
+        let bytes = sector::scatter(&bytes, stamp);
+        let written = self.file.write_at(self.offset as u64, &bytes);
+        if let Err(error) = written.and_then(|()| self.file.sync_data()) {
+            let path = log_file::path_of(&self.directory, self.header.number);
+            let error = StorageError::io("write", &path, error);
+            self.poisoned = Some(error.to_string());
+            return Err(error);
+        }
+        self.offset += bytes.len();
+        self.next = Link { number: self.next.number + 1, previous_crc: crc };
+        self.position =
+            LogPosition { term: last.term, index: last.index, commit_ts: last.commit_ts };
+        Ok(())
+    }
+
+    fn check_order(&self, entries: &[Entry]) {
+        let mut previous = (self.position.index, self.position.commit_ts);
+        for entry in entries {
+            assert_eq!(entry.index, previous.0.next(), "the log has no gaps");
+            assert!(entry.commit_ts > previous.1, "commit timestamps grow");
+            previous = (entry.index, entry.commit_ts);
+        }
+    }
+
+    /// Begins the next file, large enough for a frame of `sectors`.
+    fn roll(&mut self, sectors: usize) -> Result<(), StorageError> {
+        let header = FileHeader {
+            store: self.store,
+            number: self.header.number + 1,
+            first: self.next,
+            first_index: self.position.index.next(),
+            salt: self.rng.next_u64(),
+        };
+        let size = self.file_bytes.max((1 + sectors) * SECTOR);
+        self.file = log_file::create(&*self.fs, &self.directory, &header, &[], size)?;
+        self.header = header;
+        self.offset = SECTOR;
+        self.size = size;
+        Ok(())
+    }
+}
+
+/// Removes files that hold only entries up to `index`, oldest first, so that what is left is always
+/// one unbroken run. The newest file stays. Returns how many went.
+///
+/// # Errors
+/// When a file cannot be read or removed.
+pub(crate) fn purge(
+    fs: &dyn FileSystem,
+    directory: &Path,
+    index: Lsn,
+) -> Result<u64, StorageError> {
+    let numbers = log_file::list(fs, directory)?;
+    let mut removed = 0;
+    for pair in numbers.windows(2) {
+        let (number, following) = (pair[0], pair[1]);
+        let path = log_file::path_of(directory, following);
+        let header = log_file::read_header(fs, &path)?;
+        if header.first_index > index.next() {
+            break;
+        }
+        let path = log_file::path_of(directory, number);
+        fs.remove(&path).map_err(|e| StorageError::io("remove", &path, e))?;
+        removed += 1;
+    }
+    if removed > 0 {
+        fs.sync_dir(directory).map_err(|e| StorageError::io("sync", directory, e))?;
+    }
+    Ok(removed)
+}

@@ -1,0 +1,21 @@
+//! Words that every other crate shares: identifiers, log positions, commit timestamps, distances,
+//! SQLSTATE codes, limits, and the two seams that make time and randomness replaceable.
+//!
+//! This crate holds values and small pure functions. It opens no file, starts no thread and knows
+//! neither Arrow nor SQL.
+#![forbid(unsafe_code)]
+
+mod clock;
+mod distance;
+mod error;
+mod ids;
+pub mod limits;
+mod principal;
+mod rng;
+
+pub use clock::{Clock, SteppedClock, SystemClock};
+pub use distance::Distance;
+pub use error::{Coded, Fault, SqlState};
+pub use ids::{FIRST_USER_OID, CommitTs, Dim, IndexId, Lsn, RowId, RowOrdinal, SchemaId, TableId, Term};
+pub use principal::Principal;
+pub use rng::SplitMix64;

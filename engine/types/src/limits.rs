@@ -1,0 +1,49 @@
+//! Every limit of the server, by name. Reaching one is an error with a code, never a hang.
+
+/// Most dimensions of a vector. Also the size of the largest vector a client may send.
+pub const DIM_MAX: u32 = 16_000;
+
+/// Most bytes of one SQL statement's text. Larger loads go through COPY.
+pub const STATEMENT_BYTES_MAX: usize = 8 << 20;
+
+/// Most operator tokens in one statement; bounds the depth of expression trees.
+pub const STATEMENT_OPERATORS_MAX: usize = 4_000;
+
+/// Most levels of nesting that the SQL parser follows.
+pub const STATEMENT_DEPTH_MAX: usize = 50;
+
+/// Most bytes of one message from a logged-in client.
+pub const MESSAGE_BYTES_MAX: usize = 64 << 20;
+
+/// Most bytes of a message before login.
+pub const STARTUP_BYTES_MAX: usize = 10_000;
+
+/// Most parameters of a statement; the wire protocol counts them in 16 bits.
+pub const PARAMETERS_MAX: usize = 65_535;
+
+/// Most bytes of one log entry, which is what one statement or one COPY may write.
+pub const ENTRY_BYTES_MAX: usize = 512 << 20;
+
+/// Most row versions a table holds, living and ended.
+pub const TABLE_ROWS_MAX: u64 = u32::MAX as u64 - 1;
+
+/// Most columns of a table; PostgreSQL's limit.
+pub const COLUMNS_MAX: usize = 1_600;
+
+/// Most bytes of an identifier; PostgreSQL truncates at this length, we refuse.
+pub const IDENTIFIER_BYTES_MAX: usize = 63;
+
+/// Least and most links of an HNSW point per layer (`m`); pgvector's range.
+pub const HNSW_M: std::ops::RangeInclusive<u32> = 2..=100;
+
+/// Least and most candidates while building (`ef_construction`); pgvector's range.
+pub const HNSW_EF_CONSTRUCTION: std::ops::RangeInclusive<u32> = 4..=1_000;
+
+/// Least and most candidates while searching (`hnsw.ef_search`); pgvector's range.
+pub const HNSW_EF_SEARCH: std::ops::RangeInclusive<u32> = 1..=1_000;
+
+/// Connections served at the same time unless the configuration says otherwise.
+pub const CONNECTIONS_DEFAULT: usize = 200;
+
+/// Entries that may wait for one group commit.
+pub const PROPOSALS_QUEUED_MAX: usize = 4_096;

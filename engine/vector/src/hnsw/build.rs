@@ -1,0 +1,161 @@
+//! Insertion: algorithms 1 and 4 of the paper. Several threads may insert different points.
+
+use std::sync::PoisonError;
+
+use super::graph::{Blocks, Entry, Graph};
+use super::search::{SearchStats, Walk};
+use super::visited::Scratch;
+use crate::quantize::Quantizer;
+use crate::top_k::{key, unkey};
+
+/// Inserts points into a graph. One per thread.
+#[derive(Debug)]
+pub struct Builder<'a, Q> {
+    graph: &'a Graph,
+    quantizer: &'a Q,
+}
+
+impl<'a, Q: Quantizer> Builder<'a, Q> {
+    /// A builder that takes distances from `quantizer`.
+    pub fn new(graph: &'a Graph, quantizer: &'a Q) -> Self {
+        Self { graph, quantizer }
+    }
+
+    /// Inserts `point`, which must not be in the graph yet. False when the point has no vector or
+    /// no distance to anything (the zero vector under cosine): such a row is found by other means.
+    pub fn insert(&self, point: u32) -> bool {
+        let Some(query) = self.quantizer.point(point) else { return false };
+        let parameters = self.graph.parameters();
+        let layer = parameters.layer_of(point);
+        let blocks = self.graph.blocks_with(point);
+        if layer > 0 {
+            self.graph.make_upper(&blocks, point, layer);
+        }
+        // Only a point that may become the entry point serialises with the others.
+        let guard = match self.graph.entry() {
+            Some(entry) if layer <= entry.layer => None,
+            Some(_) | None => {
+                Some(self.graph.entry_lock.lock().unwrap_or_else(PoisonError::into_inner))
+            }
+        };
+        let Some(entry) = self.graph.entry() else {
+            self.graph.set_entry(Entry { point, layer });
+            return true;
+        };
+        let mut scratch = self.graph.scratch.take();
+        self.link(&blocks, (point, layer), &query, entry, &mut scratch);
+        self.graph.scratch.put(scratch);
+        if layer > entry.layer {
+            self.graph.set_entry(Entry { point, layer });
+        }
+        drop(guard);
+        true
+    }
+
+    fn link(
+        &self,
+        blocks: &Blocks,
+        (point, layer): (u32, u8),
+        query: &Q::Query<'_>,
+        entry: Entry,
+        scratch: &mut Scratch,
+    ) {
+        let mut stats = SearchStats::default();
+        let top = layer.min(entry.layer);
+        let mut start =
+            self.graph.descend(blocks, self.quantizer, query, (entry, top), scratch, &mut stats);
+        for layer in (0..=top).rev() {
+            let walk = Walk {
+                graph: self.graph,
+                blocks,
+                layer,
+                ef: self.graph.parameters().ef_construction as usize,
+                visits_max: u64::MAX,
+            };
+            let others = |candidate| candidate != point;
+            walk.run(self.quantizer, query, start, &others, scratch, &mut stats);
+            let mut candidates: Vec<u64> = scratch.admitted.drain().collect();
+            candidates.sort_unstable();
+            let neighbours = self.select(&candidates, self.graph.parameters().m as usize);
+            if let Some(nearest) = candidates.first() {
+                start = unkey(*nearest).ordinal;
+            }
+            self.connect(blocks, point, layer, &neighbours);
+        }
+    }
+
+    /// Algorithm 4: of `candidates` (nearest first) keeps those nearer to the new point than to
+    /// any kept one, so that links spread in all directions; then fills up with the nearest left.
+    fn select(&self, candidates: &[u64], links_max: usize) -> Vec<u64> {
+        if candidates.len() <= links_max {
+            return candidates.to_vec();
+        }
+        let mut kept: Vec<u64> = Vec::with_capacity(links_max);
+        let mut passed = Vec::new();
+        for &candidate in candidates {
+            if kept.len() == links_max {
+                break;
+            }
+            let candidate_point = unkey(candidate);
+            let Some(probe) = self.quantizer.point(candidate_point.ordinal) else { continue };
+            let diverse = kept.iter().all(|other| {
+                self.quantizer
+                    .eval(&probe, unkey(*other).ordinal)
+                    .is_none_or(|between| between >= candidate_point.value)
+            });
+            if diverse { kept.push(candidate) } else { passed.push(candidate) }
+        }
+        let room = links_max - kept.len();
+        kept.extend(passed.into_iter().take(room));
+        kept
+    }
+
+    /// Writes the list of `point` and puts `point` on the lists of its neighbours.
+    fn connect(&self, blocks: &Blocks, point: u32, layer: u8, neighbours: &[u64]) {
+        let links: Vec<u32> = neighbours.iter().map(|n| unkey(*n).ordinal).collect();
+        if let Some(list) = self.graph.list(blocks, point, layer) {
+            let _guard = self.graph.stripe(point).lock().unwrap_or_else(PoisonError::into_inner);
+            // Threads that insert nearby may have linked to this point already: keep theirs.
+            let mut existing = Vec::new();
+            Graph::read_list(list, &mut existing);
+            let room = list.len() - 1;
+            let mut merged = links;
+            for link in existing {
+                if merged.len() < room && !merged.contains(&link) {
+                    merged.push(link);
+                }
+            }
+            Graph::write_list(list, &merged);
+        }
+        for &neighbour in neighbours {
+            self.link_back(blocks, point, layer, neighbour);
+        }
+    }
+
+    fn link_back(&self, blocks: &Blocks, point: u32, layer: u8, neighbour: u64) {
+        let to = unkey(neighbour);
+        let Some(list) = self.graph.list(blocks, to.ordinal, layer) else { return };
+        let _guard = self.graph.stripe(to.ordinal).lock().unwrap_or_else(PoisonError::into_inner);
+        let mut links = Vec::new();
+        Graph::read_list(list, &mut links);
+        if links.contains(&point) {
+            return;
+        }
+        let room = list.len() - 1;
+        if links.len() < room {
+            links.push(point);
+            Graph::write_list(list, &links);
+            return;
+        }
+        let Some(probe) = self.quantizer.point(to.ordinal) else { return };
+        let mut candidates: Vec<u64> = Vec::with_capacity(links.len() + 1);
+        candidates.push(key(to.value, point));
+        candidates.extend(
+            links.iter().filter_map(|l| self.quantizer.eval(&probe, *l).map(|v| key(v, *l))),
+        );
+        candidates.sort_unstable();
+        let kept = self.select(&candidates, room);
+        let links: Vec<u32> = kept.into_iter().map(|k| unkey(k).ordinal).collect();
+        Graph::write_list(list, &links);
+    }
+}

@@ -1,0 +1,190 @@
+//! The graph against exact search: recall gates on fixed seeds, visibility, concurrency, bytes.
+
+use types::{Distance, SplitMix64};
+
+use super::{Builder, Graph, Parameters, SearchOptions, SearchOutcome};
+use crate::quantize::{FullPrecision, Quantizer as _};
+use crate::{Matrix, Metric, Neighbor, Vectors as _, flat, recall};
+
+/// A number near `centre`.
+fn about(rng: &mut SplitMix64, centre: f32, spread: f32) -> f32 {
+    #[expect(clippy::cast_possible_truncation, reason = "precision is not the point")]
+    let offset = (rng.unit() + rng.unit() + rng.unit() - 1.5) as f32;
+    centre + spread * offset
+}
+
+/// `rows` vectors around the same `centres` random centres for every seed.
+fn clusters(seed: u64, rows: usize, dim: usize, centres: usize) -> Matrix {
+    let mut centre = SplitMix64::new(1);
+    let centre: Vec<f32> = (0..centres * dim).map(|_| about(&mut centre, 0.0, 1.0)).collect();
+    let mut rng = SplitMix64::new(seed);
+    let values = (0..rows)
+        .flat_map(|row| {
+            let from = row % centres * dim;
+            let centre = centre[from..from + dim].iter();
+            centre.map(|c| about(&mut rng, *c, 1.0)).collect::<Vec<_>>()
+        })
+        .collect();
+    Matrix::new(dim, values)
+}
+
+fn rows(matrix: &Matrix) -> u32 {
+    u32::try_from(matrix.rows()).unwrap()
+}
+
+fn build(matrix: &Matrix, metric: Metric, points: std::ops::Range<u32>) -> Graph {
+    let graph = Graph::new(Parameters { m: 8, ef_construction: 60, seed: 1 });
+    extend(&graph, matrix, metric, points);
+    graph
+}
+
+fn extend(graph: &Graph, matrix: &Matrix, metric: Metric, points: std::ops::Range<u32>) {
+    let quantizer = FullPrecision::new(metric, matrix);
+    let builder = Builder::new(graph, &quantizer);
+    points.for_each(|point| assert!(builder.insert(point)));
+}
+
+fn search(
+    graph: &Graph,
+    matrix: &Matrix,
+    metric: Metric,
+    query: &[f32],
+    admit: impl Fn(u32) -> bool,
+) -> Vec<Neighbor> {
+    let quantizer = FullPrecision::new(metric, matrix);
+    let options = SearchOptions { k: 10, ef: 60, visits_max: u64::MAX };
+    match graph.search(&quantizer, &quantizer.query(query), options, admit).0 {
+        SearchOutcome::Found(found) => found,
+        SearchOutcome::GaveUp => panic!("no limit was set"),
+    }
+}
+
+fn mean_recall(
+    graph: &Graph,
+    matrix: &Matrix,
+    metric: Metric,
+    admit: impl Fn(u32) -> bool + Copy,
+) -> f64 {
+    let queries = clusters(99, 100, matrix.dim(), 20);
+    let total: f64 = (0..100)
+        .map(|at| {
+            let query = queries.vector(at).unwrap();
+            let admitted = (0..rows(matrix)).filter(|row| admit(*row));
+            let truth = flat::search(&metric, &metric.probe(query), matrix, admitted, 10).0;
+            let found = search(graph, matrix, metric, query, admit);
+            assert!(found.iter().all(|n| admit(n.ordinal)), "a row that may not be seen");
+            assert_eq!(found.len(), truth.len(), "fewer rows than qualify");
+            recall::recall_at(10, &found, &truth)
+        })
+        .sum();
+    total / 100.0
+}
+
+#[test]
+fn recall_holds_for_every_distance_and_under_filters() {
+    let matrix = clusters(3, 3_000, 24, 20);
+    for distance in Distance::ALL {
+        let metric = Metric::new(distance);
+        let graph = build(&matrix, metric, 0..rows(&matrix));
+        // Inner product is no metric, its graph is known to be the weakest.
+        let gate = if distance == Distance::InnerProduct { 0.80 } else { 0.95 };
+        let cases: [(&str, fn(u32) -> bool); 3] =
+            [("all", |_| true), ("half", |row| row % 2 == 0), ("tenth", |row| row % 10 == 3)];
+        for (name, admit) in cases {
+            let got = mean_recall(&graph, &matrix, metric, admit);
+            assert!(got >= gate, "{distance:?} {name}: recall@10 {got}");
+        }
+    }
+}
+
+#[test]
+fn a_prefix_of_time_is_searched_as_if_the_rest_did_not_exist() {
+    let matrix = clusters(5, 2_000, 16, 20);
+    let metric = Metric::new(Distance::L2);
+    let graph = build(&matrix, metric, 0..2_000);
+    let got = mean_recall(&graph, &matrix, metric, |row| row < 700);
+    assert!(got >= 0.95, "recall@10 {got}");
+}
+
+#[test]
+fn duplicates_are_all_found() {
+    let matrix = Matrix::new(4, vec![0.5; 4 * 500]);
+    let metric = Metric::new(Distance::L2);
+    let graph = build(&matrix, metric, 0..500);
+    let found = search(&graph, &matrix, metric, &[0.5; 4], |_| true);
+    assert_eq!(found.len(), 10);
+}
+
+#[test]
+fn threads_insert_while_others_search() {
+    let matrix = clusters(8, 4_000, 16, 20);
+    let metric = Metric::new(Distance::Cosine);
+    let graph = build(&matrix, metric, 0..100);
+    std::thread::scope(|scope| {
+        for part in 0..4_u32 {
+            let (graph, matrix) = (&graph, &matrix);
+            scope.spawn(move || {
+                extend(graph, matrix, metric, 100 + part * 975..100 + (part + 1) * 975);
+            });
+        }
+        let mut hits = 0;
+        for _ in 0..200 {
+            let query = matrix.vector(7).unwrap();
+            let found = search(&graph, &matrix, metric, query, |row| row < 100);
+            assert!(found.iter().all(|n| n.ordinal < 100), "a row that may not be seen");
+            hits += u32::from(found.first().is_some_and(|n| n.ordinal == 7));
+        }
+        assert!(hits >= 190, "the query's own row was found in {hits} of 200 searches");
+    });
+    let got = mean_recall(&graph, &matrix, metric, |_| true);
+    assert!(got >= 0.94, "recall@10 {got}");
+}
+
+#[test]
+fn zero_vectors_stay_out_of_a_cosine_graph() {
+    let matrix = Matrix::new(2, vec![1.0, 0.0, 0.0, 0.0, 0.0, 1.0]);
+    let metric = Metric::new(Distance::Cosine);
+    let graph = Graph::new(Parameters::default());
+    let quantizer = FullPrecision::new(metric, &matrix);
+    let builder = Builder::new(&graph, &quantizer);
+    assert_eq!([0, 1, 2, 3].map(|p| builder.insert(p)), [true, false, true, false]);
+    let found = search(&graph, &matrix, metric, &[1.0, 0.1], |_| true);
+    assert_eq!(found.iter().map(|n| n.ordinal).collect::<Vec<_>>(), [0, 2]);
+}
+
+#[test]
+fn a_search_gives_up_at_its_limit() {
+    let matrix = clusters(3, 1_000, 8, 20);
+    let metric = Metric::new(Distance::L2);
+    let graph = build(&matrix, metric, 0..1_000);
+    let quantizer = FullPrecision::new(metric, &matrix);
+    let options = SearchOptions { k: 10, ef: 60, visits_max: 5 };
+    let query = quantizer.query(matrix.vector(0).unwrap());
+    assert_eq!(graph.search(&quantizer, &query, options, |_| true).0, SearchOutcome::GaveUp);
+}
+
+#[test]
+fn bytes_carry_the_whole_graph_and_damage_is_refused() {
+    let matrix = clusters(4, 1_200, 8, 20);
+    let metric = Metric::new(Distance::L2);
+    let graph = build(&matrix, metric, 0..1_200);
+    let bytes = graph.to_bytes(1_000);
+    let (copy, points) = Graph::from_bytes(&bytes).unwrap();
+    assert_eq!(points, 1_000);
+    assert_eq!(copy.to_bytes(1_000), bytes);
+    assert!(mean_recall(&copy, &matrix, metric, |row| row < 1_000) >= 0.93);
+    for cut in [0, 3, 20, bytes.len() / 2, bytes.len() - 1] {
+        assert!(Graph::from_bytes(&bytes[..cut]).is_err(), "cut at {cut}");
+    }
+    let mut rng = SplitMix64::new(11);
+    for _ in 0..300 {
+        let mut damaged = bytes.clone();
+        let at = usize::try_from(rng.below(bytes.len() as u64)).unwrap();
+        damaged[at] ^= 1 << rng.below(8);
+        // Either refused or a graph that can be walked: never a panic.
+        if let Ok((graph, _)) = Graph::from_bytes(&damaged) {
+            search(&graph, &matrix, metric, matrix.vector(1).unwrap(), |_| true);
+        }
+    }
+    assert!(Graph::from_bytes(&Graph::new(Parameters::default()).to_bytes(0)).unwrap().0.is_empty());
+}

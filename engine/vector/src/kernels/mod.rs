@@ -1,0 +1,79 @@
+//! Distance kernels over `f32`, one table per instruction set, chosen once per opened index.
+//!
+//! Every SIMD kernel has the same meaning as the scalar reference, up to rounding: with `n` terms
+//! summed in another order the results differ by at most about `n * 2^-24 * sum |terms|`
+//! (Higham, "Accuracy and Stability of Numerical Algorithms", section 4.2); the tests hold every
+//! kernel to that bound, over all tail lengths, misalignment, subnormals, infinities and NaN.
+#![allow(unsafe_code, reason = "SIMD intrinsics; each block states its proof")]
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod scalar;
+
+/// One instruction set's kernels. All panic when the lengths of their arguments differ.
+#[derive(Debug)]
+pub struct Kernels {
+    /// The instruction set, as shown to users.
+    pub name: &'static str,
+    /// Inner product.
+    pub dot: fn(&[f32], &[f32]) -> f32,
+    /// Squared Euclidean distance.
+    pub l2_squared: fn(&[f32], &[f32]) -> f32,
+    /// Inner product, and the squared norm of the second argument, in one pass over memory.
+    pub dot_and_norm: fn(&[f32], &[f32]) -> (f32, f32),
+    /// Sum of absolute differences.
+    pub l1: fn(&[f32], &[f32]) -> f32,
+}
+
+/// The scalar reference.
+pub static SCALAR: Kernels = Kernels {
+    name: "scalar",
+    dot: scalar::dot,
+    l2_squared: scalar::l2_squared,
+    dot_and_norm: scalar::dot_and_norm,
+    l1: scalar::l1,
+};
+
+/// The fastest kernels that this machine can run.
+#[must_use]
+pub fn detect() -> &'static Kernels {
+    available().into_iter().next_back().unwrap_or(&SCALAR)
+}
+
+/// All kernels that this machine can run, slowest first.
+#[must_use]
+pub fn available() -> Vec<&'static Kernels> {
+    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut, reason = "only x86 adds tables"))]
+    let mut tables = vec![&SCALAR];
+    #[cfg(target_arch = "x86_64")]
+    {
+        if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma")
+        {
+            tables.push(&avx2::KERNELS);
+            if std::arch::is_x86_feature_detected!("avx512f") {
+                tables.push(&avx512::KERNELS);
+            }
+        }
+    }
+    tables
+}
+
+/// Asks the processor to bring a vector near; has no other effect.
+pub fn prefetch(vector: &[f32]) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        for line in vector.chunks(16) {
+            // SAFETY: prefetch never faults and changes no memory; the pointer is that of a live
+            // slice.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast::<i8>()) };
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = vector;
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,66 @@
+//! The seam for stored codes: a graph is walked through a [`Quantizer`], which knows how far a
+//! stored point is from a query without saying in which form the point is kept.
+//!
+//! [`FullPrecision`] keeps nothing of its own and reads the `f32` rows.
+
+use crate::{Metric, Probe, Vectors, kernels};
+
+/// Distances to stored points.
+pub trait Quantizer: Sync {
+    /// A query or a stored point made ready for many comparisons.
+    type Query<'q>: Copy
+    where
+        Self: 'q;
+
+    /// Prepares an outside vector of the column's dimension.
+    fn query<'q>(&'q self, vector: &'q [f32]) -> Self::Query<'q>;
+
+    /// Prepares a stored point; `None` when it has no vector or no distance to anything.
+    fn point(&self, ordinal: u32) -> Option<Self::Query<'_>>;
+
+    /// Search value from `query` to a stored point, `None` when the point is not in this view.
+    fn eval(&self, query: &Self::Query<'_>, ordinal: u32) -> Option<f32>;
+
+    /// Hints that `ordinal` will be asked for soon.
+    fn prefetch(&self, ordinal: u32);
+}
+
+/// No quantization: points are the `f32` rows themselves.
+#[derive(Debug)]
+pub struct FullPrecision<'a, V> {
+    metric: Metric,
+    vectors: &'a V,
+}
+
+impl<'a, V: Vectors> FullPrecision<'a, V> {
+    /// Walks `vectors` by `metric`.
+    pub fn new(metric: Metric, vectors: &'a V) -> Self {
+        Self { metric, vectors }
+    }
+}
+
+impl<V: Vectors> Quantizer for FullPrecision<'_, V> {
+    type Query<'q>
+        = Probe<'q>
+    where
+        Self: 'q;
+
+    fn query<'q>(&'q self, vector: &'q [f32]) -> Probe<'q> {
+        self.metric.probe(vector)
+    }
+
+    fn point(&self, ordinal: u32) -> Option<Probe<'_>> {
+        let probe = self.metric.probe(self.vectors.vector(ordinal)?);
+        self.metric.is_defined(&probe).then_some(probe)
+    }
+
+    fn eval(&self, query: &Probe<'_>, ordinal: u32) -> Option<f32> {
+        Some(self.metric.eval(query, self.vectors.vector(ordinal)?))
+    }
+
+    fn prefetch(&self, ordinal: u32) {
+        if let Some(vector) = self.vectors.vector(ordinal) {
+            kernels::prefetch(vector);
+        }
+    }
+}
