@@ -1,1 +1,42 @@
-//! Placeholder.
+//! The engine: SQL over collections, from text to record batches.
+//!
+//! One door for protocol crates, examples and tests: open an [`Engine`], make a [`Session`] for a
+//! principal, [`Session::parse`] and [`Session::execute`]. Rows come as a stream of record batches
+//! and dropping it cancels the work. The engine knows no wire protocol, opens no file itself and
+//! reads no environment.
+#![forbid(unsafe_code)]
+
+mod engine;
+mod error;
+mod exec;
+mod executor;
+mod explain;
+mod optimizer;
+pub mod pg_types;
+mod planner;
+mod provider;
+mod query;
+mod search_config;
+mod session;
+pub mod settings;
+mod sql;
+mod values;
+
+pub use datafusion::common::ScalarValue;
+pub use engine::{Engine, EngineOptions};
+pub use error::{EngineError, Result};
+pub use planner::CopyIn;
+pub use query::RowStream;
+pub use session::{Described, Outcome, Session};
+pub use settings::Settings;
+pub use sql::{ParsedStatement, Statement, types::PG_TYPE_KEY};
+pub use storage::{OpenReport, StoreOptions};
+pub use udfs::{parse_vector, vector_scalar, vector_slice, write_vector};
+
+use values::parse_timestamp;
+
+/// Reads a timestamp in its text form: microseconds since 1970, UTC.
+#[must_use]
+pub fn timestamp_from_text(text: &str) -> Option<i64> {
+    parse_timestamp(text)
+}

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use types::limits::IDENTIFIER_BYTES_MAX;
 use types::{CommitTs, Distance, IndexId, SchemaId, TableId};
 
-use crate::{Catalog, Collection, Column, HnswOptions, Index, Lifetime, Namespace};
+use crate::{Catalog, Collection, Column, ColumnType, HnswOptions, Index, Lifetime, Namespace};
 
 /// A change of the catalog. Names are those the statement gave; ids are assigned when the change is
 /// applied.
@@ -90,6 +90,9 @@ pub enum CatalogError {
     /// The namespace still has collections.
     #[error("cannot drop schema \"{0}\" because other objects depend on it")]
     NamespaceNotEmpty(String),
+    /// A position that names no column.
+    #[error("malformed definition: {0}")]
+    BadDefinition(&'static str),
     /// The name is empty, too long or reserved.
     #[error("name \"{name}\" {why}")]
     BadName {
@@ -216,6 +219,9 @@ impl Catalog {
         at: CommitTs,
     ) -> Result<Defined, CatalogError> {
         self.check_relation_name(schema, name, at)?;
+        if primary_key.iter().any(|position| *position >= columns.len()) {
+            return Err(CatalogError::BadDefinition("a primary key of unknown columns"));
+        }
         let id = TableId(self.take_id());
         let primary_key_oid = self.take_id();
         let collection = Collection {
@@ -253,7 +259,12 @@ impl Catalog {
         at: CommitTs,
     ) -> Result<Defined, CatalogError> {
         let collection = self.collections.get(&table).filter(|c| c.life.contains(at));
-        let schema = collection.ok_or(CatalogError::Gone)?.schema;
+        let collection = collection.ok_or(CatalogError::Gone)?;
+        let is_vector = |c: &Column| matches!(c.column_type, ColumnType::Vector(_));
+        if !collection.columns.get(column).is_some_and(is_vector) {
+            return Err(CatalogError::BadDefinition("an index of no vector column"));
+        }
+        let schema = collection.schema;
         self.check_relation_name(schema, name, at)?;
         let id = IndexId(self.take_id());
         let life = Lifetime::from(at);
@@ -267,7 +278,6 @@ impl Catalog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ColumnType;
 
     fn columns() -> Vec<Column> {
         vec![Column { name: "id".to_owned(), column_type: ColumnType::Int8, nullable: false }]

@@ -29,10 +29,11 @@ use crate::store::ReadView;
 use crate::wal::{Cursor, LogPosition, StoreId};
 
 /// Checkpoints kept.
-pub const KEPT: usize = 2;
+pub(crate) const KEPT: usize = 2;
 
 const PREFIX: &str = "checkpoint-";
 const TEMPORARY: &str = ".tmp";
+const DAMAGED: &str = ".damaged";
 const MAGIC: [u8; 8] = *b"AZCKPT\0\x01";
 const HEADER_BYTES: usize = 64;
 const SECTION_BYTES: usize = 24;
@@ -70,6 +71,9 @@ pub(crate) fn list(
     for name in names {
         let path = directory.join(&name);
         let Some(digits) = name.strip_prefix(PREFIX) else { continue };
+        if name.ends_with(DAMAGED) {
+            continue;
+        }
         if name.ends_with(TEMPORARY) {
             fs.remove(&path).map_err(|e| StorageError::io("remove", &path, e))?;
             continue;
@@ -137,7 +141,7 @@ pub(crate) fn write(
     let catalog = serde_json::to_vec(view.catalog()).map_err(std::io::Error::other);
     output.section(CATALOG, 0, &catalog.map_err(io("encode", &path))?)?;
     for table in view.tables() {
-        write_table(&mut output, table, view.at())?;
+        write_table(&mut output, table, view)?;
     }
     let hash = output.hash.finish_128();
     output.section(END, 0, &hash.to_le_bytes())?;
@@ -163,9 +167,9 @@ fn header(store: StoreId, position: LogPosition) -> [u8; HEADER_BYTES] {
 fn write_table(
     output: &mut Output<'_>,
     table: &Table,
-    at: CommitTs,
+    view: &ReadView,
 ) -> Result<(), StorageError> {
-    let id = table.collection().id.0;
+    let (id, at) = (table.collection().id.0, view.at());
     let rows = table.rows();
     let mut written = 0;
     for chunk in rows.chunks() {
@@ -187,10 +191,28 @@ fn write_table(
         output.section(ROWS, id, &content)?;
         written += u32::try_from(count).unwrap_or(u32::MAX);
     }
-    for index in table.indexes() {
+    // An index made after the view is not in the view's catalog.
+    let known = |index: &Arc<VectorIndex>| {
+        view.catalog().index_by_id(index.definition().id).is_some()
+    };
+    for index in table.indexes().into_iter().filter(known) {
         output.section(GRAPH, index.definition().id.0, &index.to_bytes(written))?;
     }
     Ok(())
+}
+
+/// Takes a damaged checkpoint out of the row, so that it does not count as one to fall back to; the
+/// bytes are kept for whoever wants to look.
+pub(crate) fn set_aside(
+    fs: &dyn FileSystem,
+    directory: &Path,
+    path: &Path,
+) -> Result<(), StorageError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(DAMAGED);
+    let aside = PathBuf::from(name);
+    fs.rename(path, &aside).map_err(|e| StorageError::io("rename", path, e))?;
+    fs.sync_dir(directory).map_err(|e| StorageError::io("sync", directory, e))
 }
 
 /// Removes all but the newest [`KEPT`]; returns the position of the oldest kept.

@@ -159,11 +159,27 @@ fn decode_writes(
         let Some(ids) = cursor.take(count as usize * 8) else { return Err(cut) };
         let mut ids = Cursor(ids);
         let ended = std::iter::from_fn(|| ids.u64().map(RowId)).collect();
-        let schema = schema_of(table).ok_or(DecodeError::Malformed("unknown table"))?;
-        let begun = decode_batch(&mut cursor, schema)?;
+        let begun = match schema_of(table) {
+            Some(schema) => decode_batch(&mut cursor, schema)?,
+            // The command was rejected when it was first applied and will be again.
+            None => {
+                skip_batch(&mut cursor).ok_or(DecodeError::Malformed("cut off"))?;
+                None
+            }
+        };
         writes.push(TableWrite { table, read_ts, ended, begun });
     }
     if cursor.0.is_empty() { Ok(writes) } else { Err(DecodeError::Malformed("too long")) }
+}
+
+fn skip_batch(cursor: &mut Cursor<'_>) -> Option<()> {
+    let message = cursor.u32()? as usize;
+    if message > 0 {
+        let body = usize::try_from(cursor.u64()?).ok()?;
+        cursor.take(message)?;
+        cursor.take(body)?;
+    }
+    Some(())
 }
 
 /// Reads what [`encode_batch`] or a zero length wrote.

@@ -83,7 +83,7 @@ struct Durable {
 /// The log of a group of one.
 #[derive(Debug)]
 pub(crate) struct LocalLog {
-    proposals: Mutex<Option<mpsc::Sender<Proposal>>>,
+    proposals: Arc<Mutex<Option<mpsc::Sender<Proposal>>>>,
     failure: watch::Receiver<Option<String>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -111,7 +111,7 @@ impl LocalLog {
         let threads =
             vec![spawn("azimuth-log", Box::new(log))?, spawn("azimuth-apply", Box::new(apply))?];
         Ok(Self {
-            proposals: Mutex::new(Some(proposals)),
+            proposals: Arc::new(Mutex::new(Some(proposals))),
             failure,
             threads: Mutex::new(threads),
         })
@@ -130,7 +130,12 @@ impl LocalLog {
 
 impl CommitLog for LocalLog {
     fn propose(&self, command: Command) -> Reply {
-        let sender = self.proposals.lock().clone();
+        let (proposals, failure) = (Arc::clone(&self.proposals), self.failure.clone());
+        // A log that failed says why; one that was closed says that.
+        let stopped = move || match &*failure.borrow() {
+            Some(why) => StorageError::Poisoned(why.clone()),
+            None => StorageError::Closed,
+        };
         Box::pin(async move {
             let payload = command.encode().map_err(|error| StorageError::Io {
                 action: "encode",
@@ -142,11 +147,13 @@ impl CommitLog for LocalLog {
                 return Err(StorageError::EntryTooLarge { bytes, max: ENTRY_BYTES_MAX });
             }
             let (reply, answer) = oneshot::channel();
-            let sender = sender.ok_or(StorageError::Closed)?;
+            // Taken when the proposal is made and not before: closing waits for every sender.
+            let sender = proposals.lock().clone();
+            let sender = sender.ok_or_else(&stopped)?;
             let sent = sender.send(Proposal { payload, command, reply }).await;
             drop(sender);
-            sent.map_err(|_| StorageError::Closed)?;
-            answer.await.map_err(|_| StorageError::Closed)?
+            sent.map_err(|_| stopped())?;
+            answer.await.map_err(|_| stopped())?
         })
     }
 
@@ -190,11 +197,13 @@ fn run_log(
             }
             Err(error) => {
                 let full = matches!(error, StorageError::DiskFull);
+                if !full {
+                    failed.send_replace(Some(error.to_string()));
+                }
                 for proposal in proposals {
                     let _ = proposal.reply.send(Err(error.clone()));
                 }
                 if !full {
-                    failed.send_replace(Some(error.to_string()));
                     return;
                 }
             }

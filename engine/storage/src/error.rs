@@ -87,6 +87,9 @@ pub enum Rejection {
     /// The table was dropped after the statement was planned.
     #[error("the table was dropped by a concurrent statement")]
     TableGone,
+    /// The command is not one that the engine makes.
+    #[error("malformed command: {0}")]
+    Malformed(&'static str),
     /// The catalog refuses.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
@@ -147,12 +150,14 @@ impl Coded for Rejection {
             Self::DuplicateKey { .. } => SqlState::UNIQUE_VIOLATION,
             Self::TableFull(_) => SqlState::CONFIGURATION_LIMIT_EXCEEDED,
             Self::TableGone => SqlState::UNDEFINED_TABLE,
+            Self::Malformed(_) => SqlState::INTERNAL_ERROR,
             Self::Catalog(error) => match error {
                 CatalogError::NamespaceExists(_) => SqlState::DUPLICATE_SCHEMA,
                 CatalogError::RelationExists(_) => SqlState::DUPLICATE_TABLE,
                 CatalogError::Gone => SqlState::UNDEFINED_TABLE,
                 CatalogError::NamespaceNotEmpty(_) => SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
                 CatalogError::BadName { .. } => SqlState::INVALID_PARAMETER_VALUE,
+                CatalogError::BadDefinition(_) => SqlState::INTERNAL_ERROR,
             },
         }
     }

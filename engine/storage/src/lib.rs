@@ -20,6 +20,6 @@ pub mod wal;
 
 pub use checkpoint::CheckpointFile;
 pub use command::{Command, DecodeError, TableWrite};
-pub use commit::{Applied, CommitLog, Effect, Outcome};
+pub use commit::{Applied, CommitLog, Effect, Outcome, Reply};
 pub use error::{Rejection, StorageError, format_micros};
 pub use store::{OpenReport, ReadView, Store, StoreOptions};

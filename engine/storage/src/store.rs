@@ -182,7 +182,10 @@ fn apply_writes(
     at: CommitTs,
 ) -> Result<Outcome, StorageError> {
     let mut checked = Vec::with_capacity(writes.len());
-    for write in writes {
+    for (place, write) in writes.iter().enumerate() {
+        if writes[..place].iter().any(|earlier| earlier.table == write.table) {
+            return Ok(Err(Rejection::Malformed("a command names a table twice")));
+        }
         let alive = state.catalog.collection_by_id(write.table);
         let Some(table) = state.tables.get(&write.table) else {
             return Ok(Err(Rejection::TableGone));
@@ -278,13 +281,19 @@ impl Store {
         let (restored, damaged) = newest_checkpoint(&*fs, &directory)?;
         let checkpoint = restored.as_ref().map(|r| (r.store, r.position));
         let machine = Arc::new(Machine::new(restored, options.index_threads));
-        let log_options =
-            LogOptions { directory: log_directory, file_bytes: options.log_file_bytes };
+        let log_options = LogOptions {
+            directory: log_directory,
+            file_bytes: options.log_file_bytes,
+            may_be_fresh: checkpoint.is_none() && damaged.is_empty(),
+        };
         let rng = SplitMix64::new(options.seed);
         let recovered = wal::recover(&fs, &log_options, checkpoint, rng, |entry| {
             machine.replay(&entry)
         });
         let (writer, log_report) = recovered.map_err(|error| name_damaged(error, &damaged))?;
+        for (path, _) in &damaged {
+            checkpoint::set_aside(&*fs, &directory, path)?;
+        }
         let store_id = writer.store_id();
         let fresh = writer.position() == LogPosition::START;
         let log = LocalLog::start(writer, Arc::clone(&machine), Arc::clone(&clock))?;
@@ -349,6 +358,10 @@ impl Store {
             return Err(StorageError::InstantOutOfRange { instant: at, why });
         }
         while self.read_view().at() < at {
+            let ahead = at.0 - self.clock.now_micros();
+            if let Ok(micros @ 1..) = u64::try_from(ahead) {
+                tokio::time::sleep(std::time::Duration::from_micros(micros)).await;
+            }
             self.log.propose(Command::Tick).await?;
         }
         Ok(())
@@ -500,14 +513,16 @@ fn newest_checkpoint(fs: &dyn FileSystem, directory: &Path) -> Result<Newest, St
     Ok((None, damaged))
 }
 
-/// When the log cannot make up for a damaged checkpoint, the checkpoint is what is wrong.
+/// When the log cannot make up for a damaged checkpoint, both are named.
 fn name_damaged(error: StorageError, damaged: &[(PathBuf, String)]) -> StorageError {
-    match damaged.first() {
-        Some((path, what)) => StorageError::Corrupt {
-            path: path.clone(),
-            offset: 0,
-            what: format!("{what}; and the log does not reach back far enough: {error}"),
-        },
-        None => error,
+    match (error, damaged.first()) {
+        (StorageError::Corrupt { path, offset, what }, Some((_, checkpoint))) => {
+            StorageError::Corrupt {
+                path,
+                offset,
+                what: format!("{what} (a checkpoint was passed over: {checkpoint})"),
+            }
+        }
+        (error, _) => error,
     }
 }

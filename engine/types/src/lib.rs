@@ -8,6 +8,7 @@
 mod clock;
 mod distance;
 mod error;
+mod float_text;
 mod ids;
 pub mod limits;
 mod principal;
@@ -16,6 +17,7 @@ mod rng;
 pub use clock::{Clock, SteppedClock, SystemClock};
 pub use distance::Distance;
 pub use error::{Coded, Fault, SqlState};
+pub use float_text::{write_float4, write_float8};
 pub use ids::{FIRST_USER_OID, CommitTs, Dim, IndexId, Lsn, RowId, RowOrdinal, SchemaId, TableId, Term};
 pub use principal::Principal;
 pub use rng::SplitMix64;

@@ -214,7 +214,8 @@ impl File for SimFile {
         state.step()?;
         let from = usize::try_from(offset).map_err(io::Error::other)?;
         let to = from + bytes.len();
-        let used: u64 = state.inodes.iter().map(|inode| inode.current.len() as u64).sum();
+        let named = state.current.values().map(|inode| &state.inodes[*inode]);
+        let used: u64 = named.map(|inode| inode.current.len() as u64).sum();
         let growth = to.saturating_sub(state.inodes[self.inode].current.len()) as u64;
         if growth > 0 && state.capacity.is_some_and(|capacity| used + growth > capacity) {
             return Err(io::Error::from(io::ErrorKind::StorageFull));

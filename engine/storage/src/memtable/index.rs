@@ -221,7 +221,8 @@ impl VectorIndex {
             }
             report.strategy = Strategy::GraphThenExact;
         }
-        let found = exact(&self.metric, rows, &vectors, request, &mut report);
+        let (found, scan) = exact_search(&self.metric, rows, &vectors, request);
+        report.distances += scan.distances;
         (found, report)
     }
 
@@ -277,13 +278,13 @@ impl VectorIndex {
 /// The exact answer, without any index: the `k` nearest qualifying rows, then rows without a
 /// distance.
 #[must_use]
-pub fn exact(
+pub fn exact_search(
     metric: &Metric,
     rows: &Rows,
     vectors: &VectorRows<'_>,
     request: &IndexSearch<'_>,
-    report: &mut SearchReport,
-) -> Vec<Neighbor> {
+) -> (Vec<Neighbor>, SearchReport) {
+    let mut seen = 0;
     let probe = metric.probe(request.query);
     let qualifying: Box<dyn Iterator<Item = u32>> = match request.admitted {
         Some(admitted) => Box::new(admitted.iter().copied()),
@@ -291,6 +292,7 @@ pub fn exact(
     };
     let mut without = Vec::new();
     let with_vector = qualifying.filter(|ordinal| {
+        seen += 1;
         let known = vectors.vector(*ordinal).is_some();
         if !known && without.len() < request.k {
             without.push(*ordinal);
@@ -298,11 +300,11 @@ pub fn exact(
         known
     });
     let (mut found, distances) = flat::search(metric, &probe, vectors, with_vector, request.k);
-    report.distances += distances;
     let room = request.k - found.len();
     let farthest = |ordinal| Neighbor { value: f32::NAN, ordinal };
     found.extend(without.into_iter().take(room).map(farthest));
-    found
+    let strategy = Strategy::Exact;
+    (found, SearchReport { strategy, visited: 0, distances, qualifying: seen })
 }
 
 fn fraction(part: usize, whole: u32) -> f64 {

@@ -12,7 +12,7 @@ mod schema;
 mod table;
 
 pub use chunk::{Chunk, VectorColumn};
-pub use index::{IndexSearch, SearchReport, Strategy, VectorIndex};
+pub use index::{IndexSearch, SearchReport, Strategy, VectorIndex, exact_search};
 pub use rows::{Rows, VectorRows};
 pub use schema::{VECTOR_EXTENSION, arrow_schema, arrow_type, is_vector_field, vector_field};
 pub use table::Table;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::row::{RowConverter, SortField};
 use catalog::{Collection, Index};
@@ -157,7 +157,14 @@ impl Table {
         if u64::from(rows.len()) + batch.num_rows() as u64 > TABLE_ROWS_MAX {
             return Err(Rejection::TableFull(TABLE_ROWS_MAX));
         }
-        let converted = self.convert_keys(batch).map_err(|_| Rejection::TableGone)?;
+        let types = |schema: &SchemaRef| -> Vec<DataType> {
+            schema.fields().iter().map(|field| field.data_type().clone()).collect()
+        };
+        if types(&batch.schema()) != types(&self.schema) {
+            return Err(Rejection::Malformed("rows are not of the table's types"));
+        }
+        let converted = self.convert_keys(batch);
+        let converted = converted.map_err(|_| Rejection::Malformed("no key of the rows"))?;
         self.check_unique(&converted, &ended_set, &rows)?;
         Ok(Checked { ended, keys: converted })
     }

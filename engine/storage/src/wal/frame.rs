@@ -29,6 +29,9 @@ const RECORD_BYTES: usize = 32;
 const MAGIC: [u8; 4] = *b"AZFR";
 const KIND_ENTRY: u8 = 1;
 
+/// No frame is longer: one entry of the largest size, or many that were gathered below it.
+const FRAME_BYTES_MAX: usize = 2 * types::limits::ENTRY_BYTES_MAX;
+
 /// Raft group of a server that has one group.
 pub(super) const GROUP: u32 = 0;
 
@@ -147,9 +150,10 @@ pub(super) fn decode_header(bytes: &[u8], salt: u64) -> Result<Header, Damage> {
         let previous_crc = cursor.u32()?;
         let _flags = cursor.u32()?;
         let records = usize::try_from(cursor.u64()?).ok()?;
-        Some(Header { link: Link { number, previous_crc }, first_index, count, records })
+        let sane = (1..1 << 62).contains(&first_index.0) && records <= FRAME_BYTES_MAX;
+        sane.then_some(Header { link: Link { number, previous_crc }, first_index, count, records })
     };
-    read().ok_or(cut)
+    read().ok_or(Damage("the frame's header holds impossible numbers"))
 }
 
 /// Reads a whole frame; also returns its checksum.

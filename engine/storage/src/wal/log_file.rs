@@ -64,8 +64,9 @@ impl FileHeader {
     }
 
     pub(super) fn decode(sector: &[u8]) -> Result<Self, &'static str> {
-        let body = sector.get(..SECTOR - 4).ok_or("the file is shorter than its header")?;
-        if sector[SECTOR - 4..SECTOR] != crc32c::crc32c(body).to_le_bytes() {
+        let sector = sector.get(..SECTOR).ok_or("the file is shorter than its header")?;
+        let (body, crc) = sector.split_at(SECTOR - 4);
+        if crc != crc32c::crc32c(body).to_le_bytes() {
             return Err("the checksum of the file's header is wrong");
         }
         let mut cursor = Cursor(body);
@@ -79,9 +80,12 @@ impl FileHeader {
             let first_index = Lsn(cursor.u64()?);
             let salt = cursor.u64()?;
             let first = Link { number: frame, previous_crc: cursor.u32()? };
-            Some(Self { store, number, first, first_index, salt })
+            // Positions count from one and never come near the end of their range.
+            let sane = |n: u64| (1..1 << 62).contains(&n);
+            (sane(number) && sane(frame) && sane(first_index.0))
+                .then_some(Self { store, number, first, first_index, salt })
         };
-        read().ok_or("the file's header is cut off")
+        read().ok_or("the file's header holds impossible positions")
     }
 }
 

@@ -44,6 +44,8 @@ pub struct LogOptions {
     pub directory: PathBuf,
     /// Bytes of a file; an entry may make a file larger.
     pub file_bytes: usize,
+    /// Whether there may be no log at all: only where there is no checkpoint, damaged or not.
+    pub may_be_fresh: bool,
 }
 
 /// Everything known while walking the files.
@@ -69,7 +71,7 @@ struct Contents {
 }
 
 /// Reads the log, hands every entry after `checkpoint` to `apply` in order, and opens it for
-/// appending. `fresh` says that the data directory was empty, so that no log is expected.
+/// appending.
 ///
 /// # Errors
 /// On damage, on a gap between checkpoint and log, on I/O errors, and on an error of `apply`.
@@ -93,7 +95,7 @@ pub fn recover(
         position: start,
         report: RecoveryReport::default(),
     };
-    if numbers.is_empty() && checkpoint.is_some() {
+    if numbers.is_empty() && !options.may_be_fresh {
         let what = "the log that follows the checkpoint is missing";
         return Err(StorageError::corrupt(directory, 0, what));
     }
@@ -189,6 +191,10 @@ impl Walk<'_> {
     ) -> Result<Option<(Vec<Entry>, u32, usize)>, StorageError> {
         let Some((header, sectors)) = self.whole_frame(contents)? else { return Ok(None) };
         let frame = sector::gather(sectors, header.frame_bytes());
+        if !sector::padding_is_blank(sectors, header.frame_bytes()) {
+            let what = "the padding behind a frame is not blank";
+            return Err(StorageError::corrupt(&contents.path, contents.valid, what));
+        }
         let (entries, crc) = frame::decode(&frame, &header, contents.header.salt)
             .map_err(|damage| StorageError::corrupt(&contents.path, contents.valid, damage.0))?;
         Ok(Some((entries, crc, contents.valid + sectors.len())))

@@ -46,6 +46,13 @@ pub(super) fn gather(sectors: &[u8], length: usize) -> Vec<u8> {
     out
 }
 
+/// Whether nothing but zeros stands between the end of a frame and the stamp of its last sector.
+pub(super) fn padding_is_blank(sectors: &[u8], length: usize) -> bool {
+    let used = length - (sectors_for(length) - 1) * SECTOR_PAYLOAD;
+    let last = sectors.chunks_exact(SECTOR).next_back();
+    last.is_some_and(|last| last[used..SECTOR_PAYLOAD].iter().all(|byte| *byte == 0))
+}
+
 /// What the stamp of a sector says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SectorState {

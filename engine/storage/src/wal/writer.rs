@@ -98,7 +98,14 @@ impl LogWriter {
         self.check_order(entries);
         let sectors = sector::sectors_for(frame::frame_bytes(entries));
         if self.offset + sectors * SECTOR > self.size {
-            self.roll(sectors)?;
+            match self.roll(sectors) {
+                Ok(()) => {}
+                Err(StorageError::DiskFull) => return Err(StorageError::DiskFull),
+                Err(error) => {
+                    self.poisoned = Some(error.to_string());
+                    return Err(error);
+                }
+            }
         }
         let (bytes, crc) = frame::encode(entries, self.next, self.header.salt);
         let stamp = sector::stamp(self.header.salt, self.next.number);
@@ -165,10 +172,9 @@ pub(crate) fn purge(
         }
         let path = log_file::path_of(directory, number);
         fs.remove(&path).map_err(|e| StorageError::io("remove", &path, e))?;
-        removed += 1;
-    }
-    if removed > 0 {
+        // One at a time: a later removal must not survive a power cut that undoes an earlier one.
         fs.sync_dir(directory).map_err(|e| StorageError::io("sync", directory, e))?;
+        removed += 1;
     }
     Ok(removed)
 }

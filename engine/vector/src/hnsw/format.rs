@@ -17,6 +17,8 @@
 //! a checksum over them; reading still checks every count and every link, so that damage that got
 //! past a checksum ends in an error and not in a panic.
 
+use std::sync::atomic::Ordering;
+
 use super::graph::{BLOCK_POINTS, Entry, Graph};
 use super::{LAYER_MAX, Parameters};
 use types::limits::{HNSW_EF_CONSTRUCTION, HNSW_M};
@@ -79,7 +81,24 @@ impl Graph {
         let parameters = self.parameters();
         let mut out = Vec::with_capacity(points as usize * (2 * parameters.m as usize + 2) * 4);
         let mut put = |value: u32| out.extend_from_slice(&value.to_le_bytes());
-        let entry = self.entry().filter(|entry| entry.point < points);
+        let blocks = self.blocks();
+        let upper: Vec<(u32, u8)> = (0..points)
+            .filter_map(|point| {
+                let block = blocks.get(point as usize / BLOCK_POINTS)?;
+                Some((point, block.upper.get(point as usize % BLOCK_POINTS)?.get()?.layer))
+            })
+            .collect();
+        // The entry point may be younger than what is written; the highest point that is not takes
+        // its place, or else the written part could not be reached.
+        let highest = || {
+            let top = upper.iter().max_by_key(|(_, layer)| *layer);
+            let linked = |point: &u32| {
+                self.list(&blocks, *point, 0).is_some_and(|l| l[0].load(Ordering::Relaxed) > 0)
+            };
+            top.map(|(point, layer)| Entry { point: *point, layer: *layer })
+                .or_else(|| (0..points).find(linked).map(|point| Entry { point, layer: 0 }))
+        };
+        let entry = self.entry().and_then(|e| if e.point < points { Some(e) } else { highest() });
         put(VERSION);
         put(parameters.m);
         put(parameters.ef_construction);
@@ -89,7 +108,6 @@ impl Graph {
         put(points);
         put(entry.map_or(0, |entry| entry.point + 1));
         put(entry.map_or(0, |entry| u32::from(entry.layer)));
-        let blocks = self.blocks();
         let mut links = Vec::new();
         let mut put_list = |put: &mut dyn FnMut(u32), point, layer| {
             links.clear();
@@ -103,12 +121,6 @@ impl Graph {
         for point in 0..points {
             put_list(&mut put, point, 0);
         }
-        let upper: Vec<(u32, u8)> = (0..points)
-            .filter_map(|point| {
-                let block = blocks.get(point as usize / BLOCK_POINTS)?;
-                Some((point, block.upper.get(point as usize % BLOCK_POINTS)?.get()?.layer))
-            })
-            .collect();
         put(u32::try_from(upper.len()).unwrap_or(0));
         for (point, top) in upper {
             put(point);

@@ -1,0 +1,159 @@
+//! Reads the rows of a collection at an instant, one chunk at a time.
+
+use std::fmt;
+use std::sync::Arc;
+
+use datafusion::common::Result;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::execution::TaskContext;
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::coop::make_cooperative;
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType};
+use datafusion::physical_plan::metrics::{
+    BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet, RecordOutput as _,
+};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
+    SendableRecordBatchStream, apply_expression_roots,
+};
+use futures::StreamExt as _;
+use storage::memtable::Rows;
+
+use super::Source;
+
+/// Scans a collection, or fetches one row of it by primary key.
+#[derive(Debug)]
+pub(crate) struct CollectionScanExec {
+    source: Source,
+    rows: Arc<Rows>,
+    /// The only row to read, when the predicate names it by key; no row when the key is not there.
+    point: Option<Option<u32>>,
+    /// Rows after which reading may stop.
+    limit: Option<usize>,
+    properties: Arc<PlanProperties>,
+    metrics: ExecutionPlanMetricsSet,
+}
+
+impl CollectionScanExec {
+    pub(crate) fn new(
+        source: Source,
+        point: Option<Option<u32>>,
+        limit: Option<usize>,
+        partitions: usize,
+    ) -> Result<Self> {
+        let rows = source.table.rows();
+        let schema = Arc::new(source.schema.project(&source.projection)?);
+        let chunks = rows.chunks().count().max(1);
+        let partitions = if point.is_some() { 1 } else { partitions.min(chunks) };
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(schema),
+            Partitioning::UnknownPartitioning(partitions),
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        )
+        .with_scheduling_type(SchedulingType::Cooperative);
+        Ok(Self {
+            source,
+            rows,
+            point,
+            limit,
+            properties: Arc::new(properties),
+            metrics: ExecutionPlanMetricsSet::new(),
+        })
+    }
+}
+
+impl DisplayAs for CollectionScanExec {
+    fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = &self.source.table.collection().name;
+        match self.point {
+            Some(_) => write!(f, "CollectionLookup: table={name}, by=primary key")?,
+            None => write!(f, "CollectionScan: table={name}")?,
+        }
+        if let Some(predicate) = &self.source.predicate {
+            write!(f, ", filter={predicate}")?;
+        }
+        if let Some(limit) = self.limit {
+            write!(f, ", limit={limit}")?;
+        }
+        Ok(())
+    }
+}
+
+impl ExecutionPlan for CollectionScanExec {
+    fn name(&self) -> &'static str {
+        "CollectionScanExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        Vec::new()
+    }
+
+    fn apply_expressions(
+        &self,
+        f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        apply_expression_roots(&self.source.predicate, f)
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        _children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.metrics.clone_inner())
+    }
+
+    fn execute(
+        &self,
+        partition: usize,
+        _context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        let baseline = BaselineMetrics::new(&self.metrics, partition);
+        let (source, rows) = (self.source.clone(), Arc::clone(&self.rows));
+        let partitions = self.properties.partitioning.partition_count();
+        let chunks: Vec<usize> = match self.point {
+            Some(_) => Vec::new(),
+            None => (0..rows.chunks().count()).filter(|at| at % partitions == partition).collect(),
+        };
+        let mut left = self.limit;
+        let point = self.point.map(|found| {
+            let ordinals: Vec<u32> = found.into_iter().collect();
+            let unprojected =
+                Source { projection: (0..source.schema.fields().len()).collect(), ..source.clone() };
+            let fetched = unprojected.fetch(&rows, &ordinals)?;
+            let passed = match &source.predicate {
+                Some(predicate) => {
+                    datafusion::physical_plan::filter::batch_filter(&fetched, predicate)?
+                }
+                None => fetched,
+            };
+            Ok(passed.project(&source.projection)?)
+        });
+        let all: Vec<_> = rows.chunks().map(Arc::clone).collect();
+        let read = futures::stream::iter(chunks).map(move |at| source.read(&all[at]));
+        let stream = futures::stream::iter(point)
+            .chain(read)
+            .map(move |batch| {
+                let _timer = baseline.elapsed_compute().timer();
+                batch.map(|batch| batch.record_output(&baseline))
+            })
+            .take_while(move |batch| {
+                let more = left != Some(0);
+                if let (Some(left), Ok(batch)) = (&mut left, batch) {
+                    *left = left.saturating_sub(batch.num_rows());
+                }
+                futures::future::ready(more)
+            });
+        let schema = self.schema();
+        Ok(make_cooperative(Box::pin(RecordBatchStreamAdapter::new(schema, stream))))
+    }
+}

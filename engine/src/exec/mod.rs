@@ -1,0 +1,10 @@
+//! Physical operators over collections. Each is plain data plus handles to a table, and says in
+//! EXPLAIN what it will do and in EXPLAIN ANALYZE what it did.
+
+mod collection_scan;
+mod rows;
+mod vector_top_k;
+
+pub(crate) use collection_scan::CollectionScanExec;
+pub(crate) use rows::{Source, point_lookup};
+pub(crate) use vector_top_k::{SearchSettings, VectorTopK, VectorTopKExec};

@@ -1,0 +1,165 @@
+//! What the operators share: rows of a table at an instant, filtered and projected.
+
+use std::sync::Arc;
+
+use arrow::array::{Array as _, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt64Array};
+use arrow::compute::{filter_record_batch, interleave_record_batch, prep_null_mask_filter};
+use arrow::datatypes::SchemaRef;
+use datafusion::common::{Result, ScalarValue};
+use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
+use datafusion::physical_expr::PhysicalExpr;
+use storage::memtable::{Chunk, Rows, Table};
+use types::{CommitTs, RowOrdinal};
+
+/// Rows of a table at an instant.
+#[derive(Debug, Clone)]
+pub(crate) struct Source {
+    pub(crate) table: Arc<Table>,
+    pub(crate) at: CommitTs,
+    /// The provider's columns; one more than the table's when row ids are asked for.
+    pub(crate) schema: SchemaRef,
+    pub(crate) row_id: bool,
+    /// Columns of `schema` to return, in order.
+    pub(crate) projection: Vec<usize>,
+    /// Predicate over `schema`; rows for which it is not true do not qualify.
+    pub(crate) predicate: Option<Arc<dyn PhysicalExpr>>,
+}
+
+impl Source {
+    /// The columns of `schema` for the rows of a chunk.
+    fn widen(&self, chunk: &Chunk) -> Result<RecordBatch> {
+        if !self.row_id {
+            return Ok(chunk.batch().clone());
+        }
+        let first = u64::from(chunk.base());
+        let ids: UInt64Array = (first..first + chunk.len() as u64).collect();
+        let mut columns = chunk.batch().columns().to_vec();
+        columns.push(Arc::new(ids) as ArrayRef);
+        Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
+    }
+
+    /// Which rows of a chunk are visible and pass the predicate; `None` when all do.
+    fn mask(&self, chunk: &Chunk, wide: &RecordBatch) -> Result<Option<BooleanArray>> {
+        let visible = (!chunk.all_visible(self.at)).then(|| {
+            (0..chunk.len()).map(|slot| Some(chunk.visible(slot, self.at))).collect::<BooleanArray>()
+        });
+        let Some(predicate) = &self.predicate else { return Ok(visible) };
+        let passed = predicate.evaluate(wide)?.into_array(wide.num_rows())?;
+        let passed = datafusion::common::cast::as_boolean_array(&passed)?;
+        let passed =
+            if passed.null_count() > 0 { prep_null_mask_filter(passed) } else { passed.clone() };
+        Ok(Some(match visible {
+            Some(visible) => arrow::compute::and(&visible, &passed)?,
+            None => passed,
+        }))
+    }
+
+    /// The qualifying rows of a chunk, projected.
+    pub(crate) fn read(&self, chunk: &Chunk) -> Result<RecordBatch> {
+        let wide = self.widen(chunk)?;
+        let mask = self.mask(chunk, &wide)?;
+        let narrow = project(&wide, &self.projection)?;
+        match mask {
+            Some(mask) => Ok(filter_record_batch(&narrow, &mask)?),
+            None => Ok(narrow),
+        }
+    }
+
+    /// Ordinals of the qualifying rows, ascending.
+    pub(crate) fn qualifying(&self, rows: &Rows) -> Result<Vec<u32>> {
+        let mut ordinals = Vec::new();
+        for chunk in rows.chunks() {
+            let mask = self.mask(chunk, &self.widen(chunk)?)?;
+            let slots = 0..u32::try_from(chunk.len()).unwrap_or(0);
+            match mask {
+                None => ordinals.extend(slots.map(|slot| chunk.base() + slot)),
+                Some(mask) => ordinals.extend(
+                    slots.filter(|slot| mask.value(*slot as usize)).map(|s| chunk.base() + s),
+                ),
+            }
+        }
+        Ok(ordinals)
+    }
+
+    /// The given rows, projected, in the order given.
+    pub(crate) fn fetch(&self, rows: &Rows, ordinals: &[u32]) -> Result<RecordBatch> {
+        let mut batches: Vec<RecordBatch> = Vec::new();
+        let mut places = Vec::with_capacity(ordinals.len());
+        let mut last: Option<(u32, usize)> = None;
+        let mut seen: Vec<(u32, usize)> = Vec::new();
+        for ordinal in ordinals {
+            let Some((chunk, slot)) = rows.locate(RowOrdinal(*ordinal)) else { continue };
+            let known = last
+                .filter(|(base, _)| *base == chunk.base())
+                .or_else(|| seen.iter().find(|(base, _)| *base == chunk.base()).copied());
+            let place = match known {
+                Some((_, at)) => at,
+                None => {
+                    batches.push(project(&self.widen(chunk)?, &self.projection)?);
+                    seen.push((chunk.base(), batches.len() - 1));
+                    batches.len() - 1
+                }
+            };
+            last = Some((chunk.base(), place));
+            places.push((place, slot));
+        }
+        let schema = Arc::new(self.schema.project(&self.projection)?);
+        if self.projection.is_empty() {
+            let options = RecordBatchOptions::new().with_row_count(Some(places.len()));
+            return Ok(RecordBatch::try_new_with_options(schema, Vec::new(), &options)?);
+        }
+        if places.is_empty() {
+            return Ok(RecordBatch::new_empty(schema));
+        }
+        let batches: Vec<&RecordBatch> = batches.iter().collect();
+        Ok(interleave_record_batch(&batches, &places)?)
+    }
+}
+
+fn project(batch: &RecordBatch, projection: &[usize]) -> Result<RecordBatch> {
+    Ok(batch.project(projection)?)
+}
+
+/// The row that `filters` name by its whole primary key: `Some(None)` when there is no such row,
+/// `None` when the filters do not name one. The filters still have to be applied to it.
+pub(crate) fn point_lookup(
+    table: &Table,
+    filters: &[Expr],
+    at: CommitTs,
+) -> Result<Option<Option<u32>>> {
+    let collection = table.collection();
+    if collection.primary_key.is_empty() {
+        return Ok(None);
+    }
+    let mut key = Vec::with_capacity(collection.primary_key.len());
+    for position in &collection.primary_key {
+        let name = &collection.columns[*position].name;
+        let data_type = table.schema().field(*position).data_type();
+        let Some(value) = filters.iter().find_map(|filter| equals(filter, name)) else {
+            return Ok(None);
+        };
+        // A literal of another type was compared in a common type; only a lossless one is a key.
+        match value.cast_to(data_type) {
+            Ok(cast) if !cast.is_null() && cast.cast_to(&value.data_type()).is_ok_and(|b| b == value) => {
+                key.push(cast.to_array()?);
+            }
+            Ok(_) | Err(_) => return Ok(None),
+        }
+    }
+    Ok(Some(table.find(&key, at)?.map(|ordinal| ordinal.0)))
+}
+
+/// The literal that a predicate `column = literal` compares with.
+fn equals(filter: &Expr, column: &str) -> Option<ScalarValue> {
+    let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = filter else {
+        return None;
+    };
+    match (&**left, &**right) {
+        (Expr::Column(c), Expr::Literal(value, _)) | (Expr::Literal(value, _), Expr::Column(c))
+            if c.name == column =>
+        {
+            Some(value.clone())
+        }
+        _ => None,
+    }
+}

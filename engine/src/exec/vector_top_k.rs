@@ -1,0 +1,222 @@
+//! The nearest rows of a collection, by an index or exactly: exactly `min(k, qualifying rows)` of
+//! them. The plan keeps its Sort above this operator, so a wrong order here could cost recall and
+//! never the order of the answer.
+
+use std::fmt;
+use std::sync::Arc;
+
+use datafusion::common::Result;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::execution::TaskContext;
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::coop::make_cooperative;
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType};
+use datafusion::physical_plan::metrics::{
+    BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet, RecordOutput as _,
+};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties,
+    SendableRecordBatchStream, apply_expression_roots,
+};
+use parking_lot::Mutex;
+use storage::memtable::{IndexSearch, Rows, SearchReport, Strategy, VectorIndex, exact_search};
+use types::Distance;
+use vector::Metric;
+
+use super::Source;
+
+/// What the optimizer rule asks a scan for.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct VectorTopK {
+    /// Position of the vector column.
+    pub(crate) column: usize,
+    pub(crate) query: Vec<f32>,
+    pub(crate) distance: Distance,
+    pub(crate) k: usize,
+}
+
+/// The session's say in how to search.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SearchSettings {
+    pub(crate) ef: usize,
+    pub(crate) enable_ann: bool,
+}
+
+/// The operator.
+#[derive(Debug)]
+pub(crate) struct VectorTopKExec {
+    source: Source,
+    rows: Arc<Rows>,
+    search: VectorTopK,
+    settings: SearchSettings,
+    index: Option<Arc<VectorIndex>>,
+    /// What the last execution did.
+    report: Arc<Mutex<Option<SearchReport>>>,
+    properties: Arc<PlanProperties>,
+    metrics: ExecutionPlanMetricsSet,
+}
+
+impl VectorTopKExec {
+    pub(crate) fn new(
+        source: Source,
+        search: VectorTopK,
+        settings: SearchSettings,
+    ) -> Result<Self> {
+        let serves = |index: &Arc<VectorIndex>| {
+            let definition = index.definition();
+            definition.column == search.column && definition.distance == search.distance
+        };
+        let index = source.table.indexes().into_iter().find(serves);
+        let index = index.filter(|_| settings.enable_ann);
+        let schema = Arc::new(source.schema.project(&source.projection)?);
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(schema),
+            Partitioning::UnknownPartitioning(1),
+            EmissionType::Final,
+            Boundedness::Bounded,
+        )
+        .with_scheduling_type(SchedulingType::Cooperative);
+        Ok(Self {
+            rows: source.table.rows(),
+            source,
+            search,
+            settings,
+            index,
+            report: Arc::default(),
+            properties: Arc::new(properties),
+            metrics: ExecutionPlanMetricsSet::new(),
+        })
+    }
+}
+
+/// Everything one execution needs.
+struct Search {
+    source: Source,
+    rows: Arc<Rows>,
+    search: VectorTopK,
+    ef: usize,
+    index: Option<Arc<VectorIndex>>,
+}
+
+impl Search {
+    fn run(&self) -> Result<(arrow::array::RecordBatch, SearchReport)> {
+        let admitted = match &self.source.predicate {
+            Some(_) => Some(self.source.qualifying(&self.rows)?),
+            None => None,
+        };
+        let request = IndexSearch {
+            query: &self.search.query,
+            k: self.search.k,
+            ef: self.ef,
+            at: self.source.at,
+            admitted: admitted.as_deref(),
+        };
+        let (found, report) = match &self.index {
+            Some(index) => index.search(&self.rows, &request),
+            None => {
+                let metric = Metric::new(self.search.distance);
+                let dim = self.search.query.len();
+                let vectors = self.rows.vectors(self.search.column, dim);
+                exact_search(&metric, &self.rows, &vectors, &request)
+            }
+        };
+        let ordinals: Vec<u32> = found.iter().map(|neighbor| neighbor.ordinal).collect();
+        Ok((self.source.fetch(&self.rows, &ordinals)?, report))
+    }
+}
+
+impl DisplayAs for VectorTopKExec {
+    fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let collection = self.source.table.collection();
+        write!(
+            f,
+            "VectorTopK: table={}, column={}, distance={}, k={}",
+            collection.name,
+            collection.columns[self.search.column].name,
+            self.search.distance.operator(),
+            self.search.k,
+        )?;
+        match &self.index {
+            Some(index) => write!(
+                f,
+                ", index={}, quantizer=none, ef={}",
+                index.definition().name,
+                self.settings.ef
+            )?,
+            None => write!(f, ", index=none")?,
+        }
+        if let Some(predicate) = &self.source.predicate {
+            write!(f, ", filter={predicate}")?;
+        }
+        if let Some(report) = *self.report.lock() {
+            write!(
+                f,
+                ", strategy={}, rows_qualifying={}, points_visited={}, distances_computed={}",
+                report.strategy.name(),
+                report.qualifying,
+                report.visited,
+                report.distances,
+            )?;
+        } else if self.index.is_none() {
+            write!(f, ", strategy={}", Strategy::Exact.name())?;
+        }
+        Ok(())
+    }
+}
+
+impl ExecutionPlan for VectorTopKExec {
+    fn name(&self) -> &'static str {
+        "VectorTopKExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        Vec::new()
+    }
+
+    fn apply_expressions(
+        &self,
+        f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        apply_expression_roots(&self.source.predicate, f)
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        _children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.metrics.clone_inner())
+    }
+
+    fn execute(
+        &self,
+        partition: usize,
+        _context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        let baseline = BaselineMetrics::new(&self.metrics, partition);
+        let search = Search {
+            source: self.source.clone(),
+            rows: Arc::clone(&self.rows),
+            search: self.search.clone(),
+            ef: self.settings.ef,
+            index: self.index.clone(),
+        };
+        let report = Arc::clone(&self.report);
+        let once = futures::stream::once(async move {
+            let _timer = baseline.elapsed_compute().timer();
+            let (batch, done) = search.run()?;
+            *report.lock() = Some(done);
+            Ok(batch.record_output(&baseline))
+        });
+        let schema = self.schema();
+        Ok(make_cooperative(Box::pin(RecordBatchStreamAdapter::new(schema, once))))
+    }
+}

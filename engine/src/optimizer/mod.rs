@@ -1,0 +1,8 @@
+//! Rules that replace a part of a logical plan by one that an operator of ours does better.
+//!
+//! There is one rule. It runs after DataFusion's own, because it wants predicates and limits where
+//! those have pushed them: into the scan and into the sort.
+
+mod push_vector_top_k;
+
+pub(crate) use push_vector_top_k::PushVectorTopK;

@@ -1,0 +1,154 @@
+//! `ORDER BY distance(column, constant) LIMIT k` over a collection: asks the scan for its `k`
+//! nearest rows. The sort stays above it.
+//!
+//! The rule fires when all of this holds, and otherwise leaves the plan alone:
+//! * a sort with a fetch and one ascending key, NULLs last;
+//! * between it and the scan nothing but projections and aliases; a filter that the scan did not
+//!   take, a join, a window or another limit in between changes which rows qualify;
+//! * the key is a distance of an index's kind between a vector column and a literal of its
+//!   dimension.
+//!
+//! This is the one rule that may change a result: through an index the `k` rows are approximate.
+
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{Transformed, TreeNode as _};
+use datafusion::common::{Column, Result, ScalarValue};
+use datafusion::datasource::{provider_as_source, source_as_provider};
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::{
+    Expr, LogicalPlan, Projection, Sort, SubqueryAlias, TableScan,
+};
+use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
+use types::Distance;
+use udfs::{distance_function, vector_slice};
+
+use crate::exec::VectorTopK;
+use crate::provider::CollectionProvider;
+
+/// The rule.
+#[derive(Debug)]
+pub(crate) struct PushVectorTopK;
+
+impl OptimizerRule for PushVectorTopK {
+    fn name(&self) -> &'static str {
+        "push_vector_top_k"
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        Some(ApplyOrder::TopDown)
+    }
+
+    fn rewrite(
+        &self,
+        plan: LogicalPlan,
+        _config: &dyn OptimizerConfig,
+    ) -> Result<Transformed<LogicalPlan>> {
+        let LogicalPlan::Sort(sort) = &plan else { return Ok(Transformed::no(plan)) };
+        let (Some(k), [key]) = (sort.fetch, sort.expr.as_slice()) else {
+            return Ok(Transformed::no(plan));
+        };
+        if !key.asc || key.nulls_first {
+            return Ok(Transformed::no(plan));
+        }
+        match push(&sort.input, key.expr.clone(), k)? {
+            Some(input) => {
+                let sort = Sort { input: Arc::new(input), ..sort.clone() };
+                Ok(Transformed::yes(LogicalPlan::Sort(sort)))
+            }
+            None => Ok(Transformed::no(plan)),
+        }
+    }
+}
+
+/// Walks down with the key expressed in the columns of `plan`; the plan with the scan replaced.
+fn push(plan: &LogicalPlan, key: Expr, k: usize) -> Result<Option<LogicalPlan>> {
+    match plan {
+        LogicalPlan::Projection(projection) => {
+            let Some(key) = resolve(key, projection)? else { return Ok(None) };
+            let Some(input) = push(&projection.input, key, k)? else { return Ok(None) };
+            let rebuilt = Projection::try_new_with_schema(
+                projection.expr.clone(),
+                Arc::new(input),
+                Arc::clone(&projection.schema),
+            )?;
+            Ok(Some(LogicalPlan::Projection(rebuilt)))
+        }
+        LogicalPlan::SubqueryAlias(alias) => {
+            let key = unalias(key, alias)?;
+            let Some(input) = push(&alias.input, key, k)? else { return Ok(None) };
+            let rebuilt = SubqueryAlias::try_new(Arc::new(input), alias.alias.clone())?;
+            Ok(Some(LogicalPlan::SubqueryAlias(rebuilt)))
+        }
+        LogicalPlan::TableScan(scan) => ask(scan, &key, k),
+        _ => Ok(None),
+    }
+}
+
+/// Replaces the columns that a projection makes by what they are made of.
+fn resolve(key: Expr, projection: &Projection) -> Result<Option<Expr>> {
+    let mut known = true;
+    let resolved = key.transform_up(|expr| {
+        let Expr::Column(column) = &expr else { return Ok(Transformed::no(expr)) };
+        match projection.schema.maybe_index_of_column(column) {
+            Some(at) => Ok(Transformed::yes(projection.expr[at].clone().unalias())),
+            None => {
+                known = false;
+                Ok(Transformed::no(expr))
+            }
+        }
+    })?;
+    Ok(known.then_some(resolved.data))
+}
+
+/// Gives columns the qualifier that they have below an alias.
+fn unalias(key: Expr, alias: &SubqueryAlias) -> Result<Expr> {
+    let inner = alias.input.schema();
+    let renamed = key.transform_up(|expr| {
+        let Expr::Column(column) = &expr else { return Ok(Transformed::no(expr)) };
+        match alias.schema.maybe_index_of_column(column) {
+            Some(at) => {
+                let (qualifier, field) = inner.qualified_field(at);
+                let column = Column::new(qualifier.cloned(), field.name());
+                Ok(Transformed::yes(Expr::Column(column)))
+            }
+            None => Ok(Transformed::no(expr)),
+        }
+    })?;
+    Ok(renamed.data)
+}
+
+/// The scan, asked for its nearest rows, when the key is a distance it can search by.
+fn ask(scan: &TableScan, key: &Expr, k: usize) -> Result<Option<LogicalPlan>> {
+    let provider = source_as_provider(&scan.source)?;
+    let Some(collection) = provider.downcast_ref::<CollectionProvider>() else { return Ok(None) };
+    if collection.has_top_k() || scan.fetch.is_some() {
+        return Ok(None);
+    }
+    let Some((distance, column, query)) = distance_key(key) else { return Ok(None) };
+    let Ok(position) = collection.table().schema().index_of(&column.name) else {
+        return Ok(None);
+    };
+    let field = collection.table().schema().field(position);
+    if !storage::memtable::is_vector_field(field)
+        || field.data_type() != &udfs::vector_type(query.len())
+    {
+        return Ok(None);
+    }
+    let top_k = VectorTopK { column: position, query, distance, k };
+    let source = provider_as_source(Arc::new(collection.with_top_k(top_k)));
+    Ok(Some(LogicalPlan::TableScan(TableScan { source, ..scan.clone() })))
+}
+
+/// Distance, column and query of `distance(column, literal)` in either order of arguments.
+fn distance_key(key: &Expr) -> Option<(Distance, &Column, Vec<f32>)> {
+    let Expr::ScalarFunction(ScalarFunction { func, args }) = key else { return None };
+    let distance = distance_function(func)?.index_distance()?;
+    let (column, literal) = match args.as_slice() {
+        [Expr::Column(column), Expr::Literal(literal, _)]
+        | [Expr::Literal(literal, _), Expr::Column(column)] => (column, literal),
+        _ => return None,
+    };
+    let ScalarValue::FixedSizeList(list) = literal else { return None };
+    Some((distance, column, vector_slice(list, 0)?.to_vec()))
+}

@@ -1,0 +1,169 @@
+//! PostgreSQL's types by object id, and their meaning in Arrow.
+//!
+//! Ids below 10,000 are PostgreSQL's own (`pg_type.dat`); `vector` comes from an extension there and
+//! has no fixed id, so it gets one here.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
+use catalog::ColumnType;
+use storage::memtable::{is_vector_field, vector_field};
+use types::Dim;
+
+use crate::sql::types::{PG_TYPE_KEY, field_of};
+
+/// A type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PgType {
+    /// `pg_type.oid`
+    pub oid: u32,
+    /// `pg_type.typname`
+    pub name: &'static str,
+    /// `oid` of the array type, 0 without one.
+    pub array: u32,
+    /// `pg_type.typlen`: bytes, -1 for variable length.
+    pub len: i16,
+    /// `pg_type.typcategory`
+    pub category: &'static str,
+}
+
+const fn pg(
+    oid: u32,
+    name: &'static str,
+    array: u32,
+    len: i16,
+    category: &'static str,
+) -> PgType {
+    PgType { oid, name, array, len, category }
+}
+
+/// `vector`
+pub const VECTOR: u32 = 16_385;
+
+/// Types that values can have.
+pub const TYPES: [PgType; 29] = [
+    pg(16, "bool", 1000, 1, "B"),
+    pg(17, "bytea", 1001, -1, "U"),
+    pg(18, "char", 1002, 1, "Z"),
+    pg(19, "name", 1003, 64, "S"),
+    pg(20, "int8", 1016, 8, "N"),
+    pg(21, "int2", 1005, 2, "N"),
+    pg(22, "int2vector", 1006, -1, "A"),
+    pg(23, "int4", 1007, 4, "N"),
+    pg(24, "regproc", 1008, 4, "N"),
+    pg(25, "text", 1009, -1, "S"),
+    pg(26, "oid", 1028, 4, "N"),
+    pg(28, "xid", 1011, 4, "U"),
+    pg(114, "json", 199, -1, "U"),
+    pg(700, "float4", 1021, 4, "N"),
+    pg(701, "float8", 1022, 8, "N"),
+    pg(705, "unknown", 0, -2, "X"),
+    pg(1042, "bpchar", 1014, -1, "S"),
+    pg(1043, "varchar", 1015, -1, "S"),
+    pg(1082, "date", 1182, 4, "D"),
+    pg(1083, "time", 1183, 8, "D"),
+    pg(1114, "timestamp", 1115, 8, "D"),
+    pg(1184, "timestamptz", 1185, 8, "D"),
+    pg(1186, "interval", 1187, 16, "T"),
+    pg(1700, "numeric", 1231, -1, "N"),
+    pg(2205, "regclass", 2210, 4, "N"),
+    pg(2206, "regtype", 2211, 4, "N"),
+    pg(2950, "uuid", 2951, 16, "U"),
+    pg(3802, "jsonb", 3807, -1, "U"),
+    pg(VECTOR, "vector", 16_386, -1, "U"),
+];
+
+/// Looks a type up by name.
+#[must_use]
+pub fn by_name(name: &str) -> Option<&'static PgType> {
+    TYPES.iter().find(|t| t.name == name)
+}
+
+/// Looks a type up by id.
+#[must_use]
+pub fn by_oid(oid: u32) -> Option<&'static PgType> {
+    TYPES.iter().find(|t| t.oid == oid)
+}
+
+/// Id of a column's type.
+#[must_use]
+pub fn oid_of_column(column_type: ColumnType) -> u32 {
+    match column_type {
+        ColumnType::Boolean => 16,
+        ColumnType::Int2 => 21,
+        ColumnType::Int4 => 23,
+        ColumnType::Int8 => 20,
+        ColumnType::Float4 => 700,
+        ColumnType::Float8 => 701,
+        ColumnType::Text => 25,
+        ColumnType::Varchar => 1043,
+        ColumnType::Bytea => 17,
+        ColumnType::Date => 1082,
+        ColumnType::Timestamp => 1114,
+        ColumnType::TimestampTz => 1184,
+        ColumnType::Vector(_) => VECTOR,
+    }
+}
+
+/// Id and type modifier of a result column; text for what has no better type.
+#[must_use]
+pub fn oid_of_field(field: &Field) -> (u32, i32) {
+    if let Some(named) = field.metadata().get(PG_TYPE_KEY).and_then(|name| by_name(name)) {
+        return (named.oid, -1);
+    }
+    let vector = is_vector_field(field);
+    let oid = match field.data_type() {
+        DataType::FixedSizeList(item, dim) if vector || item.data_type() == &DataType::Float32 => {
+            return (VECTOR, if *dim > 0 { *dim } else { -1 });
+        }
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            let (element, _) = oid_of_field(item);
+            by_oid(element).map_or(1009, |t| t.array)
+        }
+        other => oid_of_data_type(other),
+    };
+    (oid, -1)
+}
+
+fn oid_of_data_type(data_type: &DataType) -> u32 {
+    match data_type {
+        DataType::Boolean => 16,
+        DataType::Int8 | DataType::Int16 | DataType::UInt8 => 21,
+        DataType::Int32 | DataType::UInt16 => 23,
+        DataType::Int64 | DataType::UInt32 => 20,
+        DataType::UInt64 | DataType::Decimal128(..) | DataType::Decimal256(..) => 1700,
+        DataType::Float16 | DataType::Float32 => 700,
+        DataType::Float64 => 701,
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => 17,
+        DataType::Date32 | DataType::Date64 => 1082,
+        DataType::Time32(_) | DataType::Time64(_) => 1083,
+        DataType::Timestamp(_, None) => 1114,
+        DataType::Timestamp(_, Some(_)) => 1184,
+        DataType::Interval(_) | DataType::Duration(_) => 1186,
+        _ => 25,
+    }
+}
+
+/// A parameter type that a client declares: its name in SQL and its field; `None` for a type that
+/// parameters cannot have.
+#[must_use]
+pub fn parameter(oid: u32) -> Option<(&'static str, FieldRef)> {
+    let plain = |data_type| Arc::new(Field::new("", data_type, true));
+    Some(match oid {
+        16 => ("bool", field_of(ColumnType::Boolean)),
+        17 => ("bytea", field_of(ColumnType::Bytea)),
+        20 => ("int8", field_of(ColumnType::Int8)),
+        21 => ("int2", field_of(ColumnType::Int2)),
+        23 => ("int4", field_of(ColumnType::Int4)),
+        19 | 25 | 1042 => ("text", field_of(ColumnType::Text)),
+        26 => ("oid", plain(DataType::Int64)),
+        700 => ("float4", field_of(ColumnType::Float4)),
+        701 => ("float8", field_of(ColumnType::Float8)),
+        1043 => ("varchar", field_of(ColumnType::Varchar)),
+        1082 => ("date", field_of(ColumnType::Date)),
+        1114 => ("timestamp", plain(DataType::Timestamp(TimeUnit::Microsecond, None))),
+        1184 => ("timestamptz", field_of(ColumnType::TimestampTz)),
+        VECTOR => ("vector", Arc::new(vector_field("", Dim(0)))),
+        _ => return None,
+    })
+}

@@ -1,0 +1,493 @@
+//! `COPY table FROM STDIN`: text and csv, row by row into columns, one transaction.
+//!
+//! Formats: PostgreSQL 15 manual, COPY, "File Formats".
+
+use std::borrow::Cow;
+
+use arrow::array::ArrayRef;
+use catalog::Collection;
+use datafusion::sql::sqlparser::ast::{
+    CopyLegacyCsvOption, CopyLegacyOption, CopyOption, Ident, ObjectName,
+};
+use types::limits::{ENTRY_BYTES_MAX, MESSAGE_BYTES_MAX};
+use types::{Coded as _, SqlState};
+
+use super::write::column_positions;
+use crate::error::{EngineError, Result};
+use crate::sql::types::fold;
+use crate::values::ColumnBuilder;
+
+/// The format of the data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CopyOptions {
+    csv: bool,
+    delimiter: u8,
+    null: String,
+    header: bool,
+    quote: u8,
+    escape: u8,
+}
+
+/// Table and columns of a COPY.
+#[derive(Debug)]
+pub(crate) struct CopyTarget {
+    pub(crate) collection: Collection,
+    pub(crate) positions: Vec<usize>,
+    /// The name as the statement gave it.
+    pub(crate) name: ObjectName,
+}
+
+impl CopyTarget {
+    pub(crate) fn new(
+        collection: &Collection,
+        name: &ObjectName,
+        columns: &[Ident],
+    ) -> Result<Self> {
+        let positions = column_positions(collection, columns.iter().map(fold))?;
+        Ok(Self { collection: collection.clone(), positions, name: name.clone() })
+    }
+}
+
+fn single_byte(option: &str, value: char) -> Result<u8> {
+    u8::try_from(value).ok().filter(|byte| byte.is_ascii() && !b"\r\n".contains(byte)).ok_or_else(
+        || {
+            let message = format!("COPY {option} must be a single one-byte character");
+            EngineError::new(SqlState::INVALID_PARAMETER_VALUE, message)
+        },
+    )
+}
+
+impl CopyOptions {
+    /// Reads the options of a COPY, in the newer or the older spelling.
+    pub(crate) fn parse(options: &[CopyOption], legacy: &[CopyLegacyOption]) -> Result<Self> {
+        let mut format = "text".to_owned();
+        let (mut delimiter, mut null, mut quote, mut escape) = (None, None, None, None);
+        let mut header = false;
+        for option in options {
+            match option {
+                CopyOption::Format(name) => format = name.value.to_lowercase(),
+                CopyOption::Delimiter(c) => delimiter = Some(single_byte("delimiter", *c)?),
+                CopyOption::Null(text) => null = Some(text.clone()),
+                CopyOption::Header(on) => header = *on,
+                CopyOption::Quote(c) => quote = Some(single_byte("quote", *c)?),
+                CopyOption::Escape(c) => escape = Some(single_byte("escape", *c)?),
+                CopyOption::Encoding(name) if name.to_lowercase().replace('-', "") == "utf8" => {}
+                other => return Err(EngineError::unsupported(format!("COPY option {other}"))),
+            }
+        }
+        for option in legacy {
+            match option {
+                CopyLegacyOption::Delimiter(c) => delimiter = Some(single_byte("delimiter", *c)?),
+                CopyLegacyOption::Null(text) => null = Some(text.clone()),
+                CopyLegacyOption::Header => header = true,
+                CopyLegacyOption::Csv(parts) => {
+                    "csv".clone_into(&mut format);
+                    for part in parts {
+                        match part {
+                            CopyLegacyCsvOption::Header => header = true,
+                            CopyLegacyCsvOption::Quote(c) => {
+                                quote = Some(single_byte("quote", *c)?);
+                            }
+                            CopyLegacyCsvOption::Escape(c) => {
+                                escape = Some(single_byte("escape", *c)?);
+                            }
+                            other => {
+                                return Err(EngineError::unsupported(format!("COPY {other}")));
+                            }
+                        }
+                    }
+                }
+                other => return Err(EngineError::unsupported(format!("COPY option {other}"))),
+            }
+        }
+        let csv = match format.as_str() {
+            "text" => false,
+            "csv" => true,
+            other => return Err(EngineError::unsupported(format!("COPY format {other}"))),
+        };
+        if !csv && (quote.is_some() || escape.is_some()) {
+            let message = "COPY quote and escape are available only in CSV mode";
+            return Err(EngineError::unsupported(message));
+        }
+        let quote = quote.unwrap_or(b'"');
+        Ok(Self {
+            csv,
+            delimiter: delimiter.unwrap_or(if csv { b',' } else { b'\t' }),
+            null: null.unwrap_or_else(|| if csv { String::new() } else { "\\N".to_owned() }),
+            header,
+            quote,
+            escape: escape.unwrap_or(quote),
+        })
+    }
+}
+
+/// A COPY in progress: takes bytes as they come.
+pub struct CopyIn {
+    target: CopyTarget,
+    options: CopyOptions,
+    builders: Vec<ColumnBuilder>,
+    /// Bytes of the record that is not complete yet.
+    pending: Vec<u8>,
+    /// How much of `pending` was searched for the record's end, and whether inside quotes.
+    searched: usize,
+    quoted: bool,
+    line: u64,
+    rows: usize,
+    ended: bool,
+}
+
+impl std::fmt::Debug for CopyIn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CopyIn").field("target", &self.target).finish_non_exhaustive()
+    }
+}
+
+impl CopyIn {
+    pub(crate) fn new(target: CopyTarget, options: CopyOptions) -> Self {
+        let columns = &target.collection.columns;
+        let builder = |at: &usize| ColumnBuilder::new(columns[*at].column_type);
+        Self {
+            builders: target.positions.iter().map(builder).collect(),
+            target,
+            options,
+            pending: Vec::new(),
+            searched: 0,
+            quoted: false,
+            line: 0,
+            rows: 0,
+            ended: false,
+        }
+    }
+
+    /// Number of columns of a row.
+    #[must_use]
+    pub fn columns(&self) -> usize {
+        self.builders.len()
+    }
+
+    pub(crate) fn target(&self) -> &CopyTarget {
+        &self.target
+    }
+
+    /// Takes a piece of the data, cut anywhere.
+    ///
+    /// # Errors
+    /// On a malformed row; the detail names line and column.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<()> {
+        self.pending.extend_from_slice(bytes);
+        let mut start = 0;
+        while let Some(end) = self.find_end() {
+            let record = self.pending[start..end].to_vec();
+            start = end + 1;
+            self.record(&record)?;
+        }
+        self.pending.drain(..start);
+        self.searched -= start;
+        if self.pending.len() > MESSAGE_BYTES_MAX {
+            let message = format!("a row of COPY data is longer than {MESSAGE_BYTES_MAX} bytes");
+            return Err(self.located(EngineError::new(
+                SqlState::CONFIGURATION_LIMIT_EXCEEDED,
+                message,
+            )));
+        }
+        if self.builders.iter().map(ColumnBuilder::bytes).sum::<usize>() > ENTRY_BYTES_MAX {
+            let message = format!("COPY holds more than {ENTRY_BYTES_MAX} bytes");
+            return Err(EngineError::new(SqlState::CONFIGURATION_LIMIT_EXCEEDED, message)
+                .with_hint("Load the data in several COPY commands."));
+        }
+        Ok(())
+    }
+
+    /// Position of the line feed that ends the next record.
+    fn find_end(&mut self) -> Option<usize> {
+        let mut at = self.searched;
+        while at < self.pending.len() {
+            let byte = self.pending[at];
+            if self.options.csv && byte == self.options.escape && self.quoted {
+                // An escaped quote does not end the quotes. Where escape and quote are the same,
+                // two of them toggle twice, which comes to the same.
+                if self.options.escape != self.options.quote {
+                    at += 2;
+                    continue;
+                }
+            }
+            if self.options.csv && byte == self.options.quote {
+                self.quoted = !self.quoted;
+            }
+            if byte == b'\n' && !self.quoted {
+                self.searched = at + 1;
+                return Some(at);
+            }
+            at += 1;
+        }
+        self.searched = at.min(self.pending.len());
+        None
+    }
+
+    /// Ends the data; the columns and the number of rows.
+    ///
+    /// # Errors
+    /// When the last row is cut off.
+    pub(crate) fn finish(mut self) -> Result<(CopyTarget, Vec<ArrayRef>, usize)> {
+        if self.quoted {
+            let message = "unterminated CSV quoted field";
+            return Err(self.located(EngineError::new(SqlState::BAD_COPY_FILE_FORMAT, message)));
+        }
+        let rest = std::mem::take(&mut self.pending);
+        if !rest.is_empty() {
+            self.record(&rest)?;
+        }
+        let columns: Result<Vec<ArrayRef>> =
+            self.builders.into_iter().map(ColumnBuilder::finish).collect();
+        Ok((self.target, columns?, self.rows))
+    }
+
+    fn located(&self, error: EngineError) -> EngineError {
+        let detail = format!("COPY {}, line {}.", self.target.collection.name, self.line);
+        error.with_detail(detail)
+    }
+
+    fn record(&mut self, record: &[u8]) -> Result<()> {
+        self.line += 1;
+        let record = record.strip_suffix(b"\r").unwrap_or(record);
+        if self.ended || (self.line == 1 && self.options.header) {
+            return Ok(());
+        }
+        if record == b"\\." {
+            self.ended = true;
+            return Ok(());
+        }
+        let Ok(text) = std::str::from_utf8(record) else {
+            let message = "invalid byte sequence for encoding \"UTF8\"";
+            let state = SqlState::CHARACTER_NOT_IN_REPERTOIRE;
+            return Err(self.located(EngineError::new(state, message)));
+        };
+        let fields = if self.options.csv { self.csv_fields(text) } else { self.text_fields(text) };
+        let fields = fields.map_err(|error| self.located(error))?;
+        if fields.len() != self.builders.len() {
+            let message = if fields.len() > self.builders.len() {
+                "extra data after last expected column".to_owned()
+            } else {
+                let at = self.target.positions[fields.len()];
+                let column = &self.target.collection.columns[at].name;
+                format!("missing data for column \"{column}\"")
+            };
+            return Err(self.located(EngineError::new(SqlState::BAD_COPY_FILE_FORMAT, message)));
+        }
+        for (at, field) in fields.into_iter().enumerate() {
+            if let Err(error) = self.builders[at].push(field.as_deref()) {
+                let position = self.target.positions[at];
+                let column = &self.target.collection.columns[position].name;
+                let table = &self.target.collection.name;
+                let detail = format!("COPY {table}, line {}, column {column}.", self.line);
+                let located = EngineError::new(error.sql_state(), error.to_string());
+                return Err(located.with_detail(detail));
+            }
+        }
+        self.rows += 1;
+        Ok(())
+    }
+
+    fn text_fields<'t>(&self, text: &'t str) -> Result<Vec<Option<Cow<'t, str>>>> {
+        let delimiter = char::from(self.options.delimiter);
+        let mut fields = Vec::with_capacity(self.builders.len());
+        let mut rest = text;
+        loop {
+            let end = field_end(rest, delimiter);
+            let raw = &rest[..end];
+            if raw == self.options.null {
+                fields.push(None);
+            } else if raw.contains('\\') {
+                fields.push(Some(Cow::Owned(unescape(raw)?)));
+            } else {
+                fields.push(Some(Cow::Borrowed(raw)));
+            }
+            if end == rest.len() {
+                return Ok(fields);
+            }
+            rest = &rest[end + delimiter.len_utf8()..];
+        }
+    }
+
+    fn csv_fields<'t>(&self, text: &'t str) -> Result<Vec<Option<Cow<'t, str>>>> {
+        let (delimiter, quote, escape) = (
+            char::from(self.options.delimiter),
+            char::from(self.options.quote),
+            char::from(self.options.escape),
+        );
+        let mut fields = Vec::with_capacity(self.builders.len());
+        let (mut field, mut was_quoted, mut quoted) = (String::new(), false, false);
+        let mut characters = text.chars().peekable();
+        loop {
+            let next = characters.next();
+            match next {
+                Some(c) if quoted && c == escape && characters.peek() == Some(&quote) => {
+                    field.push(quote);
+                    characters.next();
+                }
+                Some(c) if c == quote => {
+                    quoted = !quoted;
+                    was_quoted = true;
+                }
+                Some(c) if quoted || c != delimiter => field.push(c),
+                Some(_) | None => {
+                    let value = std::mem::take(&mut field);
+                    let is_null = !was_quoted && value == self.options.null;
+                    fields.push((!is_null).then_some(Cow::Owned(value)));
+                    was_quoted = false;
+                    if next.is_none() {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(fields)
+    }
+}
+
+/// End of the first field: the first delimiter that no backslash precedes.
+fn field_end(text: &str, delimiter: char) -> usize {
+    let mut escaped = false;
+    for (at, c) in text.char_indices() {
+        if escaped {
+            escaped = false;
+        } else if c == '\\' {
+            escaped = true;
+        } else if c == delimiter {
+            return at;
+        }
+    }
+    text.len()
+}
+
+fn unescape(raw: &str) -> Result<String> {
+    let mut bytes = Vec::with_capacity(raw.len());
+    let mut input = raw.bytes().peekable();
+    while let Some(byte) = input.next() {
+        if byte != b'\\' {
+            bytes.push(byte);
+            continue;
+        }
+        let Some(escaped) = input.next() else {
+            bytes.push(b'\\');
+            break;
+        };
+        let mut digits = |radix: u32, most: usize, first: Option<u32>| {
+            let mut value = first;
+            for _ in usize::from(first.is_some())..most {
+                let digit = input.peek().and_then(|b| char::from(*b).to_digit(radix));
+                let Some(digit) = digit else { break };
+                value = Some(value.unwrap_or(0) * radix + digit);
+                input.next();
+            }
+            value.map(|value| u8::try_from(value & 0xFF).unwrap_or(0))
+        };
+        bytes.push(match escaped {
+            b'b' => 8,
+            b'f' => 12,
+            b'n' => b'\n',
+            b'r' => b'\r',
+            b't' => b'\t',
+            b'v' => 11,
+            b'x' => digits(16, 2, None).unwrap_or(b'x'),
+            octal @ b'0'..=b'7' => {
+                digits(8, 3, Some(u32::from(octal - b'0'))).unwrap_or_default()
+            }
+            other => other,
+        });
+    }
+    String::from_utf8(bytes).map_err(|_| {
+        let message = "invalid byte sequence for encoding \"UTF8\"";
+        EngineError::new(SqlState::CHARACTER_NOT_IN_REPERTOIRE, message)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{Array as _, AsArray as _};
+    use catalog::{Catalog, Column, ColumnType, Define, Defined};
+    use types::CommitTs;
+
+    fn copy(options: &[CopyOption]) -> CopyIn {
+        let (catalog, _) = Catalog::default().define(&Define::Genesis, CommitTs(1)).unwrap();
+        let text = |name: &str| Column {
+            name: name.to_owned(),
+            column_type: ColumnType::Text,
+            nullable: true,
+        };
+        let create = Define::CreateCollection {
+            schema: catalog.namespace("public", CommitTs(1)).unwrap().id,
+            name: "t".to_owned(),
+            columns: vec![text("a"), text("b")],
+            primary_key: Vec::new(),
+        };
+        let (catalog, made) = catalog.define(&create, CommitTs(2)).unwrap();
+        let Defined::Collection(id) = made else { panic!() };
+        let collection = catalog.collection_by_id(id).unwrap();
+        let name = ObjectName::from(vec![Ident::new("t")]);
+        let target = CopyTarget::new(collection, &name, &[]).unwrap();
+        CopyIn::new(target, CopyOptions::parse(options, &[]).unwrap())
+    }
+
+    type Row = (Option<String>, Option<String>);
+
+    /// Feeds `data` in pieces of `size` bytes.
+    fn rows(options: &[CopyOption], data: &str, size: usize) -> Result<Vec<Row>> {
+        let mut copy = copy(options);
+        data.as_bytes().chunks(size).try_for_each(|piece| copy.push(piece))?;
+        let (_, columns, count) = copy.finish()?;
+        let cell = |column: usize, row: usize| {
+            let array = columns[column].as_string::<i32>();
+            (!array.is_null(row)).then(|| array.value(row).to_owned())
+        };
+        Ok((0..count).map(|row| (cell(0, row), cell(1, row))).collect())
+    }
+
+    fn some(text: &str) -> Option<String> {
+        Some(text.to_owned())
+    }
+
+    #[test]
+    fn text_is_cut_and_unescaped_wherever_the_pieces_end() {
+        let data = "a\tb\n\\N\tx\\ty\\\\\\101\\x42\r\n\t\\.x\nlast\t1";
+        let expected = vec![
+            (some("a"), some("b")),
+            (None, some("x\ty\\AB")),
+            (some(""), some(".x")),
+            (some("last"), some("1")),
+        ];
+        for size in [1, 2, 3, 7, 1_000] {
+            assert_eq!(rows(&[], data, size).unwrap(), expected, "pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn csv_knows_quotes_nulls_and_headers() {
+        let options =
+            [CopyOption::Format(Ident::new("csv")), CopyOption::Header(true)];
+        let data = "x,y\n1,\"a \"\"q\"\", b\nc\"\n,\"\"\n\"é\",z\n";
+        let expected = vec![
+            (some("1"), some("a \"q\", b\nc")),
+            (None, some("")),
+            (some("é"), some("z")),
+        ];
+        for size in [1, 2, 5, 1_000] {
+            assert_eq!(rows(&options, data, size).unwrap(), expected, "pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn malformed_rows_are_refused_with_their_place() {
+        let cases = [("a\n", "22P04"), ("a\tb\tc\n", "22P04")];
+        for (data, state) in cases {
+            let error = rows(&[], data, 100).unwrap_err();
+            assert_eq!(error.sql_state().code(), state, "{data}");
+            assert_eq!(error.detail(), Some("COPY t, line 1."));
+        }
+        let csv = [CopyOption::Format(Ident::new("csv"))];
+        assert_eq!(rows(&csv, "\"a,b\n", 100).unwrap_err().sql_state().code(), "22P04");
+        let mut raw = copy(&[]);
+        assert_eq!(raw.push(b"\xff\tb\n").unwrap_err().sql_state().code(), "22021");
+    }
+}

@@ -1,0 +1,417 @@
+//! Definitions: statements to catalog changes.
+
+use catalog::{Collection, Column, ColumnType, Define, HnswOptions};
+use datafusion::sql::sqlparser::ast::{
+    self, ColumnOption, CreateIndex, CreateTable, CreateTableOptions, Expr, IndexColumn, IndexType,
+    ObjectName, ObjectType, SchemaName, TableConstraint, Value,
+};
+use storage::ReadView;
+use types::limits::{COLUMNS_MAX, HNSW_EF_CONSTRUCTION, HNSW_M};
+use types::{Distance, SchemaId, SqlState, TableId};
+
+use crate::error::{EngineError, Result};
+use crate::provider::ROW_ID;
+use crate::sql::types::{column_type_required, fold, last_part};
+
+/// What a definition asks for.
+#[derive(Debug)]
+pub(crate) struct Change {
+    /// Changes, in order; empty when there is nothing to do.
+    pub(crate) defines: Vec<Define>,
+    /// Command tag.
+    pub(crate) tag: &'static str,
+    /// Message for the client when there was nothing to do.
+    pub(crate) notice: Option<String>,
+}
+
+impl Change {
+    fn one(define: Define, tag: &'static str) -> Self {
+        Self { defines: vec![define], tag, notice: None }
+    }
+
+    fn nothing(tag: &'static str, notice: String) -> Self {
+        Self { defines: Vec::new(), tag, notice: Some(notice) }
+    }
+}
+
+/// The catalog and the schema of unqualified names.
+pub(crate) struct Names<'a> {
+    view: &'a ReadView,
+    default_schema: &'a str,
+}
+
+impl Names<'_> {
+    fn schema(&self, name: &str) -> Result<SchemaId> {
+        let found = self.view.catalog().namespace(name, self.view.at());
+        found.map(|namespace| namespace.id).ok_or_else(|| EngineError::no_schema(name))
+    }
+
+    /// Namespace and name of a possibly qualified name.
+    fn split(&self, name: &ObjectName) -> Result<(SchemaId, String)> {
+        let parts: Vec<String> =
+            name.0.iter().filter_map(ast::ObjectNamePart::as_ident).map(fold).collect();
+        match parts.as_slice() {
+            [table] => Ok((self.schema(self.default_schema)?, table.clone())),
+            [schema, table] => Ok((self.schema(schema)?, table.clone())),
+            [database, schema, table] if database == "azimuth" => {
+                Ok((self.schema(schema)?, table.clone()))
+            }
+            _ => Err(EngineError::syntax(format!("improper qualified name: {name}"))),
+        }
+    }
+
+    fn table(&self, name: &ObjectName) -> Result<&Collection> {
+        let (schema, table) = self.split(name)?;
+        let found = self.view.catalog().collection(schema, &table, self.view.at());
+        found.ok_or_else(|| EngineError::no_table(&table))
+    }
+}
+
+/// The collection that a statement writes to.
+pub(crate) fn target<'a>(
+    view: &'a ReadView,
+    default_schema: &str,
+    name: &ObjectName,
+) -> Result<&'a Collection> {
+    let names = Names { view, default_schema };
+    let (schema, table) = names.split(name)?;
+    let found = view.catalog().collection(schema, &table, view.at());
+    found.ok_or_else(|| EngineError::no_table(&table))
+}
+
+/// Plans a definition; `None` when the statement is not one.
+pub(crate) fn define(
+    view: &ReadView,
+    default_schema: &str,
+    statement: &ast::Statement,
+) -> Result<Option<Change>> {
+    let names = Names { view, default_schema };
+    Ok(Some(match statement {
+        ast::Statement::CreateSchema { schema_name, if_not_exists, with, options, clone, .. } => {
+            if with.is_some() || options.is_some() || clone.is_some() {
+                return Err(EngineError::unsupported("an option of CREATE SCHEMA"));
+            }
+            create_schema(&names, schema_name, *if_not_exists)?
+        }
+        ast::Statement::CreateTable(create) => create_table(&names, create)?,
+        ast::Statement::CreateIndex(create) => create_index(&names, create)?,
+        ast::Statement::Drop { object_type, if_exists, names: dropped, cascade, .. } => {
+            drop_objects(&names, *object_type, dropped, (*if_exists, *cascade))?
+        }
+        ast::Statement::CreateExtension(extension) if fold(&extension.name) == "vector" => {
+            Change { defines: Vec::new(), tag: "CREATE EXTENSION", notice: None }
+        }
+        _ => return Ok(None),
+    }))
+}
+
+fn create_schema(names: &Names<'_>, name: &SchemaName, if_not_exists: bool) -> Result<Change> {
+    let SchemaName::Simple(name) = name else {
+        return Err(EngineError::unsupported("CREATE SCHEMA ... AUTHORIZATION"));
+    };
+    if name.0.len() != 1 {
+        return Err(EngineError::syntax(format!("improper schema name: {name}")));
+    }
+    let name = last_part(name);
+    if if_not_exists && names.schema(&name).is_ok() {
+        let notice = format!("schema \"{name}\" already exists, skipping");
+        return Ok(Change::nothing("CREATE SCHEMA", notice));
+    }
+    Ok(Change::one(Define::CreateNamespace { name }, "CREATE SCHEMA"))
+}
+
+fn refuse_table_clauses(create: &CreateTable) -> Result<()> {
+    let refused = [
+        (create.or_replace, "CREATE OR REPLACE TABLE"),
+        (create.temporary, "a temporary table"),
+        (create.query.is_some(), "CREATE TABLE AS"),
+        (create.like.is_some(), "CREATE TABLE LIKE"),
+        (create.clone.is_some(), "CREATE TABLE ... CLONE"),
+        (create.partition_by.is_some(), "PARTITION BY"),
+        (create.inherits.is_some(), "INHERITS"),
+        (create.on_commit.is_some(), "ON COMMIT"),
+        (create.table_options != CreateTableOptions::None, "an option of CREATE TABLE"),
+        (create.external || create.file_format.is_some() || create.location.is_some(), "an external table"),
+        (create.comment.is_some(), "COMMENT in CREATE TABLE"),
+    ];
+    match refused.iter().find(|(present, _)| *present) {
+        Some((_, what)) => Err(EngineError::unsupported(what)),
+        None => Ok(()),
+    }
+}
+
+fn create_table(names: &Names<'_>, create: &CreateTable) -> Result<Change> {
+    refuse_table_clauses(create)?;
+    let (schema, name) = names.split(&create.name)?;
+    if create.if_not_exists
+        && names.view.catalog().collection(schema, &name, names.view.at()).is_some()
+    {
+        let notice = format!("relation \"{name}\" already exists, skipping");
+        return Ok(Change::nothing("CREATE TABLE", notice));
+    }
+    let mut columns = Vec::with_capacity(create.columns.len());
+    let mut key: Option<Vec<usize>> = None;
+    for definition in &create.columns {
+        let (column, is_key) = column(definition, &columns)?;
+        if is_key && key.replace(vec![columns.len()]).is_some() {
+            return Err(two_keys(&name));
+        }
+        columns.push(column);
+    }
+    for constraint in &create.constraints {
+        let TableConstraint::PrimaryKey(primary) = constraint else {
+            return Err(EngineError::unsupported("a constraint other than PRIMARY KEY"));
+        };
+        if primary.name.is_some() {
+            return Err(EngineError::unsupported("a name for the primary key"));
+        }
+        if key.replace(key_columns(&primary.columns, &columns, &name)?).is_some() {
+            return Err(two_keys(&name));
+        }
+    }
+    if columns.is_empty() || columns.len() > COLUMNS_MAX {
+        let message = format!("a table has 1 to {COLUMNS_MAX} columns");
+        return Err(EngineError::new(SqlState::INVALID_TABLE_DEFINITION, message));
+    }
+    let primary_key = key.unwrap_or_default();
+    for at in &primary_key {
+        columns[*at].nullable = false;
+        if matches!(columns[*at].column_type, ColumnType::Vector(_)) {
+            return Err(EngineError::unsupported("a vector as primary key"));
+        }
+    }
+    let define = Define::CreateCollection { schema, name, columns, primary_key };
+    Ok(Change::one(define, "CREATE TABLE"))
+}
+
+fn two_keys(table: &str) -> EngineError {
+    let message = format!("multiple primary keys for table \"{table}\" are not allowed");
+    EngineError::new(SqlState::INVALID_TABLE_DEFINITION, message)
+}
+
+/// A column, and whether it is the primary key.
+fn column(definition: &ast::ColumnDef, before: &[Column]) -> Result<(Column, bool)> {
+    let name = fold(&definition.name);
+    if before.iter().any(|column| column.name == name) {
+        let message = format!("column \"{name}\" specified more than once");
+        return Err(EngineError::new(SqlState::DUPLICATE_COLUMN, message));
+    }
+    if name == ROW_ID || name.len() > types::limits::IDENTIFIER_BYTES_MAX || name.is_empty() {
+        let message = format!("column name \"{name}\" is reserved, empty or longer than 63 bytes");
+        return Err(EngineError::new(SqlState::INVALID_TABLE_DEFINITION, message));
+    }
+    let column_type = column_type_required(&definition.data_type)?;
+    let (mut nullable, mut is_key) = (true, false);
+    for option in &definition.options {
+        match &option.option {
+            ColumnOption::Null => {}
+            ColumnOption::NotNull => nullable = false,
+            ColumnOption::PrimaryKey(_) => is_key = true,
+            ColumnOption::Default(_) => {
+                return Err(EngineError::unsupported("DEFAULT"));
+            }
+            ColumnOption::Unique(_) => return Err(EngineError::unsupported("UNIQUE")),
+            ColumnOption::Check(_) => return Err(EngineError::unsupported("CHECK")),
+            ColumnOption::ForeignKey(_) => return Err(EngineError::unsupported("REFERENCES")),
+            other => return Err(EngineError::unsupported(other)),
+        }
+    }
+    Ok((Column { name, column_type, nullable }, is_key))
+}
+
+fn key_columns(key: &[IndexColumn], columns: &[Column], table: &str) -> Result<Vec<usize>> {
+    let mut positions = Vec::new();
+    for part in key {
+        let Expr::Identifier(ident) = &part.column.expr else {
+            return Err(EngineError::unsupported("an expression in a primary key"));
+        };
+        let name = fold(ident);
+        let position = columns.iter().position(|column| column.name == name);
+        let position = position.ok_or_else(|| EngineError::no_column(&name, table))?;
+        if positions.contains(&position) {
+            let message = format!("column \"{name}\" appears twice in primary key constraint");
+            return Err(EngineError::new(SqlState::DUPLICATE_COLUMN, message));
+        }
+        positions.push(position);
+    }
+    Ok(positions)
+}
+
+fn refuse_index_clauses(create: &CreateIndex) -> Result<()> {
+    let refused = [
+        (create.unique, "a unique index"),
+        (create.concurrently, "CREATE INDEX CONCURRENTLY"),
+        (!create.include.is_empty(), "INCLUDE"),
+        (create.nulls_distinct.is_some(), "NULLS DISTINCT"),
+        (create.predicate.is_some(), "a partial index"),
+        (!create.index_options.is_empty() || !create.alter_options.is_empty(), "an index option"),
+        (create.columns.len() != 1, "an index on more than one column"),
+    ];
+    match refused.iter().find(|(present, _)| *present) {
+        Some((_, what)) => Err(EngineError::unsupported(what)),
+        None => Ok(()),
+    }
+}
+
+fn create_index(names: &Names<'_>, create: &CreateIndex) -> Result<Change> {
+    refuse_index_clauses(create)?;
+    match &create.using {
+        Some(IndexType::Custom(method)) if fold(method) == "hnsw" => {}
+        Some(method) => {
+            return Err(EngineError::unsupported(format!("index method {method}"))
+                .with_hint("Use: CREATE INDEX ON table USING hnsw (column vector_cosine_ops)."));
+        }
+        None => return Err(EngineError::unsupported("index method btree")),
+    }
+    let collection = names.table(&create.table_name)?;
+    let [IndexColumn { column, operator_class }] = create.columns.as_slice() else {
+        return Err(EngineError::unsupported("an index on more than one column"));
+    };
+    let Expr::Identifier(ident) = &column.expr else {
+        return Err(EngineError::unsupported("an index on an expression"));
+    };
+    if column.options.asc.is_some() || column.options.nulls_first.is_some() {
+        return Err(EngineError::unsupported("an order of a vector index"));
+    }
+    let column_name = fold(ident);
+    let position = collection.column_position(&column_name);
+    let position =
+        position.ok_or_else(|| EngineError::no_column(&column_name, &collection.name))?;
+    if !matches!(collection.columns[position].column_type, ColumnType::Vector(_)) {
+        let message = format!("column \"{column_name}\" is not a vector");
+        return Err(EngineError::new(SqlState::DATATYPE_MISMATCH, message));
+    }
+    let class = operator_class.as_ref().map(last_part);
+    let class = class.ok_or_else(|| {
+        let message = "an hnsw index needs an operator class";
+        EngineError::new(SqlState::UNDEFINED_OBJECT, message)
+            .with_hint("One of vector_l2_ops, vector_ip_ops, vector_cosine_ops.")
+    })?;
+    let distance = Distance::from_operator_class(&class).ok_or_else(|| {
+        let message = format!("operator class \"{class}\" does not exist for access method hnsw");
+        EngineError::new(SqlState::UNDEFINED_OBJECT, message)
+    })?;
+    let options = hnsw_options(&create.with)?;
+    let name = index_name(names, create, collection, &column_name)?;
+    let exists = |name: &str| {
+        names.view.catalog().index(collection.schema, name, names.view.at()).is_some()
+    };
+    if create.if_not_exists && create.name.is_some() && exists(&name) {
+        let notice = format!("relation \"{name}\" already exists, skipping");
+        return Ok(Change::nothing("CREATE INDEX", notice));
+    }
+    let table = collection.id;
+    let define = Define::CreateIndex { table, name, column: position, distance, options };
+    Ok(Change::one(define, "CREATE INDEX"))
+}
+
+/// The name given, or PostgreSQL's choice: table, column, `idx`, and a number when that is taken.
+fn index_name(
+    names: &Names<'_>,
+    create: &CreateIndex,
+    collection: &Collection,
+    column: &str,
+) -> Result<String> {
+    if let Some(name) = &create.name {
+        if name.0.len() != 1 {
+            return Err(EngineError::syntax("an index is in the schema of its table"));
+        }
+        return Ok(last_part(name));
+    }
+    let base = format!("{}_{column}_idx", collection.name);
+    let catalog = names.view.catalog();
+    let taken = |name: &str| {
+        catalog.index(collection.schema, name, names.view.at()).is_some()
+            || catalog.collection(collection.schema, name, names.view.at()).is_some()
+    };
+    let numbered = (1_u32..).map(|n| format!("{base}{n}"));
+    Ok(std::iter::once(base.clone()).chain(numbered).find(|n| !taken(n)).unwrap_or(base))
+}
+
+fn hnsw_options(with: &[Expr]) -> Result<HnswOptions> {
+    let mut options = HnswOptions::default();
+    for option in with {
+        let Expr::BinaryOp { left, op: ast::BinaryOperator::Eq, right } = option else {
+            return Err(EngineError::syntax("an index option has the form name = value"));
+        };
+        let (Expr::Identifier(name), Expr::Value(value)) = (&**left, &**right) else {
+            return Err(EngineError::syntax("an index option has the form name = value"));
+        };
+        let name = fold(name);
+        let text = match &value.value {
+            Value::Number(text, _) | Value::SingleQuotedString(text) => text.as_str(),
+            _ => "",
+        };
+        let (range, slot) = match name.as_str() {
+            "m" => (HNSW_M, &mut options.m),
+            "ef_construction" => (HNSW_EF_CONSTRUCTION, &mut options.ef_construction),
+            _ => {
+                let message = format!("unrecognized parameter \"{name}\"");
+                return Err(EngineError::new(SqlState::INVALID_PARAMETER_VALUE, message));
+            }
+        };
+        *slot = text.parse().ok().filter(|number| range.contains(number)).ok_or_else(|| {
+            let message = format!("value {value} out of bounds for option \"{name}\"");
+            EngineError::new(SqlState::INVALID_PARAMETER_VALUE, message)
+                .with_hint(format!("Valid values are {} to {}.", range.start(), range.end()))
+        })?;
+    }
+    if options.ef_construction < 2 * options.m {
+        let message = "ef_construction must be greater than or equal to 2 * m";
+        return Err(EngineError::new(SqlState::INVALID_PARAMETER_VALUE, message));
+    }
+    Ok(options)
+}
+
+fn drop_objects(
+    names: &Names<'_>,
+    kind: ObjectType,
+    dropped: &[ObjectName],
+    (if_exists, cascade): (bool, bool),
+) -> Result<Change> {
+    let (tag, word) = match kind {
+        ObjectType::Table => ("DROP TABLE", "table"),
+        ObjectType::Index => ("DROP INDEX", "index"),
+        ObjectType::Schema => ("DROP SCHEMA", "schema"),
+        other => return Err(EngineError::unsupported(format!("DROP {other}"))),
+    };
+    let mut defines = Vec::new();
+    let mut notices = Vec::new();
+    for name in dropped {
+        match drop_one(names, kind, name, cascade) {
+            Ok(define) => defines.push(define),
+            Err(_) if if_exists => {
+                notices.push(format!("{word} \"{}\" does not exist, skipping", last_part(name)));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let notice = (!notices.is_empty()).then(|| notices.join("; "));
+    Ok(Change { defines, tag, notice })
+}
+
+fn drop_one(
+    names: &Names<'_>,
+    kind: ObjectType,
+    name: &ObjectName,
+    cascade: bool,
+) -> Result<Define> {
+    match kind {
+        ObjectType::Schema => {
+            let id = names.schema(&last_part(name))?;
+            Ok(Define::DropNamespace { id, cascade })
+        }
+        ObjectType::Index => {
+            let (schema, index) = names.split(name)?;
+            let found = names.view.catalog().index(schema, &index, names.view.at());
+            let message = || format!("index \"{index}\" does not exist");
+            let found =
+                found.ok_or_else(|| EngineError::new(SqlState::UNDEFINED_OBJECT, message()))?;
+            Ok(Define::DropIndex { id: found.id })
+        }
+        _ => {
+            let id: TableId = names.table(name)?.id;
+            Ok(Define::DropCollection { id })
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! Statements that DataFusion does not plan: definitions, writes, and reading the past.
+
+mod as_of;
+mod copy;
+mod define;
+mod write;
+
+pub(crate) use as_of::AsOfPlanner;
+pub use copy::CopyIn;
+pub(crate) use copy::{CopyOptions, CopyTarget};
+pub(crate) use define::{define, target};
+pub(crate) use write::{
+    InsertRows, WriteBuilder, check_width, delete_query, delete_target, insert_columns, update_query,
+    update_target,
+};

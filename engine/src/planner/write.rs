@@ -1,0 +1,491 @@
+//! Writes: INSERT, UPDATE and DELETE become a query for row ids and new values, and the answer of
+//! that query becomes one resolved command. DataFusion's own hooks for DELETE and UPDATE are not
+//! used: they lose predicates with subqueries, and a lost predicate means all rows.
+
+use std::sync::Arc;
+
+use arrow::array::{Array as _, ArrayRef, AsArray as _, RecordBatch};
+use arrow::compute::concat_batches;
+use arrow::datatypes::{SchemaRef, UInt64Type};
+use catalog::{Collection, ColumnType};
+use datafusion::common::ScalarValue;
+use datafusion::sql::sqlparser::ast::{
+    self, AssignmentTarget, CastKind, Delete, Expr, FromTable, Ident, Insert, ObjectName, Query,
+    Select, SelectItem, SetExpr, TableAlias, TableFactor, TableWithJoins, Update, Value,
+};
+use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
+use storage::TableWrite;
+use types::{CommitTs, RowId, SqlState};
+
+use crate::error::{EngineError, Result};
+use crate::provider::{DML_CATALOG, ROW_ID};
+use crate::sql::types::{fold, last_part};
+use crate::values::{ColumnBuilder, assign, check_column};
+
+/// Collects what a statement writes to one table.
+#[derive(Debug)]
+pub(crate) struct WriteBuilder {
+    collection: Collection,
+    schema: SchemaRef,
+    read_ts: CommitTs,
+    ended: Vec<RowId>,
+    begun: Vec<RecordBatch>,
+}
+
+impl WriteBuilder {
+    pub(crate) fn new(collection: &Collection, schema: &SchemaRef, read_ts: CommitTs) -> Self {
+        Self {
+            collection: collection.clone(),
+            schema: Arc::clone(schema),
+            read_ts,
+            ended: Vec::new(),
+            begun: Vec::new(),
+        }
+    }
+
+    /// Adds rows whose columns stand at `positions` of the table; the others are NULL.
+    pub(crate) fn begin(&mut self, columns: &[ArrayRef], positions: &[usize]) -> Result<()> {
+        let rows = columns.first().map_or(0, |column| column.len());
+        let all: Result<Vec<ArrayRef>> = self
+            .collection
+            .columns
+            .iter()
+            .enumerate()
+            .map(|(at, column)| match positions.iter().position(|position| *position == at) {
+                Some(given) => assign(&columns[given], column),
+                None => {
+                    let data_type = self.schema.field(at).data_type();
+                    let nulls = arrow::array::new_null_array(data_type, rows);
+                    check_column(&nulls, column)?;
+                    Ok(nulls)
+                }
+            })
+            .collect();
+        self.begun.push(RecordBatch::try_new(Arc::clone(&self.schema), all?)?);
+        Ok(())
+    }
+
+    /// Adds rows that end.
+    pub(crate) fn end(&mut self, row_ids: &ArrayRef) -> Result<()> {
+        let ids = row_ids.as_primitive_opt::<UInt64Type>();
+        let ids = ids.ok_or_else(|| EngineError::bug("row ids are not integers"))?;
+        self.ended.extend(ids.values().iter().map(|id| RowId(*id)));
+        Ok(())
+    }
+
+    /// Rows added and rows ended.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        (self.begun.iter().map(RecordBatch::num_rows).sum(), self.ended.len())
+    }
+
+    /// The write; `None` when nothing is to be written.
+    pub(crate) fn finish(self) -> Result<Option<TableWrite>> {
+        let begun = match self.begun.as_slice() {
+            [] => None,
+            batches => Some(concat_batches(&self.schema, batches)?),
+        };
+        let begun = begun.filter(|batch| batch.num_rows() > 0);
+        if begun.is_none() && self.ended.is_empty() {
+            return Ok(None);
+        }
+        let (table, read_ts, ended) = (self.collection.id, self.read_ts, self.ended);
+        Ok(Some(TableWrite { table, read_ts, ended, begun }))
+    }
+}
+
+/// Positions of the columns that an INSERT gives.
+pub(crate) fn insert_columns(collection: &Collection, insert: &Insert) -> Result<Vec<usize>> {
+    let refused = [
+        (insert.on.is_some(), "ON CONFLICT"),
+        (insert.returning.is_some() || insert.output.is_some(), "RETURNING"),
+        (insert.or.is_some() || insert.replace_into || insert.ignore, "INSERT OR"),
+        (insert.overwrite || insert.partitioned.is_some(), "INSERT OVERWRITE"),
+        (!insert.assignments.is_empty() || insert.settings.is_some(), "this form of INSERT"),
+        (insert.source.is_none(), "DEFAULT VALUES"),
+    ];
+    if let Some((_, what)) = refused.iter().find(|(present, _)| *present) {
+        return Err(EngineError::unsupported(what));
+    }
+    let names = insert.columns.iter().map(last_part);
+    column_positions(collection, names)
+}
+
+/// Positions of named columns; all of them when none is named.
+pub(crate) fn column_positions(
+    collection: &Collection,
+    names: impl ExactSizeIterator<Item = String>,
+) -> Result<Vec<usize>> {
+    if names.len() == 0 {
+        return Ok((0..collection.columns.len()).collect());
+    }
+    let mut positions = Vec::with_capacity(names.len());
+    for name in names {
+        let position = collection.column_position(&name);
+        let position = position.ok_or_else(|| EngineError::no_column(&name, &collection.name))?;
+        if positions.contains(&position) {
+            let message = format!("column \"{name}\" specified more than once");
+            return Err(EngineError::new(SqlState::DUPLICATE_COLUMN, message));
+        }
+        positions.push(position);
+    }
+    Ok(positions)
+}
+
+/// Rows of `VALUES` made of constants and parameters alone, which need no plan.
+pub(crate) struct InsertRows<'a> {
+    rows: Vec<&'a [Expr]>,
+}
+
+impl<'a> InsertRows<'a> {
+    /// `None` when the source is anything else.
+    pub(crate) fn of(source: &'a Query) -> Option<Self> {
+        let plain = source.with.is_none()
+            && source.order_by.is_none()
+            && source.limit_clause.is_none()
+            && source.fetch.is_none();
+        let SetExpr::Values(values) = &*source.body else { return None };
+        let rows: Vec<&[Expr]> = values.rows.iter().map(|row| row.content.as_slice()).collect();
+        let simple = rows.iter().all(|row| row.iter().all(|cell| Cell::of(cell).is_some()));
+        (plain && simple).then_some(Self { rows })
+    }
+
+    /// The rows as columns, one for each of `positions`.
+    pub(crate) fn columns(
+        &self,
+        collection: &Collection,
+        positions: &[usize],
+        parameters: &[ScalarValue],
+    ) -> Result<Vec<ArrayRef>> {
+        check_width(self.rows.iter().map(|row| row.len()), positions.len())?;
+        let column = |(at, position): (usize, &usize)| {
+            let column = &collection.columns[*position];
+            let cells: Vec<Cell<'_>> =
+                self.rows.iter().filter_map(|row| Cell::of(&row[at])).collect();
+            if cells.iter().any(|cell| matches!(cell, Cell::Parameter(_))) {
+                return mixed_column(&cells, column, parameters);
+            }
+            let mut builder = ColumnBuilder::new(column.column_type);
+            for cell in cells {
+                match cell {
+                    Cell::Null | Cell::Parameter(_) => builder.push(None)?,
+                    Cell::Text(text) => builder.push(Some(&text))?,
+                }
+            }
+            builder.finish()
+        };
+        positions.iter().enumerate().map(column).collect()
+    }
+}
+
+/// A row has as many values as there are target columns.
+pub(crate) fn check_width(
+    mut widths: impl Iterator<Item = usize>,
+    columns: usize,
+) -> Result<()> {
+    match widths.find(|width| *width != columns) {
+        Some(width) if width > columns => {
+            Err(EngineError::syntax("INSERT has more expressions than target columns"))
+        }
+        Some(_) => Err(EngineError::syntax("INSERT has more target columns than expressions")),
+        None => Ok(()),
+    }
+}
+
+/// A value that needs no evaluation.
+enum Cell<'a> {
+    Null,
+    Text(std::borrow::Cow<'a, str>),
+    /// Parameter number, from zero.
+    Parameter(usize),
+}
+
+impl<'a> Cell<'a> {
+    fn of(expr: &'a Expr) -> Option<Self> {
+        match expr {
+            Expr::Value(value) => match &value.value {
+                Value::Null => Some(Cell::Null),
+                Value::Number(text, false)
+                | Value::SingleQuotedString(text)
+                | Value::EscapedStringLiteral(text) => Some(Cell::Text(text.into())),
+                Value::DollarQuotedString(text) => Some(Cell::Text(text.value.as_str().into())),
+                Value::Boolean(true) => Some(Cell::Text("true".into())),
+                Value::Boolean(false) => Some(Cell::Text("false".into())),
+                Value::Placeholder(name) => {
+                    let number: usize = name.strip_prefix('$')?.parse().ok()?;
+                    Some(Cell::Parameter(number.checked_sub(1)?))
+                }
+                _ => None,
+            },
+            Expr::UnaryOp { op: ast::UnaryOperator::Minus, expr } => match &**expr {
+                Expr::Value(value) => match &value.value {
+                    Value::Number(text, false) => Some(Cell::Text(format!("-{text}").into())),
+                    _ => None,
+                },
+                _ => None,
+            },
+            Expr::Identifier(ident) if ident.quote_style.is_none() && fold(ident) == "default" => {
+                Some(Cell::Null)
+            }
+            _ => None,
+        }
+    }
+}
+
+fn mixed_column(
+    cells: &[Cell<'_>],
+    column: &catalog::Column,
+    parameters: &[ScalarValue],
+) -> Result<ArrayRef> {
+    let one = |cell: &Cell<'_>| match cell {
+        Cell::Parameter(at) => {
+            let value = parameters.get(*at).ok_or_else(|| {
+                let message = format!("there is no parameter ${}", at + 1);
+                EngineError::new(SqlState::UNDEFINED_PARAMETER, message)
+            })?;
+            assign(&value.to_array()?, column)
+        }
+        Cell::Null | Cell::Text(_) => {
+            let mut builder = ColumnBuilder::new(column.column_type);
+            builder.push(match cell {
+                Cell::Text(text) => Some(text),
+                Cell::Null | Cell::Parameter(_) => None,
+            })?;
+            builder.finish()
+        }
+    };
+    let arrays: Vec<ArrayRef> = cells.iter().map(one).collect::<Result<_>>()?;
+    let arrays: Vec<&dyn arrow::array::Array> = arrays.iter().map(AsRef::as_ref).collect();
+    Ok(arrow::compute::concat(&arrays)?)
+}
+
+/// The target of an UPDATE or DELETE.
+struct Target<'a> {
+    name: &'a ObjectName,
+    alias: Option<&'a TableAlias>,
+}
+
+fn single_table<'a>(tables: &'a [TableWithJoins], verb: &str) -> Result<Target<'a>> {
+    let [TableWithJoins { relation, joins }] = tables else {
+        return Err(EngineError::unsupported(format!("{verb} of more than one table")));
+    };
+    if !joins.is_empty() {
+        return Err(EngineError::unsupported(format!("a join in {verb}")));
+    }
+    match relation {
+        TableFactor::Table { version: Some(_), .. } => {
+            let message = format!("cannot {verb} the past");
+            Err(EngineError::new(SqlState::READ_ONLY_SQL_TRANSACTION, message))
+        }
+        TableFactor::Table { name, alias, args: None, .. } => {
+            Ok(Target { name, alias: alias.as_ref() })
+        }
+        _ => Err(EngineError::unsupported(format!("{verb} of anything but a table"))),
+    }
+}
+
+/// Name of the table that an UPDATE or DELETE changes.
+pub(crate) fn update_target(update: &Update) -> Result<&ObjectName> {
+    Ok(single_table(std::slice::from_ref(&update.table), "UPDATE")?.name)
+}
+
+/// Name of the table that a DELETE changes.
+pub(crate) fn delete_target(delete: &Delete) -> Result<&ObjectName> {
+    let FromTable::WithFromKeyword(tables) = &delete.from else {
+        return Err(EngineError::syntax("DELETE needs FROM"));
+    };
+    Ok(single_table(tables, "DELETE")?.name)
+}
+
+/// The query whose rows are the row ids to end and the columns to begin.
+pub(crate) fn update_query(
+    update: &Update,
+    collection: &Collection,
+    schema: &str,
+) -> Result<Query> {
+    let refused = [
+        (update.from.is_some(), "UPDATE ... FROM"),
+        (update.returning.is_some() || update.output.is_some(), "RETURNING"),
+        (!update.order_by.is_empty() || update.limit.is_some(), "ORDER BY or LIMIT in UPDATE"),
+        (update.or.is_some(), "UPDATE OR"),
+    ];
+    if let Some((_, what)) = refused.iter().find(|(present, _)| *present) {
+        return Err(EngineError::unsupported(what));
+    }
+    let mut assigned: Vec<Option<Expr>> = vec![None; collection.columns.len()];
+    for assignment in &update.assignments {
+        let AssignmentTarget::ColumnName(name) = &assignment.target else {
+            return Err(EngineError::unsupported("assignment to a list of columns"));
+        };
+        let name = last_part(name);
+        let position = collection.column_position(&name);
+        let position = position.ok_or_else(|| EngineError::no_column(&name, &collection.name))?;
+        let column = &collection.columns[position];
+        let value = typed(&assignment.value, column.column_type)?;
+        if assigned[position].replace(value).is_some() {
+            let message = format!("multiple assignments to same column \"{name}\"");
+            return Err(EngineError::syntax(message));
+        }
+    }
+    let target = single_table(std::slice::from_ref(&update.table), "UPDATE")?;
+    let qualifier = qualifier(&target, collection);
+    let mut projection = vec![row_id_item(&qualifier)];
+    for (at, (column, value)) in collection.columns.iter().zip(assigned).enumerate() {
+        let own = || {
+            Expr::CompoundIdentifier(vec![
+                qualifier.clone(),
+                Ident::with_quote('"', column.name.clone()),
+            ])
+        };
+        let alias = Ident::with_quote('"', format!("new {at}"));
+        projection
+            .push(SelectItem::ExprWithAlias { expr: value.unwrap_or_else(own), alias });
+    }
+    Ok(row_query(&target, collection, schema, projection, update.selection.clone()))
+}
+
+/// The query whose rows are the row ids to end.
+pub(crate) fn delete_query(
+    delete: &Delete,
+    collection: &Collection,
+    schema: &str,
+) -> Result<Query> {
+    let refused = [
+        (delete.using.is_some(), "DELETE ... USING"),
+        (delete.returning.is_some() || delete.output.is_some(), "RETURNING"),
+        (!delete.order_by.is_empty() || delete.limit.is_some(), "ORDER BY or LIMIT in DELETE"),
+        (!delete.tables.is_empty(), "DELETE of more than one table"),
+    ];
+    if let Some((_, what)) = refused.iter().find(|(present, _)| *present) {
+        return Err(EngineError::unsupported(what));
+    }
+    let FromTable::WithFromKeyword(tables) = &delete.from else {
+        return Err(EngineError::syntax("DELETE needs FROM"));
+    };
+    let target = single_table(tables, "DELETE")?;
+    let projection = vec![row_id_item(&qualifier(&target, collection))];
+    Ok(row_query(&target, collection, schema, projection, delete.selection.clone()))
+}
+
+fn qualifier(target: &Target<'_>, collection: &Collection) -> Ident {
+    target
+        .alias
+        .map_or_else(|| Ident::with_quote('"', collection.name.clone()), |alias| alias.name.clone())
+}
+
+fn row_id_item(qualifier: &Ident) -> SelectItem {
+    SelectItem::UnnamedExpr(Expr::CompoundIdentifier(vec![qualifier.clone(), Ident::new(ROW_ID)]))
+}
+
+/// A parameter that stands alone has the type of the column it is assigned to.
+fn typed(value: &Expr, column_type: ColumnType) -> Result<Expr> {
+    match value {
+        Expr::Identifier(ident) if ident.quote_style.is_none() && fold(ident) == "default" => {
+            Ok(Expr::value(Value::Null))
+        }
+        Expr::Value(inner) if matches!(inner.value, Value::Placeholder(_)) => Ok(Expr::Cast {
+            kind: CastKind::DoubleColon,
+            expr: Box::new(value.clone()),
+            data_type: sql_type(column_type),
+            array: false,
+            format: None,
+        }),
+        other => Ok(other.clone()),
+    }
+}
+
+/// The type's name as the parser would have read it.
+fn sql_type(column_type: ColumnType) -> ast::DataType {
+    let (name, modifiers) = match column_type {
+        ColumnType::Boolean => ("bool", Vec::new()),
+        ColumnType::Int2 => ("int2", Vec::new()),
+        ColumnType::Int4 => ("int4", Vec::new()),
+        ColumnType::Int8 => ("int8", Vec::new()),
+        ColumnType::Float4 => ("float4", Vec::new()),
+        ColumnType::Float8 => ("float8", Vec::new()),
+        ColumnType::Text => ("text", Vec::new()),
+        ColumnType::Varchar => ("varchar", Vec::new()),
+        ColumnType::Bytea => ("bytea", Vec::new()),
+        ColumnType::Date => ("date", Vec::new()),
+        ColumnType::Timestamp => ("timestamp", Vec::new()),
+        ColumnType::TimestampTz => ("timestamptz", Vec::new()),
+        ColumnType::Vector(dim) => ("vector", vec![dim.to_string()]),
+    };
+    ast::DataType::Custom(ObjectName::from(vec![Ident::new(name)]), modifiers)
+}
+
+fn row_query(
+    target: &Target<'_>,
+    collection: &Collection,
+    schema: &str,
+    projection: Vec<SelectItem>,
+    selection: Option<Expr>,
+) -> Query {
+    let quoted = |name: &str| Ident::with_quote('"', name);
+    let name =
+        ObjectName::from(vec![quoted(DML_CATALOG), quoted(schema), quoted(&collection.name)]);
+    let alias = TableAlias {
+        explicit: true,
+        name: qualifier(target, collection),
+        columns: Vec::new(),
+        at: None,
+    };
+    let relation = TableFactor::Table {
+        name,
+        alias: Some(alias),
+        args: None,
+        with_hints: Vec::new(),
+        version: None,
+        with_ordinality: false,
+        partitions: Vec::new(),
+        json_path: None,
+        sample: None,
+        index_hints: Vec::new(),
+    };
+    query_of(projection, vec![TableWithJoins { relation, joins: Vec::new() }], selection)
+}
+
+/// `SELECT projection FROM from WHERE selection`.
+fn query_of(
+    projection: Vec<SelectItem>,
+    from: Vec<TableWithJoins>,
+    selection: Option<Expr>,
+) -> Query {
+    let select = Select {
+        select_token: AttachedToken::empty(),
+        optimizer_hints: Vec::new(),
+        distinct: None,
+        select_modifiers: None,
+        top: None,
+        top_before_distinct: false,
+        projection,
+        exclude: None,
+        into: None,
+        from,
+        lateral_views: Vec::new(),
+        prewhere: None,
+        selection,
+        connect_by: Vec::new(),
+        group_by: ast::GroupByExpr::Expressions(Vec::new(), Vec::new()),
+        cluster_by: Vec::new(),
+        distribute_by: Vec::new(),
+        sort_by: Vec::new(),
+        having: None,
+        named_window: Vec::new(),
+        qualify: None,
+        window_before_qualify: false,
+        value_table_mode: None,
+        flavor: ast::SelectFlavor::Standard,
+    };
+    Query {
+        with: None,
+        body: Box::new(SetExpr::Select(Box::new(select))),
+        order_by: None,
+        limit_clause: None,
+        fetch: None,
+        locks: Vec::new(),
+        for_clause: None,
+        settings: None,
+        format_clause: None,
+        pipe_operators: Vec::new(),
+    }
+}

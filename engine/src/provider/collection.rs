@@ -1,0 +1,126 @@
+//! A collection as DataFusion's table, pinned at an instant.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::{DFSchema, Result};
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+use storage::ReadView;
+use storage::memtable::Table;
+use types::CommitTs;
+
+use crate::exec::{CollectionScanExec, Source, VectorTopK, VectorTopKExec, point_lookup};
+use crate::search_config::SearchConfig;
+
+/// Name of the hidden column that UPDATE and DELETE read. Cannot be a user's column.
+pub(crate) const ROW_ID: &str = "_row_id";
+
+/// A collection at an instant, perhaps asked for its nearest rows.
+#[derive(Debug, Clone)]
+pub(crate) struct CollectionProvider {
+    table: Arc<Table>,
+    at: CommitTs,
+    schema: SchemaRef,
+    row_id: bool,
+    top_k: Option<VectorTopK>,
+}
+
+impl CollectionProvider {
+    /// The collection that has the name at the view's instant.
+    pub(crate) fn find(view: &ReadView, namespace: &str, name: &str) -> Option<Self> {
+        let namespace = view.catalog().namespace(namespace, view.at())?;
+        let collection = view.catalog().collection(namespace.id, name, view.at())?;
+        let table = view.table(collection.id)?;
+        let schema = Arc::clone(table.schema());
+        let (table, at) = (Arc::clone(table), view.at());
+        Some(Self { table, at, schema, row_id: false, top_k: None })
+    }
+
+    /// Adds the hidden column.
+    pub(crate) fn with_row_ids(mut self, row_id: bool) -> Self {
+        if row_id {
+            let mut fields = self.schema.fields().to_vec();
+            fields.push(Arc::new(Field::new(ROW_ID, DataType::UInt64, false)));
+            self.schema = Arc::new(Schema::new(fields));
+            self.row_id = true;
+        }
+        self
+    }
+
+    /// The same table asked for its nearest rows.
+    pub(crate) fn with_top_k(&self, top_k: VectorTopK) -> Self {
+        Self { top_k: Some(top_k), ..self.clone() }
+    }
+
+    /// Whether the nearest rows are asked for already.
+    pub(crate) fn has_top_k(&self) -> bool {
+        self.top_k.is_some()
+    }
+
+    pub(crate) fn table(&self) -> &Arc<Table> {
+        &self.table
+    }
+}
+
+#[async_trait]
+impl TableProvider for CollectionProvider {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>> {
+        // The operators evaluate predicates themselves, row by row, so all of them are exact; only
+        // what needs another plan cannot be evaluated here.
+        let decide = |filter: &&Expr| {
+            if filter.contains_scalar_subquery() || filter.contains_outer() {
+                TableProviderFilterPushDown::Unsupported
+            } else {
+                TableProviderFilterPushDown::Exact
+            }
+        };
+        Ok(filters.iter().map(decide).collect())
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let all = || (0..self.schema.fields().len()).collect();
+        let predicate = match conjunction(filters.to_vec()) {
+            Some(predicate) => {
+                let schema = DFSchema::try_from(Arc::clone(&self.schema))?;
+                Some(state.create_physical_expr(predicate, &schema)?)
+            }
+            None => None,
+        };
+        let source = Source {
+            table: Arc::clone(&self.table),
+            at: self.at,
+            schema: Arc::clone(&self.schema),
+            row_id: self.row_id,
+            projection: projection.cloned().unwrap_or_else(all),
+            predicate,
+        };
+        if let Some(top_k) = &self.top_k {
+            let settings = SearchConfig::of(state.config_options());
+            return Ok(Arc::new(VectorTopKExec::new(source, top_k.clone(), settings)?));
+        }
+        let point = point_lookup(&self.table, filters, self.at)?;
+        let partitions = state.config().target_partitions();
+        Ok(Arc::new(CollectionScanExec::new(source, point, limit, partitions)?))
+    }
+}

@@ -1,0 +1,10 @@
+//! What DataFusion asks of us while it plans: names, tables, columns, rows, all at one read view.
+
+mod catalog;
+mod collection;
+pub(crate) mod pg_catalog;
+mod scope;
+
+pub(crate) use catalog::{DML_CATALOG, Names};
+pub(crate) use collection::{CollectionProvider, ROW_ID};
+pub(crate) use scope::Scope;

@@ -1,0 +1,378 @@
+//! PostgreSQL's catalog and session functions, evaluated row by row at the statement's read view.
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use arrow::array::{Array as _, ArrayRef, AsArray as _, BooleanArray, Int64Array, StringArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int64Type};
+use datafusion::common::{Result, ScalarValue};
+use datafusion::logical_expr::{
+    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+use storage::ReadView;
+use types::SqlState;
+
+use super::relations::{index_definition, key_columns, key_definition, quoted};
+use super::table::Cell;
+use crate::error::EngineError;
+use crate::pg_types::{TYPES, by_name, by_oid};
+use crate::provider::Scope;
+use crate::settings::SERVER_VERSION;
+
+/// What a function gives back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Returns {
+    Boolean,
+    Integer,
+    Text,
+}
+
+const FUNCTIONS: [(&str, Returns); 52] = [
+    ("array_upper", Returns::Integer),
+    ("col_description", Returns::Text),
+    ("current_catalog", Returns::Text),
+    ("current_database", Returns::Text),
+    ("current_role", Returns::Text),
+    ("current_schema", Returns::Text),
+    ("current_setting", Returns::Text),
+    ("current_user", Returns::Text),
+    ("format_type", Returns::Text),
+    ("has_database_privilege", Returns::Boolean),
+    ("has_schema_privilege", Returns::Boolean),
+    ("has_table_privilege", Returns::Boolean),
+    ("obj_description", Returns::Text),
+    ("pg_backend_pid", Returns::Integer),
+    ("pg_client_encoding", Returns::Text),
+    ("pg_encoding_to_char", Returns::Text),
+    ("pg_function_is_visible", Returns::Boolean),
+    ("pg_get_constraintdef", Returns::Text),
+    ("pg_get_expr", Returns::Text),
+    ("pg_get_function_arguments", Returns::Text),
+    ("pg_get_function_result", Returns::Text),
+    ("pg_get_indexdef", Returns::Text),
+    ("pg_get_partkeydef", Returns::Text),
+    ("pg_get_serial_sequence", Returns::Text),
+    ("pg_get_statisticsobjdef_columns", Returns::Text),
+    ("pg_get_triggerdef", Returns::Text),
+    ("pg_get_userbyid", Returns::Text),
+    ("pg_get_viewdef", Returns::Text),
+    ("pg_is_in_recovery", Returns::Boolean),
+    ("pg_is_other_temp_schema", Returns::Boolean),
+    ("pg_my_temp_schema", Returns::Integer),
+    ("pg_relation_is_publishable", Returns::Boolean),
+    ("pg_relation_size", Returns::Integer),
+    ("pg_size_pretty", Returns::Text),
+    ("pg_table_is_visible", Returns::Boolean),
+    ("pg_table_size", Returns::Integer),
+    ("pg_total_relation_size", Returns::Integer),
+    ("pg_type_is_visible", Returns::Boolean),
+    ("quote_ident", Returns::Text),
+    ("quote_literal", Returns::Text),
+    ("regclass_in", Returns::Integer),
+    ("regclass_out", Returns::Text),
+    ("regnamespace_in", Returns::Integer),
+    ("regnamespace_out", Returns::Text),
+    ("regtype_in", Returns::Integer),
+    ("regtype_out", Returns::Text),
+    ("session_user", Returns::Text),
+    ("shobj_description", Returns::Text),
+    ("to_regclass", Returns::Integer),
+    ("to_regtype", Returns::Integer),
+    ("user", Returns::Text),
+    ("version", Returns::Text),
+];
+
+/// All functions, bound to a session.
+pub(crate) fn registry(scope: &Arc<Scope>) -> Vec<Arc<ScalarUDF>> {
+    let function = |(name, returns): (&'static str, Returns)| {
+        let signature = Signature::user_defined(Volatility::Stable);
+        let scope = Arc::clone(scope);
+        Arc::new(ScalarUDF::from(CatalogFunction { name, returns, signature, scope }))
+    };
+    FUNCTIONS.into_iter().map(function).collect()
+}
+
+#[derive(Debug)]
+struct CatalogFunction {
+    name: &'static str,
+    returns: Returns,
+    signature: Signature,
+    scope: Arc<Scope>,
+}
+
+impl PartialEq for CatalogFunction {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && Arc::ptr_eq(&self.scope, &other.scope)
+    }
+}
+
+impl Eq for CatalogFunction {}
+
+impl Hash for CatalogFunction {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
+}
+
+/// The arguments of one call.
+struct Args<'a> {
+    columns: &'a [ArrayRef],
+    row: usize,
+}
+
+impl Args<'_> {
+    /// Argument `at` as an integer; text is read as one.
+    fn integer(&self, at: usize) -> Option<i64> {
+        let column = self.columns.get(at)?;
+        if column.is_null(self.row) {
+            return None;
+        }
+        match column.as_primitive_opt::<Int64Type>() {
+            Some(integers) => Some(integers.value(self.row)),
+            None => self.text(at)?.parse().ok(),
+        }
+    }
+
+    fn text(&self, at: usize) -> Option<&str> {
+        let column = self.columns.get(at)?.as_string_opt::<i32>()?;
+        (!column.is_null(self.row)).then(|| column.value(self.row))
+    }
+}
+
+impl ScalarUDFImpl for CatalogFunction {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
+        Ok(match self.returns {
+            Returns::Boolean => DataType::Boolean,
+            Returns::Integer => DataType::Int64,
+            Returns::Text => DataType::Utf8,
+        })
+    }
+
+    fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
+        let widen = |t: &DataType| {
+            if t.is_integer() { DataType::Int64 } else if t == &DataType::Boolean { t.clone() } else { DataType::Utf8 }
+        };
+        Ok(arg_types.iter().map(widen).collect())
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let scalars = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
+        let rows = if scalars { 1 } else { args.number_rows };
+        let widened = |arg: &ColumnarValue| -> Result<ArrayRef> {
+            let array = arg.to_array(rows)?;
+            let target =
+                if array.data_type().is_integer() { DataType::Int64 } else { DataType::Utf8 };
+            Ok(cast(&array, &target)?)
+        };
+        let columns: Vec<ArrayRef> = args.args.iter().map(widened).collect::<Result<_>>()?;
+        let view = self.scope.view();
+        let cells: Vec<Cell> = (0..rows)
+            .map(|row| self.call(&view, &Args { columns: &columns, row }))
+            .collect::<Result<_>>()?;
+        let array: ArrayRef = match self.returns {
+            Returns::Boolean => Arc::new(cells.iter().map(as_boolean).collect::<BooleanArray>()),
+            Returns::Integer => Arc::new(cells.iter().map(as_integer).collect::<Int64Array>()),
+            Returns::Text => Arc::new(cells.iter().map(as_text).collect::<StringArray>()),
+        };
+        if scalars {
+            return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&array, 0)?));
+        }
+        Ok(ColumnarValue::Array(array))
+    }
+}
+
+fn as_boolean(cell: &Cell) -> Option<bool> {
+    match cell {
+        Cell::Boolean(value) => Some(*value),
+        Cell::Null | Cell::Integer(_) | Cell::Text(_) => None,
+    }
+}
+
+fn as_integer(cell: &Cell) -> Option<i64> {
+    match cell {
+        Cell::Integer(value) => Some(*value),
+        Cell::Null | Cell::Boolean(_) | Cell::Text(_) => None,
+    }
+}
+
+fn as_text(cell: &Cell) -> Option<&str> {
+    match cell {
+        Cell::Text(value) => Some(value),
+        Cell::Null | Cell::Boolean(_) | Cell::Integer(_) => None,
+    }
+}
+
+fn or_null(value: Option<impl Into<Cell>>) -> Cell {
+    value.map_or(Cell::Null, Into::into)
+}
+
+impl CatalogFunction {
+    fn call(&self, view: &ReadView, args: &Args<'_>) -> Result<Cell> {
+        Ok(match self.name {
+            "version" => format!("PostgreSQL {SERVER_VERSION}").into(),
+            "current_database" | "current_catalog" => "azimuth".into(),
+            "current_schema" => self.scope.schema().into(),
+            "current_user" | "session_user" | "user" | "current_role" | "pg_get_userbyid" => {
+                types::Principal::OWNER.into()
+            }
+            "current_setting" => self.setting(args)?,
+            "format_type" => or_null(args.integer(0).and_then(|oid| {
+                format_type(oid, args.integer(1).unwrap_or(-1))
+            })),
+            "pg_table_is_visible" => self.is_visible(view, args.integer(0)),
+            "pg_get_indexdef" => or_null(args.integer(0).and_then(|oid| indexdef(view, oid))),
+            "pg_get_constraintdef" => {
+                or_null(args.integer(0).and_then(|oid| constraintdef(view, oid)))
+            }
+            "regclass_in" | "to_regclass" => self.regclass(view, args)?,
+            "regclass_out" => or_null(args.integer(0).map(|oid| {
+                relation_name(view, oid).unwrap_or_else(|| oid.to_string())
+            })),
+            "regtype_in" | "to_regtype" => regtype(args, self.name)?,
+            "regtype_out" => or_null(args.integer(0).map(|oid| {
+                format_type(oid, -1).unwrap_or_else(|| oid.to_string())
+            })),
+            "regnamespace_in" => or_null(args.text(0).and_then(|name| {
+                view.catalog().namespace(name, view.at()).map(|n| n.id.0)
+            })),
+            "regnamespace_out" => or_null(args.integer(0).and_then(|oid| {
+                let namespaces = view.catalog().namespaces(view.at());
+                namespaces.into_iter().find(|n| i64::from(n.id.0) == oid).map(|n| n.name.clone())
+            })),
+            "pg_encoding_to_char" | "pg_client_encoding" => "UTF8".into(),
+            "quote_ident" => or_null(args.text(0).map(quoted)),
+            "quote_literal" => {
+                or_null(args.text(0).map(|text| format!("'{}'", text.replace('\'', "''"))))
+            }
+            "pg_size_pretty" => or_null(args.integer(0).map(|bytes| format!("{bytes} bytes"))),
+            "has_database_privilege" | "has_schema_privilege" | "has_table_privilege"
+            | "pg_function_is_visible" | "pg_type_is_visible" => true.into(),
+            "pg_is_in_recovery" | "pg_is_other_temp_schema" | "pg_relation_is_publishable" => {
+                false.into()
+            }
+            "pg_my_temp_schema" => 0_i64.into(),
+            // What this server does not keep has no description, definition or size.
+            _ => Cell::Null,
+        })
+    }
+
+    fn setting(&self, args: &Args<'_>) -> Result<Cell> {
+        let Some(name) = args.text(0) else { return Ok(Cell::Null) };
+        let settings = self.scope.settings();
+        match settings.get(name) {
+            Ok(value) => Ok(value.into()),
+            Err(_) if args.text(1).is_some_and(|missing_ok| missing_ok == "true") => Ok(Cell::Null),
+            Err(error) => Err(error.into_datafusion()),
+        }
+    }
+
+    fn is_visible(&self, view: &ReadView, oid: Option<i64>) -> Cell {
+        let Some(oid) = oid else { return Cell::Null };
+        let schema = view.catalog().namespace(&self.scope.schema(), view.at()).map(|n| n.id);
+        let table = view.catalog().collections(view.at()).find(|c| {
+            i64::from(c.id.0) == oid || i64::from(c.primary_key_oid) == oid
+        });
+        let index = view.catalog().indexes(view.at()).find(|i| i64::from(i.id.0) == oid);
+        let of = table.map(|t| t.schema).or_else(|| index.map(|i| i.schema));
+        of.map_or(Cell::Null, |of| Cell::Boolean(Some(of) == schema))
+    }
+
+    fn regclass(&self, view: &ReadView, args: &Args<'_>) -> Result<Cell> {
+        let Some(text) = args.text(0) else { return Ok(Cell::Null) };
+        if let Ok(oid) = text.parse::<i64>() {
+            return Ok(oid.into());
+        }
+        let unquoted = text.replace('"', "");
+        let (schema, name) = match unquoted.split_once('.') {
+            Some((schema, name)) => (schema.to_owned(), name.to_owned()),
+            None => (self.scope.schema(), unquoted),
+        };
+        let at = view.at();
+        let found = view.catalog().namespace(&schema, at).and_then(|namespace| {
+            let table = view.catalog().collection(namespace.id, &name, at).map(|c| c.id.0);
+            table.or_else(|| view.catalog().index(namespace.id, &name, at).map(|i| i.id.0))
+        });
+        match found {
+            Some(oid) => Ok(oid.into()),
+            // PostgreSQL's own tables are there, under ids that nothing refers to.
+            None if schema == "pg_catalog" || self.name == "to_regclass" => Ok(Cell::Null),
+            None => Err(EngineError::no_table(text).into_datafusion()),
+        }
+    }
+}
+
+fn relation_name(view: &ReadView, oid: i64) -> Option<String> {
+    let tables = view.catalog().collections(view.at());
+    let table = tables.into_iter().find(|c| i64::from(c.id.0) == oid).map(|c| quoted(&c.name));
+    table.or_else(|| {
+        let indexes = view.catalog().indexes(view.at());
+        indexes.into_iter().find(|i| i64::from(i.id.0) == oid).map(|i| quoted(&i.name))
+    })
+}
+
+fn regtype(args: &Args<'_>, function: &str) -> Result<Cell> {
+    let Some(text) = args.text(0) else { return Ok(Cell::Null) };
+    let name = text.trim().strip_prefix("pg_catalog.").unwrap_or(text.trim());
+    let found = by_name(name).map(|t| t.oid).or_else(|| {
+        let of = |t: &&crate::pg_types::PgType| format_type(i64::from(t.oid), -1).as_deref() == Some(name);
+        TYPES.iter().find(of).map(|t| t.oid)
+    });
+    match found {
+        Some(oid) => Ok(oid.into()),
+        None if function == "to_regtype" => Ok(Cell::Null),
+        None => {
+            let message = format!("type \"{text}\" does not exist");
+            Err(EngineError::new(SqlState::UNDEFINED_OBJECT, message).into_datafusion())
+        }
+    }
+}
+
+/// The SQL name of a type.
+fn format_type(oid: i64, typmod: i64) -> Option<String> {
+    let oid = u32::try_from(oid).ok()?;
+    if let Some(element) = TYPES.iter().find(|t| t.array == oid && oid != 0) {
+        return Some(format!("{}[]", format_type(i64::from(element.oid), -1)?));
+    }
+    let name = by_oid(oid)?.name;
+    Some(match name {
+        "bool" => "boolean".to_owned(),
+        "int2" => "smallint".to_owned(),
+        "int4" => "integer".to_owned(),
+        "int8" => "bigint".to_owned(),
+        "float4" => "real".to_owned(),
+        "float8" => "double precision".to_owned(),
+        "varchar" => "character varying".to_owned(),
+        "bpchar" => "character".to_owned(),
+        "timestamp" => "timestamp without time zone".to_owned(),
+        "timestamptz" => "timestamp with time zone".to_owned(),
+        "time" => "time without time zone".to_owned(),
+        "vector" if typmod > 0 => format!("vector({typmod})"),
+        other => other.to_owned(),
+    })
+}
+
+fn indexdef(view: &ReadView, oid: i64) -> Option<String> {
+    let mut keyed = view.catalog().collections(view.at());
+    if let Some(collection) =
+        keyed.find(|c| i64::from(c.primary_key_oid) == oid && !c.primary_key.is_empty())
+    {
+        return Some(key_definition(view, collection));
+    }
+    let index = view.catalog().indexes(view.at()).find(|i| i64::from(i.id.0) == oid)?;
+    Some(index_definition(view, index))
+}
+
+fn constraintdef(view: &ReadView, oid: i64) -> Option<String> {
+    let mut keyed = view.catalog().collections(view.at());
+    let collection = keyed.find(|c| i64::from(c.primary_key_oid) == oid)?;
+    Some(format!("PRIMARY KEY ({})", key_columns(collection)))
+}

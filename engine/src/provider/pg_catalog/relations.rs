@@ -1,0 +1,454 @@
+//! The rows of the catalog tables.
+
+use catalog::{Collection, Index};
+use storage::ReadView;
+
+use super::table::{Cell, CatalogTable, row};
+use super::{OWNER_OID, PG_CATALOG_OID};
+use crate::pg_types::{TYPES, oid_of_column};
+use crate::settings::Settings;
+
+/// Tables of `pg_catalog` that have rows.
+pub(super) const TABLES: [&str; 14] = [
+    "pg_am",
+    "pg_attribute",
+    "pg_class",
+    "pg_constraint",
+    "pg_database",
+    "pg_extension",
+    "pg_index",
+    "pg_indexes",
+    "pg_namespace",
+    "pg_proc",
+    "pg_roles",
+    "pg_settings",
+    "pg_tables",
+    "pg_type",
+];
+
+/// Tables of `information_schema`.
+pub(super) const INFORMATION_SCHEMA: [&str; 3] = ["columns", "schemata", "tables"];
+
+const HNSW_AM: i64 = 16_390;
+const BTREE_AM: i64 = 403;
+const HEAP_AM: i64 = 2;
+
+/// A table of `pg_catalog`.
+pub(super) fn pg_catalog(name: &str, view: &ReadView, settings: &Settings) -> CatalogTable {
+    match name {
+        "pg_am" => access_methods(),
+        "pg_attribute" => attributes(view),
+        "pg_class" => classes(view),
+        "pg_constraint" => constraints(view),
+        "pg_database" => databases(),
+        "pg_extension" => extensions(),
+        "pg_index" => indexes(view),
+        "pg_indexes" => index_definitions(view),
+        "pg_namespace" => namespaces(view),
+        "pg_roles" => roles(),
+        "pg_settings" => setting_rows(settings),
+        "pg_tables" => tables(view),
+        "pg_type" => types(),
+        other => empty(other),
+    }
+}
+
+/// Tables without rows; columns that outer joins name.
+fn empty(name: &str) -> CatalogTable {
+    CatalogTable::new(match name {
+        "pg_attrdef" => "oid:oid adrelid:oid adnum:int2 adbin:text",
+        "pg_auth_members" => "roleid:oid member:oid grantor:oid admin_option:bool",
+        "pg_collation" => "oid:oid collname:name collnamespace:oid collencoding:int4",
+        "pg_description" => "objoid:oid classoid:oid objsubid:int4 description:text",
+        "pg_shdescription" => "objoid:oid classoid:oid description:text",
+        "pg_inherits" => "inhrelid:oid inhparent:oid inhseqno:int4 inhdetachpending:bool",
+        "pg_tablespace" => "oid:oid spcname:name spcowner:oid",
+        "pg_trigger" => "oid:oid tgrelid:oid tgname:name tgenabled:char tgisinternal:bool",
+        "pg_rewrite" => "oid:oid rulename:name ev_class:oid ev_type:char",
+        "pg_policy" => "oid:oid polname:name polrelid:oid",
+        "pg_proc" => {
+            "oid:oid proname:name pronamespace:oid proowner:oid prolang:oid prokind:char \
+             prorettype:oid pronargs:int2 provolatile:char proacl:text"
+        }
+        _ => "oid:oid",
+    })
+}
+
+fn access_methods() -> CatalogTable {
+    let mut table = CatalogTable::new("oid:oid amname:name amhandler:oid amtype:char");
+    table.push(row![HEAP_AM, "heap", 0_i64, "t"]);
+    table.push(row![BTREE_AM, "btree", 0_i64, "i"]);
+    table.push(row![HNSW_AM, "hnsw", 0_i64, "i"]);
+    table
+}
+
+fn namespaces(view: &ReadView) -> CatalogTable {
+    let mut table = CatalogTable::new("oid:oid nspname:name nspowner:oid nspacl:text");
+    table.push(row![PG_CATALOG_OID, "pg_catalog", OWNER_OID, Cell::Null]);
+    for namespace in view.catalog().namespaces(view.at()) {
+        table.push(row![namespace.id.0, namespace.name.as_str(), OWNER_OID, Cell::Null]);
+    }
+    table
+}
+
+/// One row of `pg_class`.
+struct Class<'a> {
+    oid: u32,
+    name: &'a str,
+    namespace: u32,
+    am: i64,
+    kind: &'static str,
+    rows: i64,
+    columns: usize,
+    has_index: bool,
+}
+
+fn class_row(class: &Class<'_>) -> Vec<Cell> {
+    let columns = i64::try_from(class.columns).unwrap_or(0);
+    row![
+        class.oid, class.name, class.namespace, 0_i64, 0_i64, OWNER_OID, class.am, class.oid,
+        0_i64, 0_i64, class.rows, 0_i64, 0_i64, class.has_index, false, "p", class.kind, columns,
+        0_i64, false, false, false, false, false, true, "d", false, Cell::Null, Cell::Null,
+        Cell::Null,
+    ]
+}
+
+fn classes(view: &ReadView) -> CatalogTable {
+    let mut table = CatalogTable::new(
+        "oid:oid relname:name relnamespace:oid reltype:oid reloftype:oid relowner:oid relam:oid \
+         relfilenode:oid reltablespace:oid relpages:int4 reltuples:float4 relallvisible:int4 \
+         reltoastrelid:oid relhasindex:bool relisshared:bool relpersistence:char relkind:char \
+         relnatts:int2 relchecks:int2 relhasrules:bool relhastriggers:bool relhassubclass:bool \
+         relrowsecurity:bool relforcerowsecurity:bool relispopulated:bool relreplident:char \
+         relispartition:bool relacl:text reloptions:text relpartbound:text",
+    );
+    let at = view.at();
+    for collection in view.catalog().collections(at) {
+        let rows = view.table(collection.id).map_or(0, |t| i64::from(t.rows().live()));
+        let keyed = !collection.primary_key.is_empty();
+        let has_index = keyed || view.catalog().indexes_of(collection.id, at).next().is_some();
+        let namespace = collection.schema.0;
+        table.push(class_row(&Class {
+            oid: collection.id.0,
+            name: &collection.name,
+            namespace,
+            am: HEAP_AM,
+            kind: "r",
+            rows,
+            columns: collection.columns.len(),
+            has_index,
+        }));
+        if keyed {
+            table.push(class_row(&Class {
+                oid: collection.primary_key_oid,
+                name: &collection.primary_key_name(),
+                namespace,
+                am: BTREE_AM,
+                kind: "i",
+                rows,
+                columns: collection.primary_key.len(),
+                has_index: false,
+            }));
+        }
+    }
+    for index in view.catalog().indexes(at) {
+        let rows = view.table(index.table).map_or(0, |t| i64::from(t.rows().live()));
+        table.push(class_row(&Class {
+            oid: index.id.0,
+            name: &index.name,
+            namespace: index.schema.0,
+            am: HNSW_AM,
+            kind: "i",
+            rows,
+            columns: 1,
+            has_index: false,
+        }));
+    }
+    table
+}
+
+fn attributes(view: &ReadView) -> CatalogTable {
+    let mut table = CatalogTable::new(
+        "attrelid:oid attname:name atttypid:oid attstattarget:int4 attlen:int2 attnum:int2 \
+         attndims:int4 attcacheoff:int4 atttypmod:int4 attbyval:bool attalign:char \
+         attstorage:char attcompression:char attnotnull:bool atthasdef:bool atthasmissing:bool \
+         attidentity:char attgenerated:char attisdropped:bool attislocal:bool attinhcount:int4 \
+         attcollation:oid attacl:text attoptions:text attfdwoptions:text",
+    );
+    let mut push = |relation: u32, number: usize, column: &catalog::Column| {
+        let oid = oid_of_column(column.column_type);
+        let typmod = match column.column_type {
+            catalog::ColumnType::Vector(dim) => i64::from(dim.0),
+            _ => -1,
+        };
+        let len = crate::pg_types::by_oid(oid).map_or(-1, |t| i64::from(t.len));
+        table.push(row![
+            relation, column.name.as_str(), oid, -1_i64, len,
+            i64::try_from(number).unwrap_or(0), 0_i64, -1_i64, typmod, len > 0, "i", "x", "",
+            !column.nullable, false, false, "", "", false, true, 0_i64, 0_i64, Cell::Null,
+            Cell::Null, Cell::Null,
+        ]);
+    };
+    for collection in view.catalog().collections(view.at()) {
+        for (at, column) in collection.columns.iter().enumerate() {
+            push(collection.id.0, at + 1, column);
+        }
+        for (at, position) in collection.primary_key.iter().enumerate() {
+            push(collection.primary_key_oid, at + 1, &collection.columns[*position]);
+        }
+    }
+    for index in view.catalog().indexes(view.at()) {
+        if let Some(collection) = view.catalog().collection_by_id(index.table) {
+            push(index.id.0, 1, &collection.columns[index.column]);
+        }
+    }
+    table
+}
+
+fn numbers(positions: &[usize]) -> String {
+    positions.iter().map(|at| (at + 1).to_string()).collect::<Vec<_>>().join(" ")
+}
+
+fn indexes(view: &ReadView) -> CatalogTable {
+    let mut table = CatalogTable::new(
+        "indexrelid:oid indrelid:oid indnatts:int2 indnkeyatts:int2 indisunique:bool \
+         indnullsnotdistinct:bool indisprimary:bool indisexclusion:bool indimmediate:bool \
+         indisclustered:bool indisvalid:bool indcheckxmin:bool indisready:bool indislive:bool \
+         indisreplident:bool indkey:int2vector indoption:int2vector indexprs:text indpred:text",
+    );
+    let mut push = |oid: u32, relation: u32, positions: &[usize], primary: bool| {
+        let count = i64::try_from(positions.len()).unwrap_or(0);
+        table.push(row![
+            oid, relation, count, count, primary, false, primary, false, true, false, true, false,
+            true, true, false, numbers(positions), "0", Cell::Null, Cell::Null,
+        ]);
+    };
+    for collection in view.catalog().collections(view.at()) {
+        if !collection.primary_key.is_empty() {
+            let key = &collection.primary_key;
+            push(collection.primary_key_oid, collection.id.0, key, true);
+        }
+    }
+    for index in view.catalog().indexes(view.at()) {
+        push(index.id.0, index.table.0, &[index.column], false);
+    }
+    table
+}
+
+fn constraints(view: &ReadView) -> CatalogTable {
+    let mut table = CatalogTable::new(
+        "oid:oid conname:name connamespace:oid contype:char condeferrable:bool condeferred:bool \
+         convalidated:bool conrelid:oid contypid:oid conindid:oid conparentid:oid confrelid:oid \
+         confupdtype:char confdeltype:char confmatchtype:char conislocal:bool coninhcount:int4 \
+         connoinherit:bool conkey:int2vector confkey:int2vector conbin:text",
+    );
+    let keyed = |c: &&Collection| !c.primary_key.is_empty();
+    for collection in view.catalog().collections(view.at()).filter(keyed) {
+        let oid = collection.primary_key_oid;
+        table.push(row![
+            oid, collection.primary_key_name(), collection.schema.0, "p", false, false, true,
+            collection.id.0, 0_i64, oid, 0_i64, 0_i64, " ", " ", " ", true, 0_i64, true,
+            numbers(&collection.primary_key), Cell::Null, Cell::Null,
+        ]);
+    }
+    table
+}
+
+fn types() -> CatalogTable {
+    let mut table = CatalogTable::new(
+        "oid:oid typname:name typnamespace:oid typowner:oid typlen:int2 typbyval:bool \
+         typtype:char typcategory:char typispreferred:bool typisdefined:bool typdelim:char \
+         typrelid:oid typelem:oid typarray:oid typnotnull:bool typbasetype:oid typtypmod:int4 \
+         typndims:int4 typcollation:oid typdefault:text typinput:name",
+    );
+    let mut push = |oid: u32, name: String, len: i64, (category, elem, array): (&str, u32, u32)| {
+        let input = format!("{name}in");
+        table.push(row![
+            oid, name, PG_CATALOG_OID, OWNER_OID, len, (1..=8).contains(&len), "b", category,
+            false, true, ",", 0_i64, elem, array, false, 0_i64, -1_i64, 0_i64, 0_i64, Cell::Null,
+            input,
+        ]);
+    };
+    for pg_type in TYPES {
+        let len = i64::from(pg_type.len);
+        push(pg_type.oid, pg_type.name.to_owned(), len, (pg_type.category, 0, pg_type.array));
+        if pg_type.array != 0 {
+            push(pg_type.array, format!("_{}", pg_type.name), -1, ("A", pg_type.oid, 0));
+        }
+    }
+    table
+}
+
+fn databases() -> CatalogTable {
+    let mut table = CatalogTable::new(
+        "oid:oid datname:name datdba:oid encoding:int4 datlocprovider:char datistemplate:bool \
+         datallowconn:bool datconnlimit:int4 dattablespace:oid datcollate:text datctype:text \
+         daticulocale:text datacl:text",
+    );
+    table.push(row![
+        16_384_i64, "azimuth", OWNER_OID, 6_i64, "c", false, true, -1_i64, 1663_i64, "C", "C",
+        Cell::Null, Cell::Null,
+    ]);
+    table
+}
+
+fn extensions() -> CatalogTable {
+    let mut table = CatalogTable::new(
+        "oid:oid extname:name extowner:oid extnamespace:oid extrelocatable:bool extversion:text",
+    );
+    table.push(row![16_391_i64, "vector", OWNER_OID, PG_CATALOG_OID, false, "0.8.0"]);
+    table
+}
+
+fn roles() -> CatalogTable {
+    let mut table = CatalogTable::new(
+        "oid:oid rolname:name rolsuper:bool rolinherit:bool rolcreaterole:bool rolcreatedb:bool \
+         rolcanlogin:bool rolreplication:bool rolconnlimit:int4 rolpassword:text \
+         rolvaliduntil:text rolbypassrls:bool rolconfig:text",
+    );
+    table.push(row![
+        OWNER_OID, types::Principal::OWNER, true, true, true, true, true, false, -1_i64,
+        Cell::Null, Cell::Null, true, Cell::Null,
+    ]);
+    table
+}
+
+fn setting_rows(settings: &Settings) -> CatalogTable {
+    let mut table = CatalogTable::new("name:text setting:text");
+    for (name, value) in settings.all() {
+        table.push(row![name, value]);
+    }
+    table
+}
+
+fn schema_name(view: &ReadView, collection: &Collection) -> String {
+    let namespace = view.catalog().namespace_by_id(collection.schema);
+    namespace.map_or_else(String::new, |namespace| namespace.name.clone())
+}
+
+fn tables(view: &ReadView) -> CatalogTable {
+    let mut table = CatalogTable::new(
+        "schemaname:name tablename:name tableowner:name tablespace:name hasindexes:bool \
+         hasrules:bool hastriggers:bool rowsecurity:bool",
+    );
+    for collection in view.catalog().collections(view.at()) {
+        table.push(row![
+            schema_name(view, collection), collection.name.as_str(), types::Principal::OWNER,
+            Cell::Null, !collection.primary_key.is_empty(), false, false, false,
+        ]);
+    }
+    table
+}
+
+fn index_definitions(view: &ReadView) -> CatalogTable {
+    let mut table = CatalogTable::new(
+        "schemaname:name tablename:name indexname:name tablespace:name indexdef:text",
+    );
+    for collection in view.catalog().collections(view.at()) {
+        let schema = schema_name(view, collection);
+        if !collection.primary_key.is_empty() {
+            table.push(row![
+                schema.as_str(), collection.name.as_str(), collection.primary_key_name(),
+                Cell::Null, key_definition(view, collection),
+            ]);
+        }
+        for index in view.catalog().indexes_of(collection.id, view.at()) {
+            table.push(row![
+                schema.as_str(), collection.name.as_str(), index.name.as_str(), Cell::Null,
+                index_definition(view, index),
+            ]);
+        }
+    }
+    table
+}
+
+/// An identifier as it must be written, quoted when it needs to be.
+pub(super) fn quoted(name: &str) -> String {
+    let plain = name.chars().enumerate().all(|(at, c)| {
+        c.is_ascii_lowercase() || c == '_' || (at > 0 && c.is_ascii_digit())
+    });
+    if plain && !name.is_empty() { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+}
+
+/// The columns of a primary key, `a, b`.
+pub(super) fn key_columns(collection: &Collection) -> String {
+    let name = |at: &usize| quoted(&collection.columns[*at].name);
+    collection.primary_key.iter().map(name).collect::<Vec<_>>().join(", ")
+}
+
+/// `CREATE UNIQUE INDEX ...` of a primary key.
+pub(super) fn key_definition(view: &ReadView, collection: &Collection) -> String {
+    format!(
+        "CREATE UNIQUE INDEX {} ON {}.{} USING btree ({})",
+        quoted(&collection.primary_key_name()),
+        quoted(&schema_name(view, collection)),
+        quoted(&collection.name),
+        key_columns(collection),
+    )
+}
+
+/// `CREATE INDEX ...` of an index.
+pub(super) fn index_definition(view: &ReadView, index: &Index) -> String {
+    let Some(collection) = view.catalog().collection_by_id(index.table) else {
+        return String::new();
+    };
+    format!(
+        "CREATE INDEX {} ON {}.{} USING hnsw ({} {}) WITH (m='{}', ef_construction='{}')",
+        quoted(&index.name),
+        quoted(&schema_name(view, collection)),
+        quoted(&collection.name),
+        quoted(&collection.columns[index.column].name),
+        index.distance.operator_class(),
+        index.options.m,
+        index.options.ef_construction,
+    )
+}
+
+/// A table of `information_schema`.
+pub(super) fn information_schema(name: &str, view: &ReadView) -> CatalogTable {
+    match name {
+        "schemata" => {
+            let mut table =
+                CatalogTable::new("catalog_name:name schema_name:name schema_owner:name");
+            for namespace in view.catalog().namespaces(view.at()) {
+                table.push(row!["azimuth", namespace.name.as_str(), types::Principal::OWNER]);
+            }
+            table
+        }
+        "tables" => {
+            let mut table = CatalogTable::new(
+                "table_catalog:name table_schema:name table_name:name table_type:text",
+            );
+            for collection in view.catalog().collections(view.at()) {
+                let schema = schema_name(view, collection);
+                table.push(row!["azimuth", schema, collection.name.as_str(), "BASE TABLE"]);
+            }
+            table
+        }
+        _ => information_columns(view),
+    }
+}
+
+fn information_columns(view: &ReadView) -> CatalogTable {
+    let mut table = CatalogTable::new(
+        "table_catalog:name table_schema:name table_name:name column_name:name \
+         ordinal_position:int4 column_default:text is_nullable:text data_type:text udt_name:name",
+    );
+    for collection in view.catalog().collections(view.at()) {
+        for (at, column) in collection.columns.iter().enumerate() {
+            let number = i64::try_from(at + 1).unwrap_or(0);
+            let udt = crate::pg_types::by_oid(oid_of_column(column.column_type));
+            let udt = udt.map_or("text", |t| t.name);
+            let data_type = match column.column_type {
+                catalog::ColumnType::Vector(_) => "USER-DEFINED".to_owned(),
+                other => other.sql_name(),
+            };
+            let nullable = if column.nullable { "YES" } else { "NO" };
+            table.push(row![
+                "azimuth", schema_name(view, collection), collection.name.as_str(),
+                column.name.as_str(), number, Cell::Null, nullable, data_type, udt,
+            ]);
+        }
+    }
+    table
+}

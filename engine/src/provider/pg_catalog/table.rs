@@ -1,0 +1,135 @@
+//! A small table of values, for catalogs.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BooleanArray, Float32Array, Int16Array, Int32Array, Int64Array, RecordBatch,
+    StringArray,
+};
+use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::catalog::{MemTable, TableProvider};
+use datafusion::common::DataFusionError;
+
+use crate::sql::types::PG_TYPE_KEY;
+
+/// A value.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Cell {
+    Null,
+    Boolean(bool),
+    Integer(i64),
+    Text(String),
+}
+
+impl From<bool> for Cell {
+    fn from(value: bool) -> Self {
+        Self::Boolean(value)
+    }
+}
+
+impl From<i64> for Cell {
+    fn from(value: i64) -> Self {
+        Self::Integer(value)
+    }
+}
+
+impl From<u32> for Cell {
+    fn from(value: u32) -> Self {
+        Self::Integer(i64::from(value))
+    }
+}
+
+impl From<&str> for Cell {
+    fn from(value: &str) -> Self {
+        Self::Text(value.to_owned())
+    }
+}
+
+impl From<String> for Cell {
+    fn from(value: String) -> Self {
+        Self::Text(value)
+    }
+}
+
+/// Columns, written `name:type`, and rows.
+#[derive(Debug)]
+pub(crate) struct CatalogTable {
+    columns: Vec<(&'static str, &'static str)>,
+    rows: Vec<Vec<Cell>>,
+}
+
+/// A row from values of different types.
+macro_rules! row {
+    ($($value:expr),* $(,)?) => { vec![$(super::table::Cell::from($value)),*] };
+}
+pub(super) use row;
+
+impl CatalogTable {
+    /// A table without rows. `columns` is a list like `oid:oid relname:name`.
+    pub(crate) fn new(columns: &'static str) -> Self {
+        let columns = columns.split_whitespace().filter_map(|c| c.split_once(':')).collect();
+        Self { columns, rows: Vec::new() }
+    }
+
+    /// Adds a row, with a value for each column.
+    pub(crate) fn push(&mut self, row: Vec<Cell>) {
+        debug_assert_eq!(row.len(), self.columns.len(), "a value for each column");
+        self.rows.push(row);
+    }
+
+    fn column(&self, at: usize) -> (Field, ArrayRef) {
+        let (name, kind) = self.columns[at];
+        let cells = || self.rows.iter().map(|row| &row[at]);
+        let integer = |cell: &Cell| match cell {
+            Cell::Integer(value) => Some(*value),
+            Cell::Null | Cell::Boolean(_) | Cell::Text(_) => None,
+        };
+        let array: ArrayRef = match kind {
+            "bool" => Arc::new(
+                cells()
+                    .map(|cell| match cell {
+                        Cell::Boolean(value) => Some(*value),
+                        Cell::Null | Cell::Integer(_) | Cell::Text(_) => None,
+                    })
+                    .collect::<BooleanArray>(),
+            ),
+            "int2" => Arc::new(
+                cells()
+                    .map(|cell| integer(cell).and_then(|v| i16::try_from(v).ok()))
+                    .collect::<Int16Array>(),
+            ),
+            "int4" => Arc::new(
+                cells()
+                    .map(|cell| integer(cell).and_then(|v| i32::try_from(v).ok()))
+                    .collect::<Int32Array>(),
+            ),
+            "float4" => {
+                #[expect(clippy::cast_precision_loss, reason = "row counts are estimates here")]
+                let float = |cell: &Cell| integer(cell).map(|v| v as f32);
+                Arc::new(cells().map(float).collect::<Float32Array>())
+            }
+            "int8" | "oid" | "xid" => Arc::new(cells().map(integer).collect::<Int64Array>()),
+            _ => Arc::new(
+                cells()
+                    .map(|cell| match cell {
+                        Cell::Text(value) => Some(value.as_str()),
+                        Cell::Null | Cell::Boolean(_) | Cell::Integer(_) => None,
+                    })
+                    .collect::<StringArray>(),
+            ),
+        };
+        let metadata = HashMap::from([(PG_TYPE_KEY.to_owned(), kind.to_owned())]);
+        let data_type: DataType = array.data_type().clone();
+        (Field::new(name, data_type, true).with_metadata(metadata), array)
+    }
+
+    /// The table for DataFusion.
+    pub(crate) fn provider(&self) -> Result<Arc<dyn TableProvider>, DataFusionError> {
+        let (fields, arrays): (Vec<Field>, Vec<ArrayRef>) =
+            (0..self.columns.len()).map(|at| self.column(at)).unzip();
+        let schema = Arc::new(Schema::new(fields));
+        let batch = RecordBatch::try_new(Arc::clone(&schema), arrays)?;
+        Ok(Arc::new(MemTable::try_new(schema, vec![vec![batch]])?))
+    }
+}

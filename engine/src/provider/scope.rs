@@ -1,0 +1,62 @@
+//! What a session shares with the hooks that DataFusion calls while a statement is planned.
+//!
+//! A session plans one statement at a time, so the scope holds that statement's read view; plans
+//! that were made keep what they pinned.
+
+use parking_lot::Mutex;
+use storage::ReadView;
+use types::CommitTs;
+
+use crate::settings::Settings;
+
+/// The statement being planned.
+#[derive(Debug)]
+pub(crate) struct Scope {
+    view: Mutex<ReadView>,
+    /// Latest instant that the statement reads and the view has not reached.
+    beyond: Mutex<Option<CommitTs>>,
+    settings: Mutex<Settings>,
+}
+
+impl Scope {
+    pub(crate) fn new(view: ReadView) -> Self {
+        Self {
+            view: Mutex::new(view),
+            beyond: Mutex::new(None),
+            settings: Mutex::default(),
+        }
+    }
+
+    /// Begins a statement at `view`.
+    pub(crate) fn begin(&self, view: ReadView, settings: Settings) {
+        *self.view.lock() = view;
+        *self.beyond.lock() = None;
+        *self.settings.lock() = settings;
+    }
+
+    /// The statement's read view.
+    pub(crate) fn view(&self) -> ReadView {
+        self.view.lock().clone()
+    }
+
+    /// The schema of unqualified names.
+    pub(crate) fn schema(&self) -> String {
+        self.settings.lock().default_schema()
+    }
+
+    /// The session's settings.
+    pub(crate) fn settings(&self) -> Settings {
+        self.settings.lock().clone()
+    }
+
+    /// Notes that the statement needs an instant that the view has not reached.
+    pub(crate) fn note_beyond(&self, at: CommitTs) {
+        let mut beyond = self.beyond.lock();
+        *beyond = Some(beyond.map_or(at, |known| known.max(at)));
+    }
+
+    /// What [`Scope::note_beyond`] noted.
+    pub(crate) fn beyond(&self) -> Option<CommitTs> {
+        *self.beyond.lock()
+    }
+}

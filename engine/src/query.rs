@@ -1,0 +1,187 @@
+//! Planning and running queries on the CPU executor.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::common::{ParamValues, ScalarValue};
+use datafusion::execution::SessionState;
+use datafusion::execution::context::SQLOptions;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::sql::parser::Statement as DfStatement;
+use datafusion::sql::sqlparser::ast::{self, Query};
+use futures::StreamExt as _;
+use storage::Store;
+use tokio::sync::mpsc;
+
+use crate::error::{EngineError, Result};
+use crate::executor::{Executor, Task};
+use crate::provider::Scope;
+use crate::search_config::SearchConfig;
+use crate::settings::Settings;
+use crate::sql::rewrite::output_names;
+
+/// Batches that may wait for a slow reader.
+const BATCHES_BUFFERED: usize = 4;
+
+/// Everything that planning a statement needs, owned, so that it can move to the executor.
+#[derive(Debug, Clone)]
+pub(crate) struct Planner {
+    pub(crate) store: Arc<Store>,
+    pub(crate) scope: Arc<Scope>,
+    pub(crate) base: SessionState,
+    pub(crate) settings: Settings,
+}
+
+/// A plan and the state it was made in.
+pub(crate) struct Planned {
+    pub(crate) plan: LogicalPlan,
+    pub(crate) state: SessionState,
+}
+
+impl Planner {
+    /// Begins a statement: pins a read view.
+    pub(crate) fn begin(&self) -> SessionState {
+        self.scope.begin(self.store.read_view(), self.settings.clone());
+        let mut state = self.base.clone();
+        let options = state.config_mut().options_mut();
+        options.catalog.default_schema = self.settings.default_schema();
+        options.extensions.insert(SearchConfig::from_settings(&self.settings));
+        state.mark_start_execution();
+        state
+    }
+
+    /// Plans a query at a fresh read view. `parameters` is `None` when the values are not known yet.
+    pub(crate) async fn plan(
+        &self,
+        query: &Query,
+        parameters: Option<&[ScalarValue]>,
+    ) -> Result<Planned> {
+        loop {
+            let state = self.begin();
+            let plan = plan_once(&state, query, parameters).await;
+            if let Some(beyond) = self.scope.beyond() {
+                // The statement reads an instant that a later commit could still join: close it,
+                // then look again.
+                self.store.close_instant(beyond).await?;
+                continue;
+            }
+            return Ok(Planned { plan: plan?, state });
+        }
+    }
+
+    /// Plans a query at the read view that the scope already holds.
+    pub(crate) async fn plan_here(
+        &self,
+        state: SessionState,
+        query: &Query,
+        parameters: &[ScalarValue],
+    ) -> Result<Planned> {
+        let plan = plan_once(&state, query, Some(parameters)).await?;
+        Ok(Planned { plan, state })
+    }
+}
+
+async fn plan_once(
+    state: &SessionState,
+    query: &Query,
+    parameters: Option<&[ScalarValue]>,
+) -> Result<LogicalPlan> {
+    let statement = ast::Statement::Query(Box::new(query.clone()));
+    let plan = state.statement_to_plan(DfStatement::Statement(Box::new(statement))).await?;
+    read_only().verify_plan(&plan)?;
+    match parameters {
+        Some(parameters) => {
+            let values = ParamValues::from(parameters.to_vec());
+            Ok(plan.replace_params_with_values(&values)?)
+        }
+        None => Ok(plan),
+    }
+}
+
+/// DataFusion would let any query read and write the server's files.
+fn read_only() -> SQLOptions {
+    SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false)
+}
+
+impl Planned {
+    /// The physical plan.
+    pub(crate) async fn physical(&self) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self.state.create_physical_plan(&self.plan).await?)
+    }
+
+    /// All rows.
+    pub(crate) async fn collect(&self) -> Result<Vec<RecordBatch>> {
+        let physical = self.physical().await?;
+        Ok(datafusion::physical_plan::collect(physical, self.state.task_ctx()).await?)
+    }
+}
+
+/// The schema of a result, with the names PostgreSQL would give.
+pub(crate) fn named_schema(query: &Query, schema: &Schema) -> SchemaRef {
+    let names = output_names(query, schema.fields().len());
+    let Some(names) = names else { return Arc::new(schema.clone()) };
+    let rename = |(field, name): (&Arc<Field>, Option<String>)| match name {
+        Some(name) => Arc::new(field.as_ref().clone().with_name(name)),
+        None => Arc::clone(field),
+    };
+    Arc::new(Schema::new(schema.fields().iter().zip(names).map(rename).collect::<Vec<_>>()))
+}
+
+/// The rows of a query, as they are made. Dropping it cancels the query.
+#[derive(Debug)]
+pub struct RowStream {
+    schema: SchemaRef,
+    batches: mpsc::Receiver<Result<RecordBatch>>,
+    _task: Option<Task<()>>,
+}
+
+impl RowStream {
+    /// Starts a planned query.
+    pub(crate) fn start(
+        executor: &Executor,
+        schema: SchemaRef,
+        physical: Arc<dyn ExecutionPlan>,
+        state: &SessionState,
+    ) -> Result<Self> {
+        let (sender, batches) = mpsc::channel(BATCHES_BUFFERED);
+        let context = state.task_ctx();
+        let task = executor.spawn(async move {
+            let mut stream = match execute_stream(physical, context) {
+                Ok(stream) => stream,
+                Err(error) => {
+                    let _ = sender.send(Err(error.into())).await;
+                    return Ok(());
+                }
+            };
+            while let Some(batch) = stream.next().await {
+                let failed = batch.is_err();
+                if sender.send(batch.map_err(EngineError::from)).await.is_err() || failed {
+                    break;
+                }
+            }
+            Ok(())
+        });
+        Ok(Self { schema, batches, _task: Some(task) })
+    }
+
+    /// Rows that are there already.
+    pub(crate) fn ready(schema: SchemaRef, batch: RecordBatch) -> Self {
+        let (sender, batches) = mpsc::channel(1);
+        // The channel has room for the one batch.
+        let _ = sender.try_send(Ok(batch));
+        Self { schema, batches, _task: None }
+    }
+
+    /// Names and types of the columns.
+    #[must_use]
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// The next rows; `None` after the last.
+    pub async fn next(&mut self) -> Option<Result<RecordBatch>> {
+        self.batches.recv().await
+    }
+}

@@ -1,0 +1,38 @@
+//! The session's search settings in the form in which DataFusion carries settings about.
+
+use datafusion::common::config::{ConfigExtension, ConfigOptions};
+use datafusion::common::extensions_options;
+
+use crate::exec::SearchSettings;
+use crate::settings::Settings;
+
+extensions_options! {
+    /// Search settings of a session.
+    pub struct SearchConfig {
+        /// `hnsw.ef_search`
+        pub ef_search: usize, default = 64
+        /// `enable_ann`
+        pub enable_ann: bool, default = true
+    }
+}
+
+impl ConfigExtension for SearchConfig {
+    const PREFIX: &'static str = "azimuth";
+}
+
+impl SearchConfig {
+    pub(crate) fn from_settings(settings: &Settings) -> Self {
+        let mut config = Self::default();
+        config.ef_search = settings.ef_search();
+        config.enable_ann = settings.enable_ann();
+        config
+    }
+
+    pub(crate) fn of(options: &ConfigOptions) -> SearchSettings {
+        let config = options.extensions.get::<Self>();
+        SearchSettings {
+            ef: config.map_or(64, |config| config.ef_search),
+            enable_ann: config.is_none_or(|config| config.enable_ann),
+        }
+    }
+}

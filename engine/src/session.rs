@@ -1,0 +1,802 @@
+//! A session: one principal's settings and statements, one at a time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use datafusion::common::ScalarValue;
+use datafusion::execution::{FunctionRegistry as _, SessionState, SessionStateBuilder};
+use datafusion::logical_expr::Expr as LogicalExpr;
+use datafusion::prelude::SessionConfig;
+use datafusion::sql::sqlparser::ast::{self, Expr, Query, SetExpr, Value, visit_expressions_mut};
+use parking_lot::Mutex;
+use storage::memtable::arrow_type;
+use storage::{Applied, Command, Rejection, StorageError, TableWrite};
+use tokio_util::sync::CancellationToken;
+use types::{Principal, SqlState};
+
+use crate::engine::Engine;
+use crate::error::{EngineError, Result};
+use crate::explain::{self, Explain};
+use crate::optimizer::PushVectorTopK;
+use crate::pg_types;
+use crate::planner::{
+    AsOfPlanner, CopyIn, CopyOptions, CopyTarget, InsertRows, WriteBuilder, check_width, define,
+    delete_query, delete_target, insert_columns, target, update_query, update_target,
+};
+use crate::provider::{Names, Scope, pg_catalog};
+use crate::query::{Planned, Planner, RowStream, named_schema};
+use crate::search_config::SearchConfig;
+use crate::settings::Settings;
+use crate::sql::operators::{VectorCasts, VectorOperators};
+use crate::sql::types::{AzimuthTypes, fold};
+use crate::sql::{ParsedStatement, Statement, parse};
+
+/// Times a statement is planned again after a concurrent commit got in its way. Nothing of a failed
+/// try is visible, so trying again is safe; giving up leaves the retry to the client.
+const CONFLICT_RETRIES: usize = 10;
+
+/// What became of a statement.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Rows.
+    Rows(RowStream),
+    /// Done; the command tag, and a message to the client if there is one.
+    Done {
+        /// Such as `INSERT 0 3`.
+        tag: String,
+        /// Such as `relation "t" already exists, skipping`.
+        notice: Option<String>,
+    },
+    /// The client is to send data, then call [`Session::copy_done`].
+    CopyIn(CopyIn),
+    /// The client's prepared statements are to be forgotten: one, or all.
+    Deallocate(Option<String>),
+    /// Like `Done`, and everything the session holds is to be forgotten.
+    DiscardAll,
+}
+
+/// What is known of a statement before its parameters are.
+#[derive(Debug, Clone)]
+pub struct Described {
+    /// Types of the parameters.
+    pub parameters: Vec<FieldRef>,
+    /// Columns of the result; `None` when the statement returns no rows.
+    pub columns: Option<SchemaRef>,
+}
+
+/// A session.
+#[derive(Debug)]
+pub struct Session {
+    engine: Arc<Engine>,
+    principal: Principal,
+    settings: Settings,
+    scope: Arc<Scope>,
+    base: SessionState,
+    cancel: Arc<Mutex<CancellationToken>>,
+}
+
+impl Session {
+    pub(crate) fn new(engine: Arc<Engine>, principal: Principal) -> Result<Self> {
+        let scope = Arc::new(Scope::new(engine.store.read_view()));
+        let base = base_state(&engine, &scope)?;
+        let settings = Settings::default();
+        Ok(Self { engine, principal, settings, scope, base, cancel: Arc::default() })
+    }
+
+    /// Who the session acts for.
+    #[must_use]
+    pub fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// The session's settings.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The session's settings, to change.
+    pub fn settings_mut(&mut self) -> &mut Settings {
+        &mut self.settings
+    }
+
+    /// A handle that cancels the statement that runs when it is called.
+    #[must_use]
+    pub fn canceller(&self) -> Canceller {
+        Canceller { current: Arc::clone(&self.cancel) }
+    }
+
+    /// Begins a statement: cancelling from here on means this one. The token tells the statement's
+    /// row loop when to stop.
+    pub fn begin_statement(&self) -> CancellationToken {
+        let token = CancellationToken::new();
+        *self.cancel.lock() = token.clone();
+        token
+    }
+
+    /// Reads the statements of `sql`.
+    ///
+    /// # Errors
+    /// When any of them is not SQL, or a limit is exceeded.
+    pub fn parse(sql: &str) -> Result<Vec<ParsedStatement>> {
+        parse(sql)
+    }
+
+    fn planner(&self) -> Planner {
+        Planner {
+            store: Arc::clone(&self.engine.store),
+            scope: Arc::clone(&self.scope),
+            base: self.base.clone(),
+            settings: self.settings.clone(),
+        }
+    }
+
+    /// Runs a statement. Cancellation and `statement_timeout` end it with 57014; a write that was
+    /// handed to the log is waited for.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the statement or went wrong with it; nothing has changed then.
+    pub async fn execute(
+        &mut self,
+        statement: &ParsedStatement,
+        parameters: Vec<ScalarValue>,
+    ) -> Result<Outcome> {
+        if parameters.len() < statement.parameters {
+            let message = format!(
+                "the statement has {} parameters, {} values were given",
+                statement.parameters,
+                parameters.len()
+            );
+            return Err(EngineError::new(SqlState::PROTOCOL_VIOLATION, message));
+        }
+        let sql = match &statement.statement {
+            Statement::Sql(sql) => sql,
+            Statement::Checkpoint => {
+                self.engine.checkpoint().await?;
+                return Ok(done("CHECKPOINT"));
+            }
+        };
+        match &**sql {
+            ast::Statement::Query(query) => self.select(query, parameters).await,
+            ast::Statement::Explain { .. } => match Explain::of(sql)? {
+                Some(explain) => self.explain(explain, parameters).await,
+                None => Err(EngineError::bug("EXPLAIN was not read")),
+            },
+            ast::Statement::Insert(_) | ast::Statement::Update(_) | ast::Statement::Delete(_) => {
+                self.write(sql, &parameters).await
+            }
+            ast::Statement::Copy { .. } => self.copy(sql),
+            other => match self.session_statement(other)? {
+                Some(outcome) => Ok(outcome),
+                None => self.define(other).await,
+            },
+        }
+    }
+
+    async fn select(&self, query: &Query, parameters: Vec<ScalarValue>) -> Result<Outcome> {
+        require_select(query)?;
+        let (planner, query) = (self.planner(), query.clone());
+        let task = self.engine.executor.spawn(async move {
+            let planned = planner.plan(&query, Some(&parameters)).await?;
+            let physical = planned.physical().await?;
+            let schema = named_schema(&query, &physical.schema());
+            Ok((schema, physical, planned.state))
+        });
+        let (schema, physical, state) = self.interruptible(task).await?;
+        let rows = RowStream::start(&self.engine.executor, schema, physical, &state)?;
+        Ok(Outcome::Rows(rows))
+    }
+
+    async fn explain(&self, explain: Explain, parameters: Vec<ScalarValue>) -> Result<Outcome> {
+        let planner = self.planner();
+        let task = self.engine.executor.spawn(async move {
+            let planned = planner.plan(&explain.query, Some(&parameters)).await?;
+            explain.run(&planned).await
+        });
+        let batch = self.interruptible(task).await?;
+        Ok(Outcome::Rows(RowStream::ready(explain::schema(), batch)))
+    }
+
+    /// Waits for `work` unless the statement is cancelled or runs out of time first.
+    async fn interruptible<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let token = self.cancel.lock().clone();
+        let timeout = async {
+            match self.settings.statement_timeout() {
+                Some(duration) => tokio::time::sleep(duration).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            result = work => result,
+            () = token.cancelled() => Err(EngineError::cancelled()),
+            () = timeout => Err(timed_out()),
+        }
+    }
+
+    async fn write(
+        &self,
+        statement: &ast::Statement,
+        parameters: &[ScalarValue],
+    ) -> Result<Outcome> {
+        for _ in 0..CONFLICT_RETRIES {
+            let (planner, statement) = (self.planner(), statement.clone());
+            let parameters = parameters.to_vec();
+            let task = self
+                .engine
+                .executor
+                .spawn(async move { plan_write(&planner, &statement, &parameters).await });
+            let (verb, builder) = self.interruptible(task).await?;
+            let (begun, ended) = builder.counts();
+            let tag = match verb {
+                Verb::Insert => format!("INSERT 0 {begun}"),
+                Verb::Update => format!("UPDATE {ended}"),
+                Verb::Delete => format!("DELETE {ended}"),
+            };
+            let Some(write) = builder.finish()? else { return Ok(done(&tag)) };
+            match self.commit(write).await {
+                Ok(_) => return Ok(done(&tag)),
+                Err(error) if types::Coded::sql_state(&error) == SqlState::SERIALIZATION_FAILURE => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let message = "could not serialize access due to concurrent update";
+        Err(EngineError::new(SqlState::SERIALIZATION_FAILURE, message)
+            .with_hint("Run the statement again."))
+    }
+
+    /// Hands a write to the log and waits until it is durable and applied.
+    async fn commit(&self, write: TableWrite) -> Result<Applied> {
+        let begun = write.begun.clone();
+        let table = write.table;
+        let applied = self.engine.store.commit_log().propose(Command::Write(vec![write])).await;
+        applied.map_err(|error| match &error {
+            StorageError::Rejected(Rejection::DuplicateKey { row, .. }) => {
+                let view = self.engine.store.read_view();
+                let detail = view.catalog().collection_by_id(table).and_then(|collection| {
+                    let batch = begun.as_ref()?;
+                    Some(key_detail(collection, batch, *row))
+                });
+                let error = EngineError::from(error);
+                detail.map_or(error.clone(), |detail| error.with_detail(detail))
+            }
+            _ => EngineError::from(error),
+        })
+    }
+
+    fn copy(&self, statement: &ast::Statement) -> Result<Outcome> {
+        let ast::Statement::Copy { source, to, target: place, options, legacy_options, .. } =
+            statement
+        else {
+            return Err(EngineError::bug("COPY was not read"));
+        };
+        let (ast::CopySource::Table { table_name, columns }, false, ast::CopyTarget::Stdin) =
+            (source, to, place)
+        else {
+            return Err(EngineError::unsupported("COPY of anything but a table FROM STDIN"));
+        };
+        let view = self.engine.store.read_view();
+        let collection = target(&view, &self.settings.default_schema(), table_name)?;
+        let target = CopyTarget::new(collection, table_name, columns)?;
+        let options = CopyOptions::parse(options, legacy_options)?;
+        Ok(Outcome::CopyIn(CopyIn::new(target, options)))
+    }
+
+    /// Commits the rows of a COPY; its command tag.
+    ///
+    /// # Errors
+    /// When the data is cut off or a row cannot be inserted; nothing is inserted then.
+    pub async fn copy_done(&self, copy: CopyIn) -> Result<String> {
+        let view = self.engine.store.read_view();
+        let id = copy.target().collection.id;
+        let name = copy.target().name.to_string();
+        let table = view.table(id).map(Arc::clone).ok_or_else(|| EngineError::no_table(&name))?;
+        let task = self.engine.executor.spawn_blocking(move || {
+            let (target, columns, rows) = copy.finish()?;
+            let mut builder = WriteBuilder::new(&target.collection, table.schema(), view.at());
+            if rows > 0 {
+                builder.begin(&columns, &target.positions)?;
+            }
+            Ok((builder.finish()?, rows))
+        });
+        let (write, rows) = self.interruptible(task).await?;
+        if let Some(write) = write {
+            self.commit(write).await?;
+        }
+        Ok(format!("COPY {rows}"))
+    }
+
+    async fn define(&self, statement: &ast::Statement) -> Result<Outcome> {
+        let view = self.engine.store.read_view();
+        let change = define(&view, &self.settings.default_schema(), statement)?;
+        let Some(change) = change else {
+            let text = statement.to_string();
+            let words: Vec<&str> = text.split_whitespace().take(2).collect();
+            return Err(EngineError::unsupported(words.join(" ")));
+        };
+        for define in change.defines {
+            let proposed = self.engine.store.commit_log().propose(Command::Define(define));
+            let applied = proposed.await?;
+            if let storage::Effect::Defined(catalog::Defined::Index(id)) = applied.effect {
+                self.build_index(id).await?;
+            }
+        }
+        Ok(Outcome::Done { tag: change.tag.to_owned(), notice: change.notice })
+    }
+
+    /// Waits until a new index covers the rows that were there when it was made; takes it back when
+    /// the statement is cancelled.
+    async fn build_index(&self, id: types::IndexId) -> Result<()> {
+        let store = &self.engine.store;
+        let view = store.read_view();
+        let Some(index) = view.catalog().index_by_id(id) else { return Ok(()) };
+        let table = index.table;
+        let rows = view.table(table).map_or(0, |table| table.rows().len());
+        let built = self
+            .interruptible(async { Ok(store.wait_indexed(table, id, rows).await) })
+            .await;
+        match built {
+            Ok(_) => {
+                // The graph is worth more than the log that made it: keep it.
+                if rows > 0 {
+                    self.engine.checkpoint().await?;
+                }
+                Ok(())
+            }
+            Err(error) => {
+                let drop = catalog::Define::DropIndex { id };
+                store.commit_log().propose(Command::Define(drop)).await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Statements about the session itself; `None` for others.
+    fn session_statement(&mut self, statement: &ast::Statement) -> Result<Option<Outcome>> {
+        Ok(Some(match statement {
+            ast::Statement::Set(set) => {
+                self.set(set)?;
+                done("SET")
+            }
+            ast::Statement::Reset(reset) => {
+                match &reset.reset {
+                    ast::Reset::ALL => self.settings.reset_all(),
+                    ast::Reset::ConfigurationParameter(name) => {
+                        self.settings.reset(&name.to_string())?;
+                    }
+                }
+                done("RESET")
+            }
+            ast::Statement::ShowVariable { variable } => self.show(variable)?,
+            ast::Statement::Deallocate { name, .. } => {
+                let name = fold(name);
+                Outcome::Deallocate((name != "all").then_some(name))
+            }
+            ast::Statement::Discard { object_type: ast::DiscardObject::ALL } => {
+                self.settings.reset_all();
+                Outcome::DiscardAll
+            }
+            ast::Statement::StartTransaction { .. }
+            | ast::Statement::Commit { .. }
+            | ast::Statement::Rollback { .. }
+            | ast::Statement::Savepoint { .. }
+            | ast::Statement::ReleaseSavepoint { .. } => {
+                return Err(EngineError::unsupported("a transaction of several statements")
+                    .with_hint(
+                        "Every statement commits by itself; set your client to autocommit.",
+                    ));
+            }
+            _ => return Ok(None),
+        }))
+    }
+
+    fn set(&mut self, set: &ast::Set) -> Result<()> {
+        match set {
+            ast::Set::SingleAssignment { scope, variable, values, .. } => {
+                if *scope == Some(ast::ContextModifier::Local) {
+                    return Err(EngineError::unsupported("SET LOCAL"));
+                }
+                let name = variable.to_string();
+                let words: Result<Vec<String>> = values.iter().map(setting_text).collect();
+                let value = words?.join(", ");
+                if values.len() == 1 && value.eq_ignore_ascii_case("default") {
+                    self.settings.reset(&name)?;
+                } else {
+                    self.settings.set(&name, &value)?;
+                }
+            }
+            ast::Set::SetTimeZone { value, .. } => {
+                let value = setting_text(value)?;
+                self.settings.set("TimeZone", &value)?;
+            }
+            ast::Set::SetNames { charset_name, .. } => {
+                self.settings.set("client_encoding", &charset_name.value)?;
+            }
+            other => return Err(EngineError::unsupported(format!("SET {other:.40}"))),
+        }
+        Ok(())
+    }
+
+    fn show(&self, variable: &[ast::Ident]) -> Result<Outcome> {
+        let words: Vec<String> = variable.iter().map(fold).collect();
+        let (names, columns): (Vec<&str>, Vec<Vec<&str>>) = match words.as_slice() {
+            [all] if all == "all" => {
+                let (names, values) = self.settings.all().unzip();
+                (vec!["name", "setting"], vec![names, values])
+            }
+            words => {
+                let name = match words.join(" ").as_str() {
+                    "transaction isolation level" => "transaction_isolation".to_owned(),
+                    "time zone" => "TimeZone".to_owned(),
+                    _ => words.join("."),
+                };
+                let value = self.settings.get(&name)?;
+                let spelled = self.settings.all().map(|(known, _)| known);
+                let spelled = spelled.into_iter().find(|known| known.eq_ignore_ascii_case(&name));
+                (vec![spelled.unwrap_or("setting")], vec![vec![value]])
+            }
+        };
+        let fields: Vec<Field> =
+            names.iter().map(|name| Field::new(*name, DataType::Utf8, false)).collect();
+        let schema = Arc::new(Schema::new(fields));
+        let text = |values: Vec<&str>| Arc::new(StringArray::from(values)) as ArrayRef;
+        let arrays: Vec<ArrayRef> = columns.into_iter().map(text).collect();
+        let batch = RecordBatch::try_new(Arc::clone(&schema), arrays)?;
+        Ok(Outcome::Rows(RowStream::ready(schema, batch)))
+    }
+
+    /// What a statement takes and gives. `declared` holds the type ids that the client declared for
+    /// parameters, 0 for those it left open; they are written into the returned statement.
+    ///
+    /// # Errors
+    /// When the statement cannot be planned, or a declared type cannot be a parameter.
+    pub async fn describe(
+        &self,
+        mut statement: ParsedStatement,
+        declared: &[u32],
+    ) -> Result<(ParsedStatement, Described)> {
+        let count = statement.parameters.max(declared.len());
+        let known = declared_types(declared)?;
+        let Statement::Sql(sql) = &mut statement.statement else {
+            return Ok((statement, Described { parameters: Vec::new(), columns: None }));
+        };
+        let is_values = matches!(&**sql, ast::Statement::Insert(insert)
+            if insert.source.as_ref().is_some_and(|s| InsertRows::of(s).is_some()));
+        if !is_values {
+            cast_parameters(sql, &known);
+        }
+        let (planner, sql) = (self.planner(), sql.clone());
+        let task = self.engine.executor.spawn(async move { describe_plan(&planner, &sql).await });
+        let (inferred, columns) = self.interruptible(task).await?;
+        let parameters = (0..count)
+            .map(|at| {
+                let declared = known.get(at).cloned().flatten().map(|(_, field)| field);
+                let text = || Arc::new(Field::new("", DataType::Utf8, true));
+                declared.or_else(|| inferred.get(&at).cloned()).unwrap_or_else(text)
+            })
+            .collect();
+        let columns = match columns {
+            Some(columns) => Some(columns),
+            None => self.session_columns(&statement)?,
+        };
+        Ok((statement, Described { parameters, columns }))
+    }
+
+    /// Columns of statements that are not planned.
+    fn session_columns(&self, statement: &ParsedStatement) -> Result<Option<SchemaRef>> {
+        let Statement::Sql(sql) = &statement.statement else { return Ok(None) };
+        match &**sql {
+            ast::Statement::ShowVariable { variable } => match self.show(variable)? {
+                Outcome::Rows(rows) => Ok(Some(Arc::clone(rows.schema()))),
+                _ => Ok(None),
+            },
+            ast::Statement::Explain { .. } => Ok(Some(explain::schema())),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// Cancels a session's running statement, from any thread.
+#[derive(Debug, Clone)]
+pub struct Canceller {
+    current: Arc<Mutex<CancellationToken>>,
+}
+
+impl Canceller {
+    /// Cancels the statement that runs now; without one nothing happens.
+    pub fn cancel(&self) {
+        self.current.lock().cancel();
+    }
+}
+
+/// The error of a statement that ran out of time.
+#[must_use]
+pub fn timed_out() -> EngineError {
+    EngineError::new(SqlState::QUERY_CANCELED, "canceling statement due to statement timeout")
+}
+
+fn done(tag: &str) -> Outcome {
+    Outcome::Done { tag: tag.to_owned(), notice: None }
+}
+
+fn base_state(engine: &Arc<Engine>, scope: &Arc<Scope>) -> Result<SessionState> {
+    let mut config = SessionConfig::new()
+        .with_target_partitions(engine.cpu_threads)
+        .with_default_catalog_and_schema("azimuth", "public")
+        .with_create_default_catalog_and_schema(false)
+        .with_information_schema(false)
+        .with_option_extension(SearchConfig::default());
+    let options = config.options_mut();
+    options.sql_parser.map_string_types_to_utf8view = false;
+    options.execution.time_zone = Some("UTC".to_owned());
+    let mut state = SessionStateBuilder::new()
+        .with_config(config)
+        .with_runtime_env(Arc::clone(&engine.runtime))
+        .with_catalog_list(Arc::new(Names::new(Arc::clone(scope))))
+        .with_expr_planners(vec![Arc::new(VectorOperators::new())])
+        .with_type_planner(Arc::new(AzimuthTypes))
+        .with_relation_planners(vec![Arc::new(AsOfPlanner::new(Arc::clone(scope)))])
+        .with_default_features()
+        .with_optimizer_rule(Arc::new(PushVectorTopK))
+        .build();
+    for function in udfs::registry().into_iter().chain(pg_catalog::registry(scope)) {
+        state.register_udf(function)?;
+    }
+    state.register_function_rewrite(Arc::new(VectorCasts))?;
+    Ok(state)
+}
+
+/// A query that only reads: `WITH ... INSERT` arrives as a query, too.
+fn require_select(query: &Query) -> Result<()> {
+    match &*query.body {
+        SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => {
+            Err(EngineError::unsupported("WITH before a write"))
+        }
+        SetExpr::Select(_)
+        | SetExpr::Query(_)
+        | SetExpr::SetOperation { .. }
+        | SetExpr::Values(_)
+        | SetExpr::Table(_) => Ok(()),
+    }
+}
+
+fn setting_text(expr: &Expr) -> Result<String> {
+    match expr {
+        Expr::Identifier(ident) => Ok(ident.value.clone()),
+        Expr::Value(value) => match &value.value {
+            Value::Number(text, _) | Value::SingleQuotedString(text) => Ok(text.clone()),
+            Value::Boolean(value) => Ok(value.to_string()),
+            other => Err(EngineError::syntax(format!("{other} is not a setting's value"))),
+        },
+        Expr::UnaryOp { op: ast::UnaryOperator::Minus, expr } => {
+            Ok(format!("-{}", setting_text(expr)?))
+        }
+        other => Err(EngineError::syntax(format!("{other} is not a setting's value"))),
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Verb {
+    Insert,
+    Update,
+    Delete,
+}
+
+/// Turns a write into row ids and new rows, at one read view.
+async fn plan_write(
+    planner: &Planner,
+    statement: &ast::Statement,
+    parameters: &[ScalarValue],
+) -> Result<(Verb, WriteBuilder)> {
+    let state = planner.begin();
+    let view = planner.scope.view();
+    let (verb, name) = match statement {
+        ast::Statement::Insert(insert) => match &insert.table {
+            ast::TableObject::TableName(name) => (Verb::Insert, name),
+            _ => return Err(EngineError::unsupported("INSERT into anything but a table")),
+        },
+        ast::Statement::Update(update) => (Verb::Update, update_target(update)?),
+        ast::Statement::Delete(delete) => (Verb::Delete, delete_target(delete)?),
+        _ => return Err(EngineError::bug("not a write")),
+    };
+    let collection = target(&view, &planner.settings.default_schema(), name)?;
+    let table = view.table(collection.id).ok_or_else(|| EngineError::no_table(&collection.name))?;
+    let schema_name = view.catalog().namespace_by_id(collection.schema);
+    let schema_name = schema_name.map_or("public", |namespace| namespace.name.as_str());
+    let mut builder = WriteBuilder::new(collection, table.schema(), view.at());
+    match statement {
+        ast::Statement::Insert(insert) => {
+            let positions = insert_columns(collection, insert)?;
+            let Some(source) = insert.source.as_deref() else {
+                return Err(EngineError::unsupported("DEFAULT VALUES"));
+            };
+            if let Some(rows) = InsertRows::of(source) {
+                builder.begin(&rows.columns(collection, &positions, parameters)?, &positions)?;
+            } else {
+                require_select(source)?;
+                let planned = planner.plan_here(state, source, parameters).await?;
+                let width = planned.plan.schema().fields().len();
+                check_width(std::iter::once(width), positions.len())?;
+                for batch in planned.collect().await? {
+                    builder.begin(batch.columns(), &positions)?;
+                }
+            }
+        }
+        ast::Statement::Update(update) => {
+            let query = update_query(update, collection, schema_name)?;
+            let all: Vec<usize> = (0..collection.columns.len()).collect();
+            for batch in planner.plan_here(state, &query, parameters).await?.collect().await? {
+                builder.end(batch.column(0))?;
+                builder.begin(&batch.columns()[1..], &all)?;
+            }
+        }
+        ast::Statement::Delete(delete) => {
+            let query = delete_query(delete, collection, schema_name)?;
+            for batch in planner.plan_here(state, &query, parameters).await?.collect().await? {
+                builder.end(batch.column(0))?;
+            }
+        }
+        _ => return Err(EngineError::bug("not a write")),
+    }
+    Ok((verb, builder))
+}
+
+/// `Key (id)=(5) already exists.`
+fn key_detail(collection: &catalog::Collection, batch: &RecordBatch, row: usize) -> String {
+    let name = |at: &usize| collection.columns[*at].name.clone();
+    let value = |at: &usize| {
+        let value = ScalarValue::try_from_array(batch.column(*at), row);
+        value.map_or_else(|_| String::new(), |value| value.to_string())
+    };
+    let names: Vec<String> = collection.primary_key.iter().map(name).collect();
+    let values: Vec<String> = collection.primary_key.iter().map(value).collect();
+    format!("Key ({})=({}) already exists.", names.join(", "), values.join(", "))
+}
+
+type Declared = Option<(&'static str, FieldRef)>;
+
+fn declared_types(declared: &[u32]) -> Result<Vec<Declared>> {
+    let known = |oid: &u32| match oid {
+        // 705 is PostgreSQL's "unknown", which drivers send for text whose type is left open.
+        0 | 705 => Ok(None),
+        oid => pg_types::parameter(*oid).map(Some).ok_or_else(|| {
+            EngineError::unsupported(format!("a parameter of the type with oid {oid}"))
+        }),
+    };
+    declared.iter().map(known).collect()
+}
+
+/// Number of a placeholder, from zero.
+fn placeholder(expr: &Expr) -> Option<usize> {
+    let Expr::Value(value) = expr else { return None };
+    let Value::Placeholder(name) = &value.value else { return None };
+    name.strip_prefix('$')?.parse::<usize>().ok()?.checked_sub(1)
+}
+
+/// Writes declared types into a statement: `$1` becomes `$1::type`.
+fn cast_parameters(statement: &mut ast::Statement, declared: &[Declared]) {
+    let _ = visit_expressions_mut(statement, |expr| {
+        if let Some((name, _)) = placeholder(expr).and_then(|at| declared.get(at)?.as_ref()) {
+            *expr = Expr::Cast {
+                kind: ast::CastKind::DoubleColon,
+                expr: Box::new(expr.clone()),
+                data_type: ast::DataType::Custom(
+                    ast::ObjectName::from(vec![ast::Ident::new(*name)]),
+                    Vec::new(),
+                ),
+                array: false,
+                format: None,
+            };
+        }
+        std::ops::ControlFlow::<()>::Continue(())
+    });
+}
+
+type Inferred = HashMap<usize, FieldRef>;
+
+/// Parameter types and result columns of a statement that is planned.
+async fn describe_plan(
+    planner: &Planner,
+    statement: &ast::Statement,
+) -> Result<(Inferred, Option<SchemaRef>)> {
+    match statement {
+        ast::Statement::Query(query) => {
+            require_select(query)?;
+            let planned = planner.plan(query, None).await?;
+            let columns = named_schema(query, planned.plan.schema().as_arrow());
+            Ok((parameter_types(&planned)?, Some(columns)))
+        }
+        ast::Statement::Explain { .. } => match Explain::of(statement)? {
+            Some(explain) => {
+                let planned = planner.plan(&explain.query, None).await?;
+                Ok((parameter_types(&planned)?, None))
+            }
+            None => Ok((Inferred::new(), None)),
+        },
+        ast::Statement::Insert(_) | ast::Statement::Update(_) | ast::Statement::Delete(_) => {
+            Ok((describe_write(planner, statement).await?, None))
+        }
+        _ => Ok((Inferred::new(), None)),
+    }
+}
+
+async fn describe_write(planner: &Planner, statement: &ast::Statement) -> Result<Inferred> {
+    planner.begin();
+    let view = planner.scope.view();
+    let schema = planner.settings.default_schema();
+    let query = match statement {
+        ast::Statement::Insert(insert) => {
+            let ast::TableObject::TableName(name) = &insert.table else {
+                return Err(EngineError::unsupported("INSERT into anything but a table"));
+            };
+            let collection = target(&view, &schema, name)?;
+            let positions = insert_columns(collection, insert)?;
+            let Some(source) = insert.source.as_deref() else { return Ok(Inferred::new()) };
+            if InsertRows::of(source).is_some() {
+                return Ok(values_types(source, collection, &positions));
+            }
+            source.clone()
+        }
+        ast::Statement::Update(update) => {
+            let collection = target(&view, &schema, update_target(update)?)?;
+            let namespace = view.catalog().namespace_by_id(collection.schema);
+            update_query(update, collection, namespace.map_or("public", |n| &n.name))?
+        }
+        ast::Statement::Delete(delete) => {
+            let collection = target(&view, &schema, delete_target(delete)?)?;
+            let namespace = view.catalog().namespace_by_id(collection.schema);
+            delete_query(delete, collection, namespace.map_or("public", |n| &n.name))?
+        }
+        _ => return Ok(Inferred::new()),
+    };
+    parameter_types(&planner.plan(&query, None).await?)
+}
+
+/// A parameter of `VALUES` has the type of the column it goes to.
+fn values_types(
+    source: &Query,
+    collection: &catalog::Collection,
+    positions: &[usize],
+) -> Inferred {
+    let mut inferred = Inferred::new();
+    if let SetExpr::Values(values) = &*source.body {
+        for row in &values.rows {
+            for (cell, position) in row.content.iter().zip(positions) {
+                if let Some(at) = placeholder(cell) {
+                    let column = &collection.columns[*position];
+                    let field = match column.column_type {
+                        catalog::ColumnType::Vector(dim) => {
+                            storage::memtable::vector_field("", dim)
+                        }
+                        other => Field::new("", arrow_type(other), true),
+                    };
+                    inferred.insert(at, Arc::new(field));
+                }
+            }
+        }
+    }
+    inferred
+}
+
+/// Types of the placeholders of a plan; the first occurrence that has one decides.
+fn parameter_types(planned: &Planned) -> Result<Inferred> {
+    use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
+    let mut inferred = Inferred::new();
+    planned.plan.apply_with_subqueries(|plan| {
+        plan.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                if let LogicalExpr::Placeholder(placeholder) = expr
+                    && let Some(field) = &placeholder.field
+                    && let Some(at) = placeholder.id.strip_prefix('$')
+                    && let Ok(number) = at.parse::<usize>()
+                    && number > 0
+                {
+                    inferred.entry(number - 1).or_insert_with(|| Arc::clone(field));
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(inferred)
+}

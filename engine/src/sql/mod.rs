@@ -1,0 +1,10 @@
+//! From text to statements: tokens, dialect, parser, types, operators.
+
+mod dialect;
+pub(crate) mod operators;
+mod parser;
+pub(crate) mod rewrite;
+mod tokens;
+pub(crate) mod types;
+
+pub use parser::{ParsedStatement, Statement, parse};

@@ -1,0 +1,375 @@
+//! What is done to a statement between parser and planner.
+//!
+//! [`check`] refuses clauses that the planner would read and drop. [`postgresql`] puts PostgreSQL's
+//! qualified names and catalog idioms into forms that the planner knows; each rewrite keeps the
+//! meaning.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    self, BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
+    FunctionArguments, Ident, JoinOperator, ObjectName, Query, Select, SelectItem, TableFactor,
+    Value, Visit as _, VisitMut as _, Visitor, VisitorMut,
+};
+
+use super::types::{fold, last_part};
+use crate::error::{EngineError, Result};
+
+/// Catalog tables that have no rows in this server.
+pub(crate) const EMPTY_CATALOGS: [&str; 19] = [
+    "pg_attrdef",
+    "pg_auth_members",
+    "pg_collation",
+    "pg_description",
+    "pg_event_trigger",
+    "pg_foreign_table",
+    "pg_inherits",
+    "pg_partitioned_table",
+    "pg_policy",
+    "pg_publication",
+    "pg_publication_namespace",
+    "pg_publication_rel",
+    "pg_rewrite",
+    "pg_seclabel",
+    "pg_shdescription",
+    "pg_statistic_ext",
+    "pg_tablespace",
+    "pg_trigger",
+    "pg_foreign_server",
+];
+
+struct Checker;
+
+fn refuse(what: &str) -> ControlFlow<EngineError> {
+    ControlFlow::Break(EngineError::unsupported(what))
+}
+
+impl Visitor for Checker {
+    type Break = EngineError;
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<EngineError> {
+        match factor {
+            TableFactor::Table { name, with_hints, partitions, sample, with_ordinality, .. } => {
+                if last_part(name) == "only" {
+                    return refuse("ONLY");
+                }
+                if sample.is_some() {
+                    return refuse("TABLESAMPLE");
+                }
+                if *with_ordinality {
+                    return refuse("WITH ORDINALITY");
+                }
+                if !with_hints.is_empty() || !partitions.is_empty() {
+                    return refuse("a table hint or PARTITION clause");
+                }
+                ControlFlow::Continue(())
+            }
+            TableFactor::Derived { sample: Some(_), .. } => refuse("TABLESAMPLE"),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<EngineError> {
+        if !query.locks.is_empty() {
+            return refuse("FOR UPDATE or FOR SHARE");
+        }
+        if query.fetch.as_ref().is_some_and(|fetch| fetch.with_ties || fetch.percent) {
+            return refuse("FETCH ... WITH TIES or PERCENT");
+        }
+        if query.for_clause.is_some() || query.settings.is_some() || query.format_clause.is_some() {
+            return refuse("this clause of a query");
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<EngineError> {
+        if select.into.is_some() {
+            return refuse("SELECT INTO");
+        }
+        if select.top.is_some() || !select.lateral_views.is_empty() || select.prewhere.is_some() {
+            return refuse("this clause of SELECT");
+        }
+        for item in &select.projection {
+            if let SelectItem::ExprWithAlias { alias, .. } = item
+                && alias.quote_style == Some('\'')
+            {
+                let message = format!("syntax error at or near \"'{}'\"", alias.value);
+                return ControlFlow::Break(
+                    EngineError::syntax(message)
+                        .with_hint("Write a typed constant as a cast: '...'::type."),
+                );
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Refuses what would be read and dropped.
+pub(crate) fn check(statement: &ast::Statement) -> Result<()> {
+    match statement.visit(&mut Checker) {
+        ControlFlow::Break(error) => Err(error),
+        ControlFlow::Continue(()) => Ok(()),
+    }
+}
+
+struct Rewriter;
+
+impl VisitorMut for Rewriter {
+    type Break = ();
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        if is_empty(select) {
+            make_empty(select);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        match expr {
+            Expr::Subquery(query) if query_is_empty(query) => *expr = Expr::value(Value::Null),
+            Expr::Exists { subquery, negated } if query_is_empty(subquery) => {
+                *expr = Expr::value(Value::Boolean(*negated));
+            }
+            Expr::Collate { expr: inner, collation }
+                if matches!(last_part(collation).as_str(), "default" | "C" | "POSIX") =>
+            {
+                *expr = Expr::clone(inner);
+            }
+            Expr::Cast { .. } => rewrite_reg_cast(expr),
+            Expr::Identifier(ident)
+                if ident.quote_style.is_none()
+                    && matches!(
+                        fold(ident).as_str(),
+                        "current_schema" | "current_role" | "current_database"
+                    ) =>
+            {
+                *expr = call(&fold(ident), Vec::new());
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        match expr {
+            Expr::Function(function) if function.name.0.len() == 2 => strip_catalog(function),
+            Expr::BinaryOp { op, .. } => {
+                if let Some(plain) = plain_operator(op) {
+                    *op = plain;
+                }
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// `pg_catalog.f` is `f`.
+fn strip_catalog(function: &mut Function) {
+    let qualified = function.name.0.first().and_then(ast::ObjectNamePart::as_ident);
+    if qualified.is_some_and(|schema| fold(schema) == "pg_catalog") {
+        function.name = ObjectName::from(vec![Ident::new(last_part(&function.name))]);
+    }
+}
+
+/// `OPERATOR(pg_catalog.~)` is `~`.
+fn plain_operator(operator: &BinaryOperator) -> Option<BinaryOperator> {
+    let BinaryOperator::PGCustomBinaryOperator(parts) = operator else { return None };
+    Some(match parts.last()?.as_str() {
+        "~" => BinaryOperator::PGRegexMatch,
+        "!~" => BinaryOperator::PGRegexNotMatch,
+        "~*" => BinaryOperator::PGRegexIMatch,
+        "!~*" => BinaryOperator::PGRegexNotIMatch,
+        "~~" => BinaryOperator::PGLikeMatch,
+        "!~~" => BinaryOperator::PGNotLikeMatch,
+        "=" => BinaryOperator::Eq,
+        "<>" => BinaryOperator::NotEq,
+        "<" => BinaryOperator::Lt,
+        ">" => BinaryOperator::Gt,
+        _ => return None,
+    })
+}
+
+fn call(name: &str, args: Vec<Expr>) -> Expr {
+    let args = args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)));
+    Expr::Function(Function {
+        name: ObjectName::from(vec![Ident::new(name)]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList {
+            duplicate_treatment: None,
+            args: args.collect(),
+            clauses: Vec::new(),
+        }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
+}
+
+/// A name cast to `regclass` and the like is an oid; an oid cast to it is a name.
+fn rewrite_reg_cast(expr: &mut Expr) {
+    let Expr::Cast { expr: inner, data_type, .. } = expr else { return };
+    let kind = match data_type {
+        ast::DataType::Regclass => "regclass".to_owned(),
+        ast::DataType::Custom(name, _) => last_part(name),
+        _ => return,
+    };
+    if !matches!(kind.as_str(), "regclass" | "regtype" | "regnamespace") {
+        return;
+    }
+    let text = matches!(&**inner, Expr::Value(value)
+        if matches!(value.value, Value::SingleQuotedString(_) | Value::Placeholder(_)));
+    let direction = if text { "in" } else { "out" };
+    *expr = call(&format!("{kind}_{direction}"), vec![Expr::clone(inner)]);
+}
+
+fn is_empty_catalog(factor: &TableFactor) -> bool {
+    match factor {
+        TableFactor::Table { name, args: None, .. } => {
+            let schema_ok = match name.0.as_slice() {
+                [_] => true,
+                [schema, _] => {
+                    schema.as_ident().is_some_and(|schema| fold(schema) == "pg_catalog")
+                }
+                _ => false,
+            };
+            schema_ok && EMPTY_CATALOGS.contains(&last_part(name).as_str())
+        }
+        _ => false,
+    }
+}
+
+/// Whether a SELECT joins, inside, a table that has no rows, so that it has none itself.
+fn is_empty(select: &Select) -> bool {
+    let inner = |operator: &JoinOperator| {
+        matches!(
+            operator,
+            JoinOperator::Join(_) | JoinOperator::Inner(_) | JoinOperator::CrossJoin(_)
+        )
+    };
+    let aggregates = !matches!(&select.group_by, ast::GroupByExpr::Expressions(e, _) if e.is_empty())
+        || select.projection.iter().any(has_aggregate);
+    !aggregates
+        && select.from.iter().any(|from| {
+            is_empty_catalog(&from.relation)
+                || from.joins.iter().any(|join| {
+                    inner(&join.join_operator) && is_empty_catalog(&join.relation)
+                })
+        })
+}
+
+/// Whether a select item calls an aggregate at its top; catalog queries nest none deeper.
+fn has_aggregate(item: &SelectItem) -> bool {
+    let (SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) = item else {
+        return false;
+    };
+    let Expr::Function(function) = expr else { return false };
+    matches!(
+        last_part(&function.name).as_str(),
+        "count" | "sum" | "min" | "max" | "avg" | "array_agg" | "string_agg" | "bool_or"
+            | "bool_and"
+    )
+}
+
+fn query_is_empty(query: &Query) -> bool {
+    matches!(&*query.body, ast::SetExpr::Select(select) if is_empty(select))
+}
+
+/// Keeps the number and names of columns, and no rows.
+fn make_empty(select: &mut Select) {
+    for (at, item) in select.projection.iter_mut().enumerate() {
+        let alias = match item {
+            SelectItem::ExprWithAlias { alias, .. } => alias.clone(),
+            SelectItem::UnnamedExpr(Expr::Identifier(name)) => name.clone(),
+            SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) if !parts.is_empty() => {
+                parts[parts.len() - 1].clone()
+            }
+            _ => Ident::new(format!("column{}", at + 1)),
+        };
+        *item = SelectItem::ExprWithAlias { expr: Expr::value(Value::Null), alias };
+    }
+    select.from.clear();
+    select.selection = Some(Expr::value(Value::Boolean(false)));
+}
+
+/// Puts PostgreSQL's forms into ones the planner knows.
+pub(crate) fn postgresql(statement: &mut ast::Statement) {
+    let _ = statement.visit(&mut Rewriter);
+}
+
+/// The names PostgreSQL gives to the columns of a query's result.
+pub(crate) fn output_names(query: &Query, columns: usize) -> Option<Vec<Option<String>>> {
+    let mut body = &*query.body;
+    let select = loop {
+        match body {
+            ast::SetExpr::Select(select) => break select,
+            ast::SetExpr::Query(query) => body = &query.body,
+            ast::SetExpr::SetOperation { left, .. } => body = left,
+            _ => return None,
+        }
+    };
+    let names: Vec<Option<Option<String>>> = select
+        .projection
+        .iter()
+        .map(|item| match item {
+            SelectItem::UnnamedExpr(expr) => Some(Some(name_of(expr))),
+            SelectItem::ExprWithAlias { alias, .. } => Some(Some(fold(alias))),
+            _ => None,
+        })
+        .collect();
+    let wildcard = names.iter().position(Option::is_none);
+    let Some(wildcard) = wildcard else {
+        return (names.len() == columns).then(|| names.into_iter().flatten().collect());
+    };
+    // A wildcard keeps the names it finds; what stands before and after it is known.
+    let after = names.iter().rev().position(Option::is_none).unwrap_or(0);
+    let before = names[..wildcard].iter().cloned().flatten();
+    let middle = columns.checked_sub(wildcard + after)?;
+    let tail = names[names.len() - after..].iter().cloned().flatten();
+    Some(before.chain(std::iter::repeat_n(None, middle)).chain(tail).collect())
+}
+
+/// PostgreSQL's `FigureColname`: the last name in sight.
+fn name_of(expr: &Expr) -> String {
+    match expr {
+        Expr::Identifier(ident) => fold(ident),
+        Expr::CompoundIdentifier(parts) => parts.last().map_or_else(String::new, fold),
+        Expr::Function(function) => last_part(&function.name),
+        Expr::Cast { expr, data_type, .. } => match name_of(expr) {
+            unnamed if unnamed == "?column?" => match data_type {
+                ast::DataType::Custom(name, _) => last_part(name),
+                other => match other.to_string().to_lowercase().as_str() {
+                    "integer" | "int" => "int4".to_owned(),
+                    "bigint" => "int8".to_owned(),
+                    "smallint" => "int2".to_owned(),
+                    "boolean" => "bool".to_owned(),
+                    "double precision" => "float8".to_owned(),
+                    "real" => "float4".to_owned(),
+                    name => name.to_owned(),
+                },
+            },
+            name => name,
+        },
+        Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => name_of(inner),
+        Expr::Case { else_result, .. } => {
+            match else_result.as_ref().map(|result| name_of(result)) {
+                Some(name) if name != "?column?" => name,
+                Some(_) | None => "case".to_owned(),
+            }
+        }
+        Expr::Exists { .. } => "exists".to_owned(),
+        Expr::Array(_) => "array".to_owned(),
+        Expr::Extract { .. } => "extract".to_owned(),
+        Expr::Substring { .. } => "substring".to_owned(),
+        Expr::Position { .. } => "position".to_owned(),
+        Expr::Trim { .. } => "btrim".to_owned(),
+        Expr::Ceil { .. } => "ceil".to_owned(),
+        Expr::Floor { .. } => "floor".to_owned(),
+        Expr::Subquery(query) => output_names(query, 1)
+            .and_then(|names| names.into_iter().next().flatten())
+            .unwrap_or_else(|| "?column?".to_owned()),
+        _ => "?column?".to_owned(),
+    }
+}

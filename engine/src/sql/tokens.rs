@@ -1,0 +1,281 @@
+//! What has to be put right between tokenizer and parser.
+//!
+//! * `<+>` arrives as three tokens and `@@@` as two: adjacent ones are joined.
+//! * `a>-1` arrives with the operator `>-`; PostgreSQL's rule (manual, section 4.1.3) is that an
+//!   operator ends in `+` or `-` only if it holds one of `~ ! @ # % ^ & | ` ?`.
+//! * `t AS OF TIMESTAMP e` parses in no dialect: it becomes `t FOR SYSTEM_TIME AS OF e`, with the
+//!   word TIMESTAMP kept before a string, where it makes a typed literal.
+//! * The parser recurses without a limit in places; limits on operators and nesting are checked
+//!   here, before it starts.
+
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Whitespace};
+use types::limits::{STATEMENT_BYTES_MAX, STATEMENT_DEPTH_MAX, STATEMENT_OPERATORS_MAX};
+use types::SqlState;
+
+use super::dialect::AzimuthDialect;
+use crate::error::{EngineError, Result};
+
+/// Brackets may nest deeper than expressions: a `VALUES` row costs one level and no recursion.
+const BRACKETS_DEPTH_MAX: usize = 4 * STATEMENT_DEPTH_MAX;
+
+/// The tokens of each statement of `sql`; statements of white space alone are left out.
+pub(crate) fn statements(sql: &str) -> Result<Vec<Vec<TokenWithSpan>>> {
+    if sql.len() > STATEMENT_BYTES_MAX {
+        let message = format!("the statement is longer than {STATEMENT_BYTES_MAX} bytes");
+        return Err(EngineError::new(SqlState::CONFIGURATION_LIMIT_EXCEEDED, message)
+            .with_hint("Load data with COPY, or in several statements."));
+    }
+    let dialect = AzimuthDialect::new();
+    let tokens = Tokenizer::new(&dialect, sql)
+        .tokenize_with_location()
+        .map_err(|error| EngineError::syntax(format!("syntax error: {error}")))?;
+    let mut statements = Vec::new();
+    for part in tokens.split(|token| token.token == Token::SemiColon) {
+        if part.iter().all(|token| matches!(token.token, Token::Whitespace(_))) {
+            continue;
+        }
+        check_limits(part)?;
+        statements.push(as_of(join_operators(split_operators(part))));
+    }
+    Ok(statements)
+}
+
+fn check_limits(tokens: &[TokenWithSpan]) -> Result<()> {
+    let (mut operators, mut depth, mut intervals) = (0, 0_usize, 0);
+    for token in tokens {
+        match &token.token {
+            Token::LParen | Token::LBracket => depth += 1,
+            Token::RParen | Token::RBracket => depth = depth.saturating_sub(1),
+            Token::Word(word) => {
+                let joins = matches!(
+                    word.keyword,
+                    Keyword::AND
+                        | Keyword::OR
+                        | Keyword::UNION
+                        | Keyword::EXCEPT
+                        | Keyword::INTERSECT
+                        | Keyword::JOIN
+                        | Keyword::NOT
+                        | Keyword::IS
+                        | Keyword::LIKE
+                        | Keyword::BETWEEN
+                );
+                operators += usize::from(joins);
+                intervals += usize::from(word.keyword == Keyword::INTERVAL);
+            }
+            other => operators += usize::from(is_operator(other)),
+        }
+        if depth > BRACKETS_DEPTH_MAX || intervals > STATEMENT_OPERATORS_MAX / 40 {
+            return Err(EngineError::too_deep());
+        }
+        if operators > STATEMENT_OPERATORS_MAX {
+            let message =
+                format!("the statement has more than {STATEMENT_OPERATORS_MAX} operators");
+            return Err(EngineError::new(SqlState::CONFIGURATION_LIMIT_EXCEEDED, message)
+                .with_hint("Use IN (...), a join with VALUES, or several statements."));
+        }
+    }
+    Ok(())
+}
+
+/// Tokens that make an expression tree deeper, by one level each.
+fn is_operator(token: &Token) -> bool {
+    !matches!(
+        token,
+        Token::EOF
+            | Token::Word(_)
+            | Token::Number(..)
+            | Token::Char(_)
+            | Token::SingleQuotedString(_)
+            | Token::EscapedStringLiteral(_)
+            | Token::DollarQuotedString(_)
+            | Token::UnicodeStringLiteral(_)
+            | Token::HexStringLiteral(_)
+            | Token::NationalStringLiteral(_)
+            | Token::SingleQuotedByteStringLiteral(_)
+            | Token::Comma
+            | Token::Whitespace(_)
+            | Token::LParen
+            | Token::RParen
+            | Token::LBracket
+            | Token::RBracket
+            | Token::Period
+            | Token::SemiColon
+            | Token::Placeholder(_)
+    )
+}
+
+/// Takes a sign or a comment off the end of an operator it does not belong to.
+fn split_operators(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
+    let mut out = Vec::with_capacity(tokens.len());
+    for token in tokens {
+        let Token::CustomBinaryOperator(text) = &token.token else {
+            out.push(token.clone());
+            continue;
+        };
+        let may_end_in_sign = text.contains(['~', '!', '@', '#', '%', '^', '&', '|', '`', '?']);
+        let mut head = text.as_str();
+        let mut signs = Vec::new();
+        while !may_end_in_sign && head.len() > 1 && head.ends_with(['+', '-']) {
+            let sign = if head.ends_with('+') { Token::Plus } else { Token::Minus };
+            signs.push(sign);
+            head = &head[..head.len() - 1];
+        }
+        let operator = match head {
+            ">" => Token::Gt,
+            "<" => Token::Lt,
+            ">=" => Token::GtEq,
+            "<=" => Token::LtEq,
+            "<>" | "!=" => Token::Neq,
+            "=" => Token::Eq,
+            "<->" => Token::TwoWayArrow,
+            "<=>" => Token::Spaceship,
+            "*" => Token::Mul,
+            "/" => Token::Div,
+            other => Token::CustomBinaryOperator(other.to_owned()),
+        };
+        out.push(TokenWithSpan::new(operator, token.span));
+        out.extend(signs.into_iter().rev().map(|sign| TokenWithSpan::new(sign, token.span)));
+    }
+    out
+}
+
+/// Joins `< + >` and `@@ @` when nothing stands between them.
+fn join_operators(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
+    let touches = |left: &TokenWithSpan, right: &TokenWithSpan| left.span.end == right.span.start;
+    for token in tokens {
+        match out.as_slice() {
+            [.., first, second]
+                if token.token == Token::Gt
+                    && second.token == Token::Plus
+                    && first.token == Token::Lt
+                    && touches(first, second)
+                    && touches(second, &token) =>
+            {
+                let span = first.span.union(&token.span);
+                out.truncate(out.len() - 2);
+                let operator = Token::CustomBinaryOperator("<+>".to_owned());
+                out.push(TokenWithSpan::new(operator, span));
+            }
+            [.., first]
+                if token.token == Token::AtSign
+                    && first.token == Token::AtAt
+                    && touches(first, &token) =>
+            {
+                let span = first.span.union(&token.span);
+                out.pop();
+                let operator = Token::CustomBinaryOperator("@@@".to_owned());
+                out.push(TokenWithSpan::new(operator, span));
+            }
+            _ => out.push(token),
+        }
+    }
+    out
+}
+
+fn is_word(token: &TokenWithSpan, word: &str) -> bool {
+    matches!(&token.token, Token::Word(w)
+        if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word))
+}
+
+/// Puts `FOR SYSTEM_TIME` before `AS OF TIMESTAMP`.
+fn as_of(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let blank = |token: &TokenWithSpan| matches!(token.token, Token::Whitespace(_));
+    let solid: Vec<usize> = (0..tokens.len()).filter(|at| !blank(&tokens[*at])).collect();
+    let mut insert_at = Vec::new();
+    let mut drop_at = Vec::new();
+    for (place, window) in solid.windows(3).enumerate() {
+        let [a, o, t] = [window[0], window[1], window[2]].map(|at| &tokens[at]);
+        let after_version_word = place
+            .checked_sub(1)
+            .map(|before| &tokens[solid[before]])
+            .is_some_and(|t| ["system_time", "timestamp", "version"].iter().any(|w| is_word(t, w)));
+        if !is_word(a, "as") || !is_word(o, "of") || !is_word(t, "timestamp") || after_version_word
+        {
+            continue;
+        }
+        insert_at.push(window[0]);
+        let next = solid.get(place + 3).map(|at| &tokens[*at].token);
+        if !matches!(next, Some(Token::SingleQuotedString(_))) {
+            drop_at.push(window[2]);
+        }
+    }
+    let mut out = Vec::with_capacity(tokens.len() + 4 * insert_at.len());
+    for (at, token) in tokens.into_iter().enumerate() {
+        if insert_at.contains(&at) {
+            for word in ["FOR", "SYSTEM_TIME"] {
+                out.push(TokenWithSpan::new(Token::make_word(word, None), token.span));
+                out.push(TokenWithSpan::new(Token::Whitespace(Whitespace::Space), token.span));
+            }
+        }
+        if !drop_at.contains(&at) {
+            out.push(token);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(sql: &str) -> String {
+        let tokens = statements(sql).unwrap();
+        let solid = tokens[0].iter().filter(|t| !matches!(t.token, Token::Whitespace(_)));
+        solid.map(|t| t.token.to_string()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn operators_are_cut_and_joined_as_postgresql_reads_them() {
+        let cases = [
+            ("a>-1", "a > - 1"),
+            ("a>=-1", "a >= - 1"),
+            ("a<>-1", "a <> - 1"),
+            ("v<->-w", "v <-> - w"),
+            ("a<+>b", "a <+> b"),
+            ("a < +b > c", "a < + b > c"),
+            ("a @@@ 'x'", "a @@@ 'x'"),
+            ("v<#>-1", "v <#>- 1"),
+        ];
+        for (sql, expected) in cases {
+            assert_eq!(shown(sql), expected, "{sql}");
+        }
+    }
+
+    #[test]
+    fn as_of_becomes_what_the_parser_knows() {
+        let cases = [
+            ("t AS OF TIMESTAMP '2026-01-01' x", "t FOR SYSTEM_TIME AS OF TIMESTAMP '2026-01-01' x"),
+            ("t AS OF TIMESTAMP now()", "t FOR SYSTEM_TIME AS OF now ( )"),
+            ("t as of timestamp $1", "t FOR SYSTEM_TIME as of $1"),
+            ("t FOR SYSTEM_TIME AS OF TIMESTAMP 'x'", "t FOR SYSTEM_TIME AS OF TIMESTAMP 'x'"),
+            ("'t AS OF TIMESTAMP x'", "'t AS OF TIMESTAMP x'"),
+        ];
+        for (sql, expected) in cases {
+            assert_eq!(shown(sql), expected, "{sql}");
+        }
+    }
+
+    #[test]
+    fn statements_are_split_outside_of_strings() {
+        assert_eq!(statements(" ; SELECT ';' ; /* ; */ ;SELECT 2;").unwrap().len(), 2);
+    }
+
+    #[test]
+    fn limits_hold_before_the_parser_starts() {
+        let deep = format!("SELECT {}1{}", "(".repeat(10_000), ")".repeat(10_000));
+        let wide = format!("SELECT 1{}", "+1".repeat(STATEMENT_OPERATORS_MAX + 1));
+        let intervals = format!("SELECT {}", "INTERVAL ".repeat(10_000));
+        let long = format!("SELECT '{}'", "x".repeat(STATEMENT_BYTES_MAX));
+        for sql in [deep, wide, intervals, long] {
+            let error = statements(&sql).unwrap_err();
+            assert_eq!(
+                types::Coded::sql_state(&error),
+                SqlState::CONFIGURATION_LIMIT_EXCEEDED,
+                "{error}"
+            );
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! SQL type names to columns and to Arrow.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef};
+use catalog::ColumnType;
+use datafusion::common::Result as DataFusionResult;
+use datafusion::logical_expr::planner::TypePlanner;
+use datafusion::sql::sqlparser::ast::{self, ExactNumberInfo, TimezoneInfo};
+use storage::memtable::{arrow_type, vector_field};
+use types::limits::DIM_MAX;
+use types::{Dim, SqlState};
+
+use crate::error::{EngineError, Result};
+
+/// Metadata key that tells the wire which PostgreSQL type a field has, where Arrow's type does not.
+pub const PG_TYPE_KEY: &str = "azimuth.pg_type";
+
+/// A type that a column can have; `None` for types that exist in expressions only.
+pub(crate) fn column_type(sql_type: &ast::DataType) -> Result<Option<ColumnType>> {
+    use ast::DataType as Sql;
+    Ok(Some(match sql_type {
+        Sql::Bool | Sql::Boolean => ColumnType::Boolean,
+        Sql::Int2(None) | Sql::SmallInt(None) => ColumnType::Int2,
+        Sql::Int(None) | Sql::Int4(None) | Sql::Integer(None) => ColumnType::Int4,
+        Sql::Int8(None) | Sql::BigInt(None) => ColumnType::Int8,
+        Sql::Real | Sql::Float4 => ColumnType::Float4,
+        Sql::Float8 | Sql::DoublePrecision | Sql::Float(ExactNumberInfo::None) => {
+            ColumnType::Float8
+        }
+        Sql::Text => ColumnType::Text,
+        Sql::Varchar(None) | Sql::CharacterVarying(None) | Sql::CharVarying(None) => {
+            ColumnType::Varchar
+        }
+        Sql::Bytea => ColumnType::Bytea,
+        Sql::Date => ColumnType::Date,
+        Sql::Timestamp(None, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => {
+            ColumnType::Timestamp
+        }
+        Sql::Timestamp(None, TimezoneInfo::Tz | TimezoneInfo::WithTimeZone) => {
+            ColumnType::TimestampTz
+        }
+        Sql::Custom(name, modifiers) => return custom_type(&last_part(name), modifiers),
+        _ => return Ok(None),
+    }))
+}
+
+/// The last part of a name, folded to lower case unless quoted.
+pub(crate) fn last_part(name: &ast::ObjectName) -> String {
+    name.0.last().and_then(ast::ObjectNamePart::as_ident).map(fold).unwrap_or_default()
+}
+
+/// An identifier as PostgreSQL stores it.
+pub(crate) fn fold(ident: &ast::Ident) -> String {
+    if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
+}
+
+fn custom_type(name: &str, modifiers: &[String]) -> Result<Option<ColumnType>> {
+    Ok(Some(match name {
+        "vector" => {
+            let [dim] = modifiers else { return Ok(None) };
+            ColumnType::Vector(parse_dimension(dim)?)
+        }
+        "bool" => ColumnType::Boolean,
+        "int2" => ColumnType::Int2,
+        "int4" => ColumnType::Int4,
+        "int8" => ColumnType::Int8,
+        "float4" => ColumnType::Float4,
+        "float8" => ColumnType::Float8,
+        "text" => ColumnType::Text,
+        "varchar" => ColumnType::Varchar,
+        "bytea" => ColumnType::Bytea,
+        "date" => ColumnType::Date,
+        "timestamp" => ColumnType::Timestamp,
+        "timestamptz" => ColumnType::TimestampTz,
+        _ => return Ok(None),
+    }))
+}
+
+fn parse_dimension(text: &str) -> Result<Dim> {
+    let error = |message: String| EngineError::new(SqlState::INVALID_PARAMETER_VALUE, message);
+    match text.trim().parse::<u32>() {
+        Ok(0) => Err(error("dimensions for type vector must be at least 1".to_owned())),
+        Ok(dim) if dim > DIM_MAX => {
+            Err(error(format!("dimensions for type vector cannot exceed {DIM_MAX}")))
+        }
+        Ok(dim) => Ok(Dim(dim)),
+        Err(_) => Err(error(format!("invalid dimension \"{text}\" for type vector"))),
+    }
+}
+
+/// The type of a column in CREATE TABLE.
+pub(crate) fn column_type_required(sql_type: &ast::DataType) -> Result<ColumnType> {
+    if let ast::DataType::Custom(name, modifiers) = sql_type
+        && last_part(name) == "vector"
+        && modifiers.is_empty()
+    {
+        return Err(EngineError::unsupported("a vector column without dimensions")
+            .with_hint("Give the number of dimensions, for example vector(384)."));
+    }
+    column_type(sql_type)?
+        .ok_or_else(|| EngineError::unsupported(format!("a column of type {sql_type}")))
+}
+
+/// Types in casts and parameters.
+#[derive(Debug)]
+pub(crate) struct AzimuthTypes;
+
+fn plain(data_type: DataType) -> FieldRef {
+    Arc::new(Field::new("", data_type, true))
+}
+
+/// The field of a column type, with what the wire needs to know.
+pub(crate) fn field_of(column_type: ColumnType) -> FieldRef {
+    match column_type {
+        ColumnType::Vector(dim) => Arc::new(vector_field("", dim)),
+        other => plain(arrow_type(other)),
+    }
+}
+
+impl TypePlanner for AzimuthTypes {
+    fn plan_type_field(&self, sql_type: &ast::DataType) -> DataFusionResult<Option<FieldRef>> {
+        if let Some(known) = column_type(sql_type).map_err(EngineError::into_datafusion)? {
+            return Ok(Some(field_of(known)));
+        }
+        let name = match sql_type {
+            ast::DataType::Regclass => return Ok(Some(plain(DataType::Utf8))),
+            ast::DataType::Custom(name, modifiers) if modifiers.is_empty() => last_part(name),
+            _ => return Ok(None),
+        };
+        Ok(match name.as_str() {
+            "vector" => Some(Arc::new(vector_field("", Dim(0)))),
+            "oid" | "xid" => Some(plain(DataType::Int64)),
+            "name" | "char" | "regclass" | "regtype" | "regproc" | "regnamespace" | "regrole" => {
+                Some(plain(DataType::Utf8))
+            }
+            _ => None,
+        })
+    }
+}

@@ -1,0 +1,470 @@
+//! Values at the border: text and Arrow arrays become columns of a table, or an error that names
+//! the value.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    Array as _, ArrayRef, AsArray as _, BinaryBuilder, BooleanBuilder, Date32Builder,
+    FixedSizeListArray, Float32Array, Float32Builder, Float64Builder, Int16Builder, Int32Builder,
+    Int64Builder, StringBuilder, TimestampMicrosecondBuilder,
+};
+use arrow::array::builder::NullBufferBuilder;
+use arrow::compute::kernels::cast_utils::Parser as _;
+use arrow::compute::{CastOptions, cast, cast_with_options};
+use arrow::datatypes::{
+    DataType, Date32Type, Float32Type, Float64Type, TimestampMicrosecondType,
+};
+use catalog::{Column, ColumnType};
+use storage::memtable::arrow_type;
+use types::SqlState;
+use udfs::{check_dimension, parse_vector};
+
+use crate::error::{EngineError, Result};
+
+/// Builds one column from text values.
+pub(crate) enum ColumnBuilder {
+    Boolean(BooleanBuilder),
+    Int2(Int16Builder),
+    Int4(Int32Builder),
+    Int8(Int64Builder),
+    Float4(Float32Builder),
+    Float8(Float64Builder),
+    Text(StringBuilder),
+    Bytea(BinaryBuilder),
+    Date(Date32Builder),
+    Timestamp(TimestampMicrosecondBuilder, ColumnType),
+    Vector { dim: usize, values: Vec<f32>, nulls: NullBufferBuilder },
+}
+
+fn invalid(type_name: &str, text: &str) -> EngineError {
+    EngineError::new(
+        SqlState::INVALID_TEXT_REPRESENTATION,
+        format!("invalid input syntax for type {type_name}: \"{text}\""),
+    )
+}
+
+fn out_of_range(type_name: &str, text: &str) -> EngineError {
+    EngineError::new(
+        SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
+        format!("value \"{text}\" is out of range for type {type_name}"),
+    )
+}
+
+fn parse_integer<T: TryFrom<i64>>(type_name: &str, text: &str) -> Result<T> {
+    let trimmed = text.trim();
+    let wide: i64 = match trimmed.parse() {
+        Ok(wide) => wide,
+        Err(_) if trimmed.parse::<i128>().is_ok() => return Err(out_of_range(type_name, text)),
+        Err(_) => return Err(invalid(type_name, text)),
+    };
+    T::try_from(wide).map_err(|_| out_of_range(type_name, text))
+}
+
+fn parse_boolean(text: &str) -> Option<bool> {
+    let lower = text.trim().to_lowercase();
+    let is = |word: &str, least: usize| lower.len() >= least && word.starts_with(&lower);
+    if lower == "1" || is("true", 1) || is("yes", 1) || lower == "on" {
+        return Some(true);
+    }
+    (lower == "0" || is("false", 1) || is("no", 1) || is("off", 2)).then_some(false)
+}
+
+/// `\x6869`, or PostgreSQL's older escape form.
+fn parse_bytea(text: &str) -> Result<Vec<u8>> {
+    let error = || invalid("bytea", text);
+    if let Some(hex) = text.strip_prefix("\\x") {
+        let digits: Vec<u8> = hex
+            .bytes()
+            .map(|byte| char::from(byte).to_digit(16).and_then(|d| u8::try_from(d).ok()))
+            .collect::<Option<_>>()
+            .ok_or_else(error)?;
+        let (pairs, rest) = digits.as_chunks::<2>();
+        if !rest.is_empty() {
+            return Err(error());
+        }
+        return Ok(pairs.iter().map(|[high, low]| high << 4 | low).collect());
+    }
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'\\' {
+            out.push(byte);
+            continue;
+        }
+        match bytes.next().ok_or_else(error)? {
+            b'\\' => out.push(b'\\'),
+            first @ b'0'..=b'3' => {
+                let mut octal = || bytes.next().filter(u8::is_ascii_digit).ok_or_else(error);
+                let (second, third) = (octal()?, octal()?);
+                out.push((first - b'0') << 6 | (second - b'0') << 3 | (third - b'0'));
+            }
+            _ => return Err(error()),
+        }
+    }
+    Ok(out)
+}
+
+/// PostgreSQL writes offsets as `+00`, which Arrow reads as `+00:00` only.
+pub(crate) fn parse_timestamp(text: &str) -> Option<i64> {
+    let trimmed = text.trim();
+    if let Some(value) = TimestampMicrosecondType::parse(trimmed) {
+        return Some(value);
+    }
+    let bytes = trimmed.as_bytes();
+    match bytes {
+        [.., b'+' | b'-', a, b] if a.is_ascii_digit() && b.is_ascii_digit() => {
+            TimestampMicrosecondType::parse(&format!("{trimmed}:00"))
+        }
+        _ => None,
+    }
+}
+
+impl ColumnBuilder {
+    pub(crate) fn new(column_type: ColumnType) -> Self {
+        match column_type {
+            ColumnType::Boolean => Self::Boolean(BooleanBuilder::new()),
+            ColumnType::Int2 => Self::Int2(Int16Builder::new()),
+            ColumnType::Int4 => Self::Int4(Int32Builder::new()),
+            ColumnType::Int8 => Self::Int8(Int64Builder::new()),
+            ColumnType::Float4 => Self::Float4(Float32Builder::new()),
+            ColumnType::Float8 => Self::Float8(Float64Builder::new()),
+            ColumnType::Text | ColumnType::Varchar => Self::Text(StringBuilder::new()),
+            ColumnType::Bytea => Self::Bytea(BinaryBuilder::new()),
+            ColumnType::Date => Self::Date(Date32Builder::new()),
+            ColumnType::Timestamp | ColumnType::TimestampTz => Self::Timestamp(
+                TimestampMicrosecondBuilder::new().with_data_type(arrow_type(column_type)),
+                column_type,
+            ),
+            ColumnType::Vector(dim) => Self::Vector {
+                dim: dim.len(),
+                values: Vec::new(),
+                nulls: NullBufferBuilder::new(0),
+            },
+        }
+    }
+
+    /// Appends a value in its type's text form, or NULL.
+    pub(crate) fn push(&mut self, text: Option<&str>) -> Result<()> {
+        let Some(text) = text else {
+            self.push_null();
+            return Ok(());
+        };
+        match self {
+            Self::Boolean(b) => {
+                b.append_value(parse_boolean(text).ok_or_else(|| invalid("boolean", text))?);
+            }
+            Self::Int2(b) => b.append_value(parse_integer("smallint", text)?),
+            Self::Int4(b) => b.append_value(parse_integer("integer", text)?),
+            Self::Int8(b) => b.append_value(parse_integer("bigint", text)?),
+            Self::Float4(b) => {
+                b.append_value(text.trim().parse().map_err(|_| invalid("real", text))?);
+            }
+            Self::Float8(b) => {
+                b.append_value(text.trim().parse().map_err(|_| invalid("double precision", text))?);
+            }
+            Self::Text(b) if text.contains('\0') => {
+                let _ = b;
+                return Err(EngineError::new(
+                    SqlState::CHARACTER_NOT_IN_REPERTOIRE,
+                    "text cannot contain a zero byte",
+                ));
+            }
+            Self::Text(b) => b.append_value(text),
+            Self::Bytea(b) => b.append_value(parse_bytea(text)?),
+            Self::Date(b) => b.append_value(
+                Date32Type::parse(text.trim()).ok_or_else(|| invalid("date", text))?,
+            ),
+            Self::Timestamp(b, column_type) => b.append_value(
+                parse_timestamp(text).ok_or_else(|| invalid(&column_type.sql_name(), text))?,
+            ),
+            Self::Vector { dim, values, nulls } => {
+                let vector = parse_vector(text)?;
+                check_dimension(*dim, vector.len())?;
+                values.extend_from_slice(&vector);
+                nulls.append_non_null();
+            }
+        }
+        Ok(())
+    }
+
+    fn push_null(&mut self) {
+        match self {
+            Self::Boolean(b) => b.append_null(),
+            Self::Int2(b) => b.append_null(),
+            Self::Int4(b) => b.append_null(),
+            Self::Int8(b) => b.append_null(),
+            Self::Float4(b) => b.append_null(),
+            Self::Float8(b) => b.append_null(),
+            Self::Text(b) => b.append_null(),
+            Self::Bytea(b) => b.append_null(),
+            Self::Date(b) => b.append_null(),
+            Self::Timestamp(b, _) => b.append_null(),
+            Self::Vector { dim, values, nulls } => {
+                values.resize(values.len() + *dim, 0.0);
+                nulls.append_null();
+            }
+        }
+    }
+
+    /// Bytes held so far, to bound a load.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Text(b) => b.values_slice().len(),
+            Self::Bytea(b) => b.values_slice().len(),
+            Self::Vector { values, .. } => values.len() * 4,
+            Self::Boolean(_)
+            | Self::Int2(_)
+            | Self::Int4(_)
+            | Self::Int8(_)
+            | Self::Float4(_)
+            | Self::Float8(_)
+            | Self::Date(_)
+            | Self::Timestamp(..) => 0,
+        }
+    }
+
+    pub(crate) fn finish(self) -> Result<ArrayRef> {
+        Ok(match self {
+            Self::Boolean(mut b) => Arc::new(b.finish()),
+            Self::Int2(mut b) => Arc::new(b.finish()),
+            Self::Int4(mut b) => Arc::new(b.finish()),
+            Self::Int8(mut b) => Arc::new(b.finish()),
+            Self::Float4(mut b) => Arc::new(b.finish()),
+            Self::Float8(mut b) => Arc::new(b.finish()),
+            Self::Text(mut b) => Arc::new(b.finish()),
+            Self::Bytea(mut b) => Arc::new(b.finish()),
+            Self::Date(mut b) => Arc::new(b.finish()),
+            Self::Timestamp(mut b, _) => Arc::new(b.finish()),
+            Self::Vector { dim, values, mut nulls } => {
+                Arc::new(vector_array(dim, values, nulls.finish())?)
+            }
+        })
+    }
+}
+
+fn vector_array(
+    dim: usize,
+    values: Vec<f32>,
+    nulls: Option<arrow::buffer::NullBuffer>,
+) -> Result<FixedSizeListArray> {
+    let DataType::FixedSizeList(item, width) = udfs::vector_type(dim) else {
+        return Err(EngineError::bug("a vector type is a fixed-size list"));
+    };
+    Ok(FixedSizeListArray::try_new(item, width, Arc::new(Float32Array::from(values)), nulls)?)
+}
+
+/// Turns the result of an expression into a column's type, as PostgreSQL does on assignment.
+pub(crate) fn assign(array: &ArrayRef, column: &Column) -> Result<ArrayRef> {
+    let target = arrow_type(column.column_type);
+    let assigned = match (array.data_type(), column.column_type) {
+        (DataType::Null, _) => arrow::array::new_null_array(&target, array.len()),
+        (DataType::FixedSizeList(item, dim), ColumnType::Vector(expected))
+            if item.data_type() == &DataType::Float32 =>
+        {
+            let dim = usize::try_from(*dim).unwrap_or(0);
+            if array.null_count() < array.len() {
+                check_dimension(expected.len(), dim)?;
+                Arc::clone(array)
+            } else {
+                arrow::array::new_null_array(&target, array.len())
+            }
+        }
+        (DataType::List(_), ColumnType::Vector(dim)) => vector_of_lists(array, dim.len())?,
+        (DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8, other)
+            if !matches!(other, ColumnType::Text | ColumnType::Varchar) =>
+        {
+            text_to(array, other)?
+        }
+        (from, _) if from == &target => Arc::clone(array),
+        (from, to) if assignable(from, to) => {
+            let rounded = round_if_float(array, to)?;
+            let options = CastOptions { safe: false, ..CastOptions::default() };
+            cast_with_options(&rounded, &target, &options).map_err(|_| {
+                EngineError::new(
+                    SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
+                    format!("{} out of range", to.sql_name()),
+                )
+            })?
+        }
+        (from, to) => {
+            return Err(EngineError::new(
+                SqlState::DATATYPE_MISMATCH,
+                format!(
+                    "column \"{}\" is of type {} but expression is of type {}",
+                    column.name,
+                    to.sql_name(),
+                    pg_name(from)
+                ),
+            )
+            .with_hint("You will need to rewrite or cast the expression."));
+        }
+    };
+    check_column(&assigned, column)?;
+    Ok(assigned)
+}
+
+/// What must hold of every value of a column: NOT NULL, and finite numbers in vectors.
+pub(crate) fn check_column(array: &ArrayRef, column: &Column) -> Result<()> {
+    if !column.nullable && array.null_count() > 0 {
+        let message = format!("null value in column \"{}\" violates not-null constraint", column.name);
+        return Err(EngineError::new(SqlState::NOT_NULL_VIOLATION, message));
+    }
+    if let (ColumnType::Vector(_), Some(list)) = (column.column_type, array.as_fixed_size_list_opt())
+    {
+        let values = list.values().as_primitive::<Float32Type>().values();
+        if values.iter().any(|value| !value.is_finite()) {
+            return Err(EngineError::new(
+                SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
+                "NaN or infinite value not allowed in vector",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn text_to(array: &ArrayRef, to: ColumnType) -> Result<ArrayRef> {
+    let text = cast(array, &DataType::Utf8)?;
+    let text = text.as_string::<i32>();
+    let mut builder = ColumnBuilder::new(to);
+    text.iter().try_for_each(|value| builder.push(value))?;
+    builder.finish()
+}
+
+fn vector_of_lists(array: &ArrayRef, dim: usize) -> Result<ArrayRef> {
+    let list = array.as_list::<i32>();
+    let mut values = Vec::with_capacity(list.len() * dim);
+    let mut nulls = NullBufferBuilder::new(list.len());
+    for row in 0..list.len() {
+        if list.is_null(row) {
+            values.resize(values.len() + dim, 0.0);
+            nulls.append_null();
+            continue;
+        }
+        let numbers = cast(&list.value(row), &DataType::Float32)?;
+        if numbers.null_count() > 0 {
+            return Err(EngineError::new(
+                SqlState::DATA_EXCEPTION,
+                "array must not contain nulls",
+            ));
+        }
+        check_dimension(dim, numbers.len())?;
+        values.extend_from_slice(numbers.as_primitive::<Float32Type>().values());
+        nulls.append_non_null();
+    }
+    Ok(Arc::new(vector_array(dim, values, nulls.finish())?))
+}
+
+/// Assignment rounds to the nearest integer, ties to even; Arrow's cast would cut off.
+fn round_if_float(array: &ArrayRef, to: ColumnType) -> Result<ArrayRef> {
+    let integer = matches!(to, ColumnType::Int2 | ColumnType::Int4 | ColumnType::Int8);
+    if !integer || !array.data_type().is_floating() {
+        return Ok(Arc::clone(array));
+    }
+    let wide = cast(array, &DataType::Float64)?;
+    let rounded = wide.as_primitive::<Float64Type>().unary::<_, Float64Type>(f64::round_ties_even);
+    Ok(Arc::new(rounded))
+}
+
+fn assignable(from: &DataType, to: ColumnType) -> bool {
+    let number = from.is_numeric();
+    match to {
+        ColumnType::Int2
+        | ColumnType::Int4
+        | ColumnType::Int8
+        | ColumnType::Float4
+        | ColumnType::Float8 => number,
+        ColumnType::Text | ColumnType::Varchar => {
+            number
+                || matches!(
+                    from,
+                    DataType::Utf8
+                        | DataType::Utf8View
+                        | DataType::LargeUtf8
+                        | DataType::Date32
+                        | DataType::Timestamp(..)
+                )
+        }
+        ColumnType::Bytea => matches!(from, DataType::BinaryView | DataType::LargeBinary),
+        ColumnType::Date | ColumnType::Timestamp | ColumnType::TimestampTz => {
+            matches!(from, DataType::Date32 | DataType::Timestamp(..))
+        }
+        ColumnType::Boolean | ColumnType::Vector(_) => false,
+    }
+}
+
+/// PostgreSQL's name of an Arrow type.
+pub(crate) fn pg_name(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Boolean => "boolean".to_owned(),
+        DataType::Int16 => "smallint".to_owned(),
+        DataType::Int32 => "integer".to_owned(),
+        DataType::Int64 => "bigint".to_owned(),
+        DataType::Float32 => "real".to_owned(),
+        DataType::Float64 => "double precision".to_owned(),
+        DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 => "text".to_owned(),
+        DataType::Binary | DataType::BinaryView => "bytea".to_owned(),
+        DataType::Date32 => "date".to_owned(),
+        DataType::Timestamp(_, None) => "timestamp without time zone".to_owned(),
+        DataType::Timestamp(_, Some(_)) => "timestamp with time zone".to_owned(),
+        DataType::FixedSizeList(item, dim) if item.data_type() == &DataType::Float32 => {
+            format!("vector({dim})")
+        }
+        other => other.to_string().to_lowercase(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use types::{Coded as _, Dim};
+
+    fn built(column_type: ColumnType, texts: &[Option<&str>]) -> Result<ArrayRef> {
+        let mut builder = ColumnBuilder::new(column_type);
+        texts.iter().try_for_each(|text| builder.push(*text))?;
+        builder.finish()
+    }
+
+    #[test]
+    fn text_of_every_type_is_read_or_refused_with_its_code() {
+        let cases = [
+            (ColumnType::Boolean, "t", None),
+            (ColumnType::Boolean, "off", None),
+            (ColumnType::Boolean, "o", Some("22P02")),
+            (ColumnType::Int2, "32768", Some("22003")),
+            (ColumnType::Int8, " -9223372036854775808 ", None),
+            (ColumnType::Int8, "99999999999999999999", Some("22003")),
+            (ColumnType::Int4, "1.5", Some("22P02")),
+            (ColumnType::Float8, "1e-3", None),
+            (ColumnType::Bytea, "\\x00ff", None),
+            (ColumnType::Bytea, "\\x0", Some("22P02")),
+            (ColumnType::Bytea, "a\\\\b\\001", None),
+            (ColumnType::Date, "2026-02-28", None),
+            (ColumnType::Date, "2026-02-30", Some("22P02")),
+            (ColumnType::Timestamp, "2026-01-02 03:04:05.678", None),
+            (ColumnType::TimestampTz, "2026-01-02 03:04:05+00", None),
+            (ColumnType::TimestampTz, "yesterday-ish", Some("22P02")),
+            (ColumnType::Vector(Dim(2)), "[1,2]", None),
+            (ColumnType::Vector(Dim(2)), "[1]", Some("22000")),
+            (ColumnType::Vector(Dim(1)), "[nan]", Some("22003")),
+            (ColumnType::Text, "a\0b", Some("22021")),
+        ];
+        for (column_type, text, expected) in cases {
+            let got = built(column_type, &[Some(text), None]);
+            let state = got.as_ref().err().map(|error| error.sql_state().code());
+            assert_eq!(state, expected, "{column_type:?} {text}");
+            if let Ok(array) = got {
+                assert_eq!((array.len(), array.null_count()), (2, 1));
+                assert_eq!(array.data_type(), &arrow_type(column_type));
+            }
+        }
+    }
+
+    #[test]
+    fn offsets_move_timestamps_to_utc() {
+        let cases = [("2026-01-01 12:00:00+02", "2026-01-01 10:00:00"), ("2026-01-01", "2026-01-01 00:00:00")];
+        for (text, utc) in cases {
+            assert_eq!(parse_timestamp(text), parse_timestamp(utc), "{text}");
+            assert!(parse_timestamp(utc).is_some());
+        }
+    }
+}

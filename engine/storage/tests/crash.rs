@@ -1,0 +1,27 @@
+//! The store on a simulated disk: random commands against a model, every crash point of a fixed
+//! workload, flipped bits, refused commands, and what happens while a checkpoint is written.
+//!
+//! Everything goes through `Store` and its log; every test is a function of the seeds and numbers
+//! in its messages.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    reason = "a test that meets the unexpected fails"
+)]
+
+#[path = "crash/bit_flips.rs"]
+mod bit_flips;
+#[path = "crash/crash_points.rs"]
+mod crash_points;
+#[path = "crash/plan.rs"]
+mod plan;
+#[path = "crash/random_commands.rs"]
+mod random_commands;
+#[path = "crash/rejections.rs"]
+mod rejections;
+#[path = "crash/support.rs"]
+mod support;
+#[path = "crash/while_checkpointing.rs"]
+mod while_checkpointing;

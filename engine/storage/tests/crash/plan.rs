@@ -1,0 +1,206 @@
+//! A fixed workload, what a store holds after each of its commands, and the judgement of a store
+//! that was recovered somewhere in between.
+
+use storage::fs::{CrashPolicy, SimFileSystem};
+use storage::{Command, Store};
+use types::{CommitTs, TableId};
+
+use crate::support::{
+    Row, START_MICROS, Versions, change_rows, clock_at, create_table, history_of, made_table,
+    make_table, open, public, row, table_write,
+};
+
+const STEP_MICROS: i64 = 1_000;
+/// What the clock shows after a restart: one hour later.
+const RESTART_MICROS: i64 = START_MICROS + 3_600_000_000;
+
+/// A step of the workload; rows are given as key and bytes of the value.
+enum Step {
+    Create,
+    Insert(&'static [(i64, usize)]),
+    Delete(&'static [i64]),
+    Update(i64, usize),
+    Checkpoint,
+}
+
+/// Entries of one sector and of many, one larger than a log file; several log files before each
+/// checkpoint; the third checkpoint removes the first.
+const SCRIPT: &[Step] = &[
+    Step::Create,
+    Step::Insert(&[(1, 10), (2, 700), (3, 5)]),
+    Step::Insert(&[(4, 1_800)]),
+    Step::Update(2, 40),
+    Step::Insert(&[(5, 10), (6, 10)]),
+    Step::Delete(&[1]),
+    Step::Checkpoint,
+    Step::Insert(&[(1, 900)]),
+    Step::Update(4, 2_500),
+    Step::Delete(&[3, 5]),
+    Step::Insert(&[(7, 300), (8, 300), (9, 300)]),
+    Step::Update(7, 10),
+    Step::Checkpoint,
+    Step::Insert(&[(10, 5_000)]),
+    Step::Update(1, 100),
+    Step::Delete(&[10]),
+    Step::Checkpoint,
+    Step::Insert(&[(11, 20)]),
+    Step::Update(11, 600),
+];
+
+impl Step {
+    /// Ordinals that end and rows that begin.
+    fn rows(&self, number: usize, versions: &Versions) -> (Vec<usize>, Vec<Row>) {
+        let alive = |key: i64| versions.alive(key).expect("the script names living rows");
+        let sized = |key: i64, bytes: usize| {
+            row(key, &format!("row {key} of step {number}: {}", "x".repeat(bytes)))
+        };
+        match self {
+            Self::Create | Self::Checkpoint => (Vec::new(), Vec::new()),
+            Self::Insert(rows) => {
+                (Vec::new(), rows.iter().map(|(key, bytes)| sized(*key, *bytes)).collect())
+            }
+            Self::Delete(keys) => (keys.iter().map(|key| alive(*key)).collect(), Vec::new()),
+            Self::Update(key, bytes) => (vec![alive(*key)], vec![sized(*key, *bytes)]),
+        }
+    }
+}
+
+/// What the workload does with a store.
+#[derive(Debug)]
+enum Action {
+    Propose(Command),
+    Checkpoint,
+}
+
+/// The workload with all it should lead to.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    actions: Vec<Action>,
+    /// Row versions after the first `n` proposals.
+    pub(crate) after: Vec<Versions>,
+    /// Commit timestamps of the proposals.
+    commits: Vec<CommitTs>,
+    pub(crate) table: TableId,
+    /// The files at the end.
+    pub(crate) fs: SimFileSystem,
+    /// Changing operations of the whole run.
+    pub(crate) operations: u64,
+}
+
+/// How far a run came.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) fs: SimFileSystem,
+    acknowledged: usize,
+    proposed: usize,
+}
+
+fn log_files(fs: &SimFileSystem) -> usize {
+    fs.files().iter().filter(|(path, _)| path.starts_with("data/log")).count()
+}
+
+impl Plan {
+    /// Runs the script once without a crash and notes everything.
+    pub(crate) fn record() -> Self {
+        let fs = SimFileSystem::default();
+        let clock = clock_at(START_MICROS);
+        let (store, _) = open(&fs, &clock).unwrap();
+        let (mut actions, mut commits, mut table) = (Vec::new(), Vec::new(), TableId(0));
+        let mut versions = Versions::default();
+        let mut after = vec![versions.clone()];
+        let mut purged_most = 0;
+        for (number, step) in SCRIPT.iter().enumerate() {
+            let (ended, begun) = step.rows(number, &versions);
+            let command = match step {
+                Step::Checkpoint => {
+                    let files = log_files(&fs);
+                    assert!(store.checkpoint().unwrap().is_some());
+                    purged_most = purged_most.max(files - log_files(&fs));
+                    actions.push(Action::Checkpoint);
+                    continue;
+                }
+                Step::Create => Command::Define(create_table(public(&store), "t")),
+                Step::Insert(_) | Step::Delete(_) | Step::Update(..) => {
+                    let at = store.read_view().at();
+                    Command::Write(vec![table_write(table, at, &ended, &begun)])
+                }
+            };
+            clock.step(STEP_MICROS);
+            let applied = store.propose_blocking(command.clone()).unwrap();
+            if matches!(step, Step::Create) {
+                table = made_table(&applied);
+            }
+            versions.apply(&ended, &begun, applied.commit_ts);
+            assert_eq!(history_of(&store, table), versions, "step {number}");
+            actions.push(Action::Propose(command));
+            commits.push(applied.commit_ts);
+            after.push(versions.clone());
+        }
+        assert!(purged_most >= 2, "no checkpoint removed more than {purged_most} log files");
+        drop(store);
+        let operations = fs.operations();
+        Self { actions, after, commits, table, fs, operations }
+    }
+
+    /// Follows the plan until `operations` changing operations have succeeded.
+    pub(crate) fn run(&self, operations: u64) -> Run {
+        let fs = SimFileSystem::default();
+        fs.stop_after(operations);
+        let clock = clock_at(START_MICROS);
+        let mut run = Run { fs, acknowledged: 0, proposed: 0 };
+        let Ok((store, _)) = open(&run.fs, &clock) else { return run };
+        for action in &self.actions {
+            let Action::Propose(command) = action else {
+                if store.checkpoint().is_err() {
+                    break;
+                }
+                continue;
+            };
+            clock.step(STEP_MICROS);
+            run.proposed += 1;
+            let Ok(applied) = store.propose_blocking(command.clone()) else { break };
+            assert_eq!(applied.commit_ts, self.commits[run.acknowledged]);
+            run.acknowledged += 1;
+        }
+        run
+    }
+
+    /// Opens what a crash left. The store must hold the commands that were acknowledged and perhaps
+    /// the one that was proposed, each as a whole, and nothing else.
+    pub(crate) fn judge(&self, fs: &SimFileSystem, run: &Run, context: &str) -> Store {
+        let opened = open(fs, &clock_at(RESTART_MICROS));
+        let (store, report) = opened.unwrap_or_else(|error| panic!("{context}: {error}"));
+        assert!(report.damaged.is_empty(), "{context}: {:?}", report.damaged);
+        let view = store.read_view();
+        // The first entry makes the namespace `public`.
+        let commands = usize::try_from(view.position().index.0 - 1).unwrap();
+        let Run { acknowledged, proposed, .. } = run;
+        assert!(
+            (*acknowledged..=*proposed).contains(&commands),
+            "{context}: {commands} commands, {acknowledged} acknowledged, {proposed} proposed"
+        );
+        if commands > 0 {
+            assert_eq!(view.at(), self.commits[commands - 1], "{context}");
+        }
+        assert_eq!(view.table(self.table).is_some(), commands > 0, "{context}");
+        let found = history_of(&store, self.table);
+        assert_eq!(found, self.after[commands], "{context}: rows after {commands} commands");
+        store
+    }
+
+    /// A recovered store takes writes, and they survive a power cut.
+    pub(crate) fn assert_goes_on(&self, fs: &SimFileSystem, store: Store, context: &str) {
+        if store.read_view().table(self.table).is_none() {
+            assert_eq!(make_table(&store, "t"), self.table, "{context}");
+        }
+        let written = change_rows(&store, self.table, &[], &[row(1_000, "after the crash")]);
+        written.unwrap_or_else(|error| panic!("{context}: {error}"));
+        let (expected, position) = (history_of(&store, self.table), store.read_view().position());
+        drop(store);
+        let after = fs.crash(CrashPolicy::LoseUnsynced);
+        let again = open(&after, &clock_at(RESTART_MICROS));
+        let (store, _) = again.unwrap_or_else(|error| panic!("{context}, again: {error}"));
+        assert_eq!(store.read_view().position(), position, "{context}, again");
+        assert_eq!(history_of(&store, self.table), expected, "{context}, again");
+    }
+}

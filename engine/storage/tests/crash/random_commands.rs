@@ -1,0 +1,339 @@
+//! Random commands against a model: the catalog as a value, and the row versions of every table.
+//! The store must agree on every answer, and on every instant, after every reopening.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array};
+use catalog::{Catalog, Collection, Define, Defined, HnswOptions};
+use storage::fs::{CrashPolicy, SimFileSystem};
+use storage::memtable::Table;
+use storage::{Command, Effect, Outcome, ReadView, Rejection, StorageError, Store};
+use types::{
+    Clock as _, CommitTs, Distance, IndexId, Lsn, RowOrdinal, SplitMix64, SteppedClock, TableId,
+};
+
+use crate::support::{
+    EMBEDDING, Row, START_MICROS, Versions, clock_at, create_table, history, open, row, table_write,
+};
+
+const SEEDS: u64 = 5;
+const OPENINGS: u64 = 5;
+const COMMANDS: u64 = 60;
+const CLOCK_STEP_MAX: i64 = 10_000_000;
+
+/// Rows of one table that end, by ordinal, and that begin.
+#[derive(Debug)]
+struct RowsChange {
+    table: TableId,
+    ended: Vec<usize>,
+    begun: Vec<Row>,
+}
+
+#[derive(Debug)]
+enum Change {
+    Define(Define),
+    Write(Vec<RowsChange>),
+    Tick,
+}
+
+impl Change {
+    fn command(&self, read_ts: CommitTs) -> Command {
+        let write = |c: &RowsChange| table_write(c.table, read_ts, &c.ended, &c.begun);
+        match self {
+            Self::Define(define) => Command::Define(define.clone()),
+            Self::Write(changes) => Command::Write(changes.iter().map(write).collect()),
+            Self::Tick => Command::Tick,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Model {
+    catalog: Catalog,
+    tables: BTreeMap<TableId, Versions>,
+}
+
+impl Model {
+    fn apply(&mut self, change: &Change, at: CommitTs) -> Outcome {
+        match change {
+            Change::Define(define) => self.define(define, at),
+            Change::Tick => Ok(Effect::Ticked),
+            Change::Write(changes) => {
+                changes.iter().try_for_each(|change| self.check(change, at))?;
+                for change in changes {
+                    let versions = self.tables.get_mut(&change.table).unwrap();
+                    versions.apply(&change.ended, &change.begun, at);
+                }
+                Ok(Effect::Written)
+            }
+        }
+    }
+
+    fn define(&mut self, define: &Define, at: CommitTs) -> Outcome {
+        let (catalog, defined) = self.catalog.define(define, at)?;
+        if let Defined::Collection(id) = &defined {
+            self.tables.insert(*id, Versions::default());
+        }
+        self.catalog = catalog;
+        Ok(Effect::Defined(defined))
+    }
+
+    fn check(&self, change: &RowsChange, at: CommitTs) -> Result<(), Rejection> {
+        let collection = self.catalog.collection_by_id(change.table);
+        let collection = collection.filter(|c| c.life.contains(at)).ok_or(Rejection::TableGone)?;
+        let versions = &self.tables[&change.table];
+        let living: BTreeSet<usize> = versions.living().collect();
+        let mut ended = BTreeSet::new();
+        if !change.ended.iter().all(|at| living.contains(at) && ended.insert(*at)) {
+            return Err(Rejection::Conflict);
+        }
+        let mut keys = BTreeSet::new();
+        for (row, begun) in change.begun.iter().enumerate() {
+            let taken = versions.alive(begun.key).is_some_and(|at| !ended.contains(&at));
+            if taken || !keys.insert(begun.key) {
+                let constraint = collection.primary_key_name();
+                return Err(Rejection::DuplicateKey { constraint, row });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn pick<T>(rng: &mut SplitMix64, items: Vec<T>) -> Option<T> {
+    let at = usize::try_from(rng.below(items.len() as u64)).unwrap();
+    items.into_iter().nth(at)
+}
+
+/// Chooses what happens next: mostly what is possible, sometimes what has to be rejected.
+struct Chooser<'a> {
+    model: &'a Model,
+    now: CommitTs,
+    rng: &'a mut SplitMix64,
+}
+
+impl Chooser<'_> {
+    fn change(&mut self) -> Change {
+        let define = match self.rng.below(100) {
+            0..=3 => Some(Define::CreateNamespace { name: format!("s{}", self.rng.below(4)) }),
+            4..=9 => self.create_table(),
+            10..=13 => self.create_index(),
+            14..=15 => self.drop_index(),
+            16..=17 => self.living_table().map(|id| Define::DropCollection { id }),
+            18 => self.drop_namespace(),
+            19..=22 => return Change::Tick,
+            _ => return Change::Write(self.writes()),
+        };
+        define.map_or(Change::Tick, Change::Define)
+    }
+
+    fn create_table(&mut self) -> Option<Define> {
+        let schemas = self.model.catalog.namespaces(self.now).map(|namespace| namespace.id);
+        let schema = pick(self.rng, schemas.collect())?;
+        Some(create_table(schema, &format!("t{}", self.rng.below(6))))
+    }
+
+    fn living_table(&mut self) -> Option<TableId> {
+        let tables = self.model.catalog.collections(self.now).map(|collection| collection.id);
+        pick(self.rng, tables.collect())
+    }
+
+    fn create_index(&mut self) -> Option<Define> {
+        let (table, name) = (self.living_table()?, format!("i{}", self.rng.below(6)));
+        let (distance, options) = (Distance::L2, HnswOptions::default());
+        Some(Define::CreateIndex { table, name, column: EMBEDDING, distance, options })
+    }
+
+    fn drop_index(&mut self) -> Option<Define> {
+        let indexes = self.model.catalog.indexes(self.now).map(|index| index.id);
+        pick(self.rng, indexes.collect()).map(|id| Define::DropIndex { id })
+    }
+
+    fn drop_namespace(&mut self) -> Option<Define> {
+        let namespaces = self.model.catalog.namespaces(self.now);
+        let others = namespaces.filter(|n| n.name != "public").map(|n| n.id);
+        let id = pick(self.rng, others.collect())?;
+        Some(Define::DropNamespace { id, cascade: self.rng.below(2) == 0 })
+    }
+
+    fn writes(&mut self) -> Vec<RowsChange> {
+        let mut tables = BTreeSet::new();
+        for _ in 0..=self.rng.below(2) {
+            let table = if self.rng.below(20) == 0 {
+                let ever = self.model.catalog.collections_ever().map(|collection| collection.id);
+                pick(self.rng, ever.collect())
+            } else {
+                self.living_table()
+            };
+            tables.extend(table);
+        }
+        tables.into_iter().map(|table| self.rows_change(table)).collect()
+    }
+
+    fn rows_change(&mut self, table: TableId) -> RowsChange {
+        let model = self.model;
+        let versions = &model.tables[&table];
+        let living: Vec<usize> = versions.living().collect();
+        let (mut ended, mut begun): (Vec<usize>, Vec<Row>) = (Vec::new(), Vec::new());
+        match self.rng.below(20) {
+            0..=9 => {
+                for _ in 0..=self.rng.below(4) {
+                    let key = i64::try_from(self.rng.below(400)).unwrap();
+                    begun.push(self.row(key));
+                }
+            }
+            10..=13 => ended.extend(pick(self.rng, living)),
+            14..=18 => {
+                ended.extend(pick(self.rng, living));
+                begun.extend(ended.iter().map(|at| versions.0[*at].key).map(|key| self.row(key)));
+            }
+            _ => {
+                // Perhaps ended already, perhaps past the end.
+                let ordinals: Vec<usize> = (0..versions.0.len() + 2).collect();
+                ended.extend(pick(self.rng, ordinals));
+            }
+        }
+        RowsChange { table, ended, begun }
+    }
+
+    fn row(&mut self, key: i64) -> Row {
+        let filler = usize::try_from(self.rng.below(120)).unwrap();
+        row(key, &format!("{}{}", self.rng.next_u64(), "-".repeat(filler)))
+    }
+}
+
+/// A model and what is known of the log.
+struct World {
+    rng: SplitMix64,
+    clock: Arc<SteppedClock>,
+    model: Model,
+    last: (Lsn, CommitTs),
+    /// All commit timestamps.
+    commits: Vec<CommitTs>,
+    rejected: usize,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let genesis = CommitTs(START_MICROS);
+        let (catalog, _) = Catalog::default().define(&Define::Genesis, genesis).unwrap();
+        Self {
+            rng: SplitMix64::new(seed),
+            clock: clock_at(START_MICROS),
+            model: Model { catalog, tables: BTreeMap::new() },
+            last: (Lsn(1), genesis),
+            commits: vec![genesis],
+            rejected: 0,
+        }
+    }
+
+    /// Moves the clock, proposes a random command, and compares the answer with the model's.
+    fn step(&mut self, store: &Store, context: &str) {
+        let span = u64::try_from(2 * CLOCK_STEP_MAX + 1).unwrap();
+        self.clock.step(i64::try_from(self.rng.below(span)).unwrap() - CLOCK_STEP_MAX);
+        let lsn = self.last.0.next();
+        let commit_ts = self.last.1.successor().max(CommitTs(self.clock.now_micros()));
+        let change = Chooser { model: &self.model, now: self.last.1, rng: &mut self.rng }.change();
+        let expected = self.model.apply(&change, commit_ts);
+        self.rejected += usize::from(expected.is_err());
+        let outcome = match store.propose_blocking(change.command(self.last.1)) {
+            Ok(applied) => {
+                assert_eq!((applied.lsn, applied.commit_ts), (lsn, commit_ts), "{context}");
+                Ok(applied.effect)
+            }
+            Err(StorageError::Rejected(rejection)) => Err(rejection),
+            Err(error) => panic!("{context}: {change:?}: {error}"),
+        };
+        assert_eq!(outcome, expected, "{context}: {change:?}");
+        self.last = (lsn, commit_ts);
+        self.commits.push(commit_ts);
+    }
+
+    /// Compares all that the store holds with the model.
+    fn verify(&mut self, store: &Store, context: &str) {
+        let view = store.read_view();
+        assert_eq!((view.position().index, view.at()), self.last, "{context}");
+        assert!(*view.catalog() == self.model.catalog, "{context}: the catalogs differ");
+        for (id, versions) in &self.model.tables {
+            let context = format!("{context}, table {id}");
+            let table = view.table(*id).unwrap_or_else(|| panic!("{context} is missing"));
+            assert_eq!(history(table), *versions, "{context}");
+            assert_eq!(table.rows().live() as usize, versions.living().count(), "{context}");
+            let found: Vec<IndexId> = table.indexes().iter().map(|i| i.definition().id).collect();
+            let indexes = self.model.catalog.indexes_of(*id, view.at());
+            assert_eq!(found, indexes.map(|index| index.id).collect::<Vec<_>>(), "{context}");
+        }
+        let last = self.last.1;
+        for instant in [CommitTs(START_MICROS - 1), last.successor()] {
+            let error = view.as_of(instant).unwrap_err();
+            let out = matches!(error, StorageError::InstantOutOfRange { .. });
+            assert!(out, "{context}: {error}");
+        }
+        for _ in 0..40 {
+            let commit = pick(&mut self.rng, self.commits.clone()).unwrap();
+            let instant = if self.rng.below(2) == 0 { commit } else { CommitTs(commit.0 - 1) };
+            if instant >= self.commits[0] {
+                self.verify_at(&view.as_of(instant).unwrap(), context);
+            }
+        }
+    }
+
+    fn verify_at(&mut self, view: &ReadView, context: &str) {
+        let at = view.at();
+        let names = |catalog: &Catalog| -> Vec<String> {
+            catalog.collections(at).map(|c: &Collection| c.name.clone()).collect()
+        };
+        assert_eq!(names(view.catalog()), names(&self.model.catalog), "{context}, as of {at}");
+        for (id, versions) in &self.model.tables {
+            let context = format!("{context}, table {id} as of {at}");
+            let table: &Table = view.table(*id).unwrap();
+            let (rows, expected) = (table.rows(), versions.visible(at));
+            assert_eq!(rows.count_visible(at), expected.len(), "{context}");
+            assert_eq!(rows.visible_ordinals(at).collect::<Vec<_>>(), expected, "{context}");
+            if versions.0.is_empty() {
+                continue;
+            }
+            let any = usize::try_from(self.rng.below(versions.0.len() as u64)).unwrap();
+            let key = versions.0[any].key;
+            let visible = expected.iter().find(|at| versions.0[**at as usize].key == key);
+            let columns: [ArrayRef; 1] = [Arc::new(Int64Array::from(vec![key]))];
+            let found = table.find(&columns, at).unwrap();
+            assert_eq!(found, visible.copied().map(RowOrdinal), "{context}, key {key}");
+        }
+    }
+}
+
+#[test]
+fn random_commands_agree_with_the_model_at_every_instant() {
+    for seed in 0..SEEDS {
+        let mut world = World::new(seed);
+        let mut fs = SimFileSystem::default();
+        for opening in 0..OPENINGS {
+            let context = format!("seed {seed}, opening {opening}");
+            let opened = open(&fs, &world.clock);
+            let (store, report) = opened.unwrap_or_else(|error| panic!("{context}: {error}"));
+            assert!(report.damaged.is_empty(), "{context}: {:?}", report.damaged);
+            assert_eq!(report.log.torn, None, "{context}");
+            world.verify(&store, &context);
+            for command in 0..COMMANDS {
+                let context = format!("{context}, command {command}");
+                world.step(&store, &context);
+                if command % 23 == 22 {
+                    store.checkpoint().unwrap_or_else(|error| panic!("{context}: {error}"));
+                }
+            }
+            world.verify(&store, &context);
+            if opening % 3 == 2 {
+                store.close().unwrap_or_else(|error| panic!("{context}: {error}"));
+            }
+            drop(store);
+            if opening.is_multiple_of(2) {
+                fs = fs.crash(CrashPolicy::LoseUnsynced);
+            }
+        }
+        let increasing = world.commits.windows(2).all(|pair| pair[0] < pair[1]);
+        assert!(increasing, "seed {seed}: commit timestamps grow strictly");
+        let (tables, rejected) = (world.model.tables.len(), world.rejected);
+        assert!(tables > 5 && rejected > 5, "seed {seed}: {tables} tables, {rejected} rejections");
+    }
+}

@@ -1,0 +1,221 @@
+//! What the tests of this binary share: a store on a simulated disk, one kind of table, and a model
+//! of its row versions that knows nothing of the store.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, AsArray as _, FixedSizeListArray, Float32Array, Int64Array, RecordBatch, StringArray,
+};
+use arrow::buffer::NullBuffer;
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use catalog::{Column, ColumnType, Define, Defined};
+use storage::fs::{FileSystem, SimFileSystem};
+use storage::memtable::{Table, arrow_type, vector_field};
+use storage::{
+    Applied, Command, Effect, OpenReport, StorageError, Store, StoreOptions, TableWrite,
+};
+use types::{Clock, CommitTs, Dim, RowOrdinal, SchemaId, SteppedClock, TableId};
+
+/// What the clock shows when a test begins.
+pub(crate) const START_MICROS: i64 = 1_700_000_000_000_000;
+const DIM: Dim = Dim(3);
+
+pub(crate) fn clock_at(micros: i64) -> Arc<SteppedClock> {
+    Arc::new(SteppedClock::new(micros))
+}
+
+/// Log files of a header and seven sectors, nothing in the background.
+pub(crate) fn options() -> StoreOptions {
+    StoreOptions {
+        directory: "data".into(),
+        log_file_bytes: 4 << 10,
+        checkpoint_log_bytes: u64::MAX,
+        index_threads: 0,
+        automatic_checkpoints: false,
+        seed: 42,
+    }
+}
+
+pub(crate) fn open(
+    fs: &SimFileSystem,
+    clock: &Arc<SteppedClock>,
+) -> Result<(Store, OpenReport), StorageError> {
+    let fs: Arc<dyn FileSystem> = Arc::new(fs.clone());
+    let clock: Arc<dyn Clock> = Arc::<SteppedClock>::clone(clock);
+    Store::open(options(), fs, clock)
+}
+
+/// The definition that all tables share: `id` is the primary key.
+pub(crate) fn create_table(schema: SchemaId, name: &str) -> Define {
+    let column = |name: &str, column_type: ColumnType, nullable: bool| Column {
+        name: name.to_owned(),
+        column_type,
+        nullable,
+    };
+    let columns = vec![
+        column("id", ColumnType::Int8, false),
+        column("value", ColumnType::Text, true),
+        column("embedding", ColumnType::Vector(DIM), true),
+    ];
+    Define::CreateCollection { schema, name: name.to_owned(), columns, primary_key: vec![0] }
+}
+
+/// Position of the vector column.
+pub(crate) const EMBEDDING: usize = 2;
+
+fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("id", DataType::Int64, false),
+        Field::new("value", DataType::Utf8, true),
+        vector_field("embedding", DIM),
+    ]))
+}
+
+pub(crate) fn public(store: &Store) -> SchemaId {
+    let view = store.read_view();
+    view.catalog().namespace("public", view.at()).unwrap().id
+}
+
+/// Makes a table in the namespace `public`.
+pub(crate) fn make_table(store: &Store, name: &str) -> TableId {
+    let define = create_table(public(store), name);
+    made_table(&store.propose_blocking(Command::Define(define)).unwrap())
+}
+
+/// The table that a command made.
+pub(crate) fn made_table(applied: &Applied) -> TableId {
+    let Effect::Defined(Defined::Collection(id)) = &applied.effect else {
+        panic!("no table was made: {applied:?}")
+    };
+    *id
+}
+
+/// A row to insert; its vector follows from its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Row {
+    pub(crate) key: i64,
+    pub(crate) value: String,
+}
+
+pub(crate) fn row(key: i64, value: &str) -> Row {
+    Row { key, value: value.to_owned() }
+}
+
+/// The vector of a row; every fifth row has none.
+fn embedding(key: i64) -> Option<[f32; 3]> {
+    let first = f32::from(i16::try_from(key % 1_000).unwrap());
+    (key % 5 != 0).then_some([first, 1.0, -2.5])
+}
+
+fn batch(rows: &[Row]) -> RecordBatch {
+    let keys = Int64Array::from_iter_values(rows.iter().map(|row| row.key));
+    let values = StringArray::from_iter_values(rows.iter().map(|row| row.value.as_str()));
+    let DataType::FixedSizeList(item, size) = arrow_type(ColumnType::Vector(DIM)) else {
+        panic!("a vector is a list of fixed size")
+    };
+    let numbers = rows.iter().flat_map(|row| embedding(row.key).unwrap_or_default());
+    let numbers = Float32Array::from_iter_values(numbers);
+    let known: Vec<bool> = rows.iter().map(|row| embedding(row.key).is_some()).collect();
+    let vectors =
+        FixedSizeListArray::new(item, size, Arc::new(numbers), Some(NullBuffer::from(known)));
+    let columns: Vec<ArrayRef> = vec![Arc::new(keys), Arc::new(values), Arc::new(vectors)];
+    RecordBatch::try_new(schema(), columns).unwrap()
+}
+
+/// A change of one table: versions by ordinal that end, rows that begin.
+pub(crate) fn table_write(
+    table: TableId,
+    read_ts: CommitTs,
+    ended: &[usize],
+    begun: &[Row],
+) -> TableWrite {
+    let row_id = |ordinal: &usize| Table::row_id(RowOrdinal(u32::try_from(*ordinal).unwrap()));
+    TableWrite {
+        table,
+        read_ts,
+        ended: ended.iter().map(row_id).collect(),
+        begun: (!begun.is_empty()).then(|| batch(begun)),
+    }
+}
+
+/// Proposes a change of one table.
+pub(crate) fn change_rows(
+    store: &Store,
+    table: TableId,
+    ended: &[usize],
+    begun: &[Row],
+) -> Result<Applied, StorageError> {
+    let write = table_write(table, store.read_view().at(), ended, begun);
+    store.propose_blocking(Command::Write(vec![write]))
+}
+
+/// A row version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Version {
+    pub(crate) key: i64,
+    pub(crate) value: String,
+    pub(crate) begin: CommitTs,
+    pub(crate) end: CommitTs,
+}
+
+/// All row versions a table should hold, by ordinal.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Versions(pub(crate) Vec<Version>);
+
+impl Versions {
+    /// Ordinals of the versions that have not ended.
+    pub(crate) fn living(&self) -> impl Iterator<Item = usize> {
+        let versions = self.0.iter().enumerate();
+        versions.filter(|(_, version)| version.end == CommitTs::INFINITY).map(|(at, _)| at)
+    }
+
+    /// The living version of a key.
+    pub(crate) fn alive(&self, key: i64) -> Option<usize> {
+        self.living().find(|at| self.0[*at].key == key)
+    }
+
+    /// Ordinals visible at an instant.
+    pub(crate) fn visible(&self, at: CommitTs) -> Vec<u32> {
+        let versions = (0..).zip(&self.0);
+        let visible = versions.filter(|(_, version)| version.begin <= at && at < version.end);
+        visible.map(|(ordinal, _)| ordinal).collect()
+    }
+
+    /// Applies a change that is known to be acceptable.
+    pub(crate) fn apply(&mut self, ended: &[usize], begun: &[Row], at: CommitTs) {
+        for ordinal in ended {
+            self.0[*ordinal].end = at;
+        }
+        self.0.extend(begun.iter().map(|row| Version {
+            key: row.key,
+            value: row.value.clone(),
+            begin: at,
+            end: CommitTs::INFINITY,
+        }));
+    }
+}
+
+/// All row versions a table does hold, by ordinal.
+pub(crate) fn history(table: &Table) -> Versions {
+    let rows = table.rows();
+    let mut versions = Vec::new();
+    for chunk in rows.chunks() {
+        assert_eq!(chunk.base() as usize, versions.len(), "chunks follow each other");
+        let keys = chunk.batch().column(0).as_primitive::<Int64Type>();
+        let values = chunk.batch().column(1).as_string::<i32>();
+        let vectors = chunk.vectors(EMBEDDING).unwrap();
+        for slot in 0..chunk.len() {
+            let (begin, end) = chunk.life(slot);
+            let (key, value) = (keys.value(slot), values.value(slot).to_owned());
+            let expected = embedding(key);
+            assert_eq!(vectors.get(slot), expected.as_ref().map(|v| &v[..]), "vector of {key}");
+            versions.push(Version { key, value, begin, end });
+        }
+    }
+    Versions(versions)
+}
+
+/// All row versions of a table that may not exist.
+pub(crate) fn history_of(store: &Store, table: TableId) -> Versions {
+    store.read_view().table(table).map_or_else(Versions::default, |table| history(table))
+}

@@ -1,0 +1,183 @@
+//! Commands that commit while a checkpoint is being written: the checkpoint holds the state of its
+//! position, the log the rest, and both fit together.
+
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
+use std::thread;
+
+use catalog::{Define, HnswOptions};
+use storage::fs::{CrashPolicy, DirectoryLock, File, FileSystem, SimFileSystem};
+use storage::{Command, StorageError, Store};
+use types::{Distance, SteppedClock, TableId};
+
+use crate::support::{
+    EMBEDDING, START_MICROS, change_rows, clock_at, history_of, make_table, open, options, row,
+};
+
+/// A file system that stops before it makes the file of a checkpoint, once, and waits there.
+#[derive(Debug)]
+struct Pausing {
+    inner: SimFileSystem,
+    armed: AtomicBool,
+    /// Met when the file is about to be made, and again to go on.
+    meeting: Barrier,
+}
+
+impl FileSystem for Pausing {
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.inner.create_dir_all(path)
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
+        self.inner.list(directory)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        let name = path.file_name().unwrap().to_string_lossy();
+        if name.starts_with("checkpoint-") && self.armed.swap(false, Ordering::SeqCst) {
+            self.meeting.wait();
+            self.meeting.wait();
+        }
+        self.inner.create(path)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        self.inner.open(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.inner.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.inner.remove(path)
+    }
+
+    fn sync_dir(&self, directory: &Path) -> io::Result<()> {
+        self.inner.sync_dir(directory)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn DirectoryLock>> {
+        self.inner.lock(path)
+    }
+}
+
+/// A store with one table of three rows, on a file system that can pause.
+struct Stage {
+    fs: Arc<Pausing>,
+    clock: Arc<SteppedClock>,
+    store: Store,
+    table: TableId,
+}
+
+fn stage() -> Stage {
+    let (inner, clock) = (SimFileSystem::default(), clock_at(START_MICROS));
+    let fs = Arc::new(Pausing { inner, armed: AtomicBool::new(false), meeting: Barrier::new(2) });
+    let files: Arc<dyn FileSystem> = Arc::<Pausing>::clone(&fs);
+    let (store, _) = Store::open(options(), files, Arc::<SteppedClock>::clone(&clock)).unwrap();
+    let table = make_table(&store, "t");
+    change_rows(&store, table, &[], &[row(1, "a"), row(2, "b"), row(3, "c")]).unwrap();
+    Stage { fs, clock, store, table }
+}
+
+impl Stage {
+    /// Writes a checkpoint, and has `meanwhile` happen after its view was taken and before its
+    /// first byte is written.
+    fn checkpoint_while(&self, meanwhile: impl FnOnce() -> Result<(), StorageError>) {
+        self.fs.armed.store(true, Ordering::SeqCst);
+        let (done, written) = thread::scope(|scope| {
+            let writing = scope.spawn(|| self.store.checkpoint());
+            self.fs.meeting.wait();
+            let done = meanwhile();
+            self.fs.meeting.wait();
+            (done, writing.join().unwrap())
+        });
+        done.unwrap();
+        assert!(written.unwrap().is_some());
+    }
+
+    /// After a power cut the checkpoint is whole and all is as it was.
+    fn assert_recovers(self) -> Store {
+        let expected = history_of(&self.store, self.table);
+        let (position, catalog) = {
+            let view = self.store.read_view();
+            (view.position(), view.catalog().clone())
+        };
+        drop(self.store);
+        let after = self.fs.inner.crash(CrashPolicy::LoseUnsynced);
+        let (store, report) = open(&after, &self.clock).unwrap();
+        assert!(report.damaged.is_empty(), "{:?}", report.damaged);
+        assert!(report.checkpoint.is_some_and(|index| index < position.index), "{report:?}");
+        assert_eq!(store.read_view().position(), position);
+        assert!(*store.read_view().catalog() == catalog, "the catalogs differ");
+        assert_eq!(history_of(&store, self.table), expected);
+        store
+    }
+}
+
+fn create_index(table: TableId, name: &str) -> Command {
+    Command::Define(Define::CreateIndex {
+        table,
+        name: name.to_owned(),
+        column: EMBEDDING,
+        distance: Distance::L2,
+        options: HnswOptions::default(),
+    })
+}
+
+#[test]
+fn rows_that_come_and_go_meanwhile_are_left_to_the_log() {
+    let stage = stage();
+    let table = stage.table;
+    stage.checkpoint_while(|| {
+        change_rows(&stage.store, table, &[0], &[row(4, "new"), row(1, "moved")])?;
+        change_rows(&stage.store, table, &[1, 3], &[])?;
+        Ok(())
+    });
+    let living: Vec<usize> = history_of(&stage.assert_recovers(), table).living().collect();
+    assert_eq!(living, [2, 4]);
+}
+
+#[test]
+fn an_index_made_meanwhile_does_not_spoil_the_checkpoint() {
+    let stage = stage();
+    let table = stage.table;
+    stage.checkpoint_while(|| {
+        stage.store.propose_blocking(create_index(table, "i"))?;
+        Ok(())
+    });
+    let store = stage.assert_recovers();
+    assert_eq!(store.read_view().table(table).unwrap().indexes().len(), 1);
+}
+
+#[test]
+fn an_index_dropped_meanwhile_stays_dropped() {
+    let stage = stage();
+    let table = stage.table;
+    stage.store.propose_blocking(create_index(table, "i")).unwrap();
+    let id = stage.store.read_view().table(table).unwrap().indexes()[0].definition().id;
+    stage.checkpoint_while(|| {
+        stage.store.propose_blocking(Command::Define(Define::DropIndex { id }))?;
+        Ok(())
+    });
+    let store = stage.assert_recovers();
+    assert!(store.read_view().table(table).unwrap().indexes().is_empty());
+}
+
+#[test]
+fn tables_made_and_dropped_meanwhile_are_left_to_the_log() {
+    let stage = stage();
+    let gone = make_table(&stage.store, "gone");
+    stage.checkpoint_while(|| {
+        let made = make_table(&stage.store, "made");
+        change_rows(&stage.store, made, &[], &[row(1, "x")])?;
+        stage.store.propose_blocking(Command::Define(Define::DropCollection { id: gone }))?;
+        Ok(())
+    });
+    let store = stage.assert_recovers();
+    let view = store.read_view();
+    let names: Vec<_> = view.catalog().collections(view.at()).map(|c| c.name.clone()).collect();
+    assert_eq!(names, ["t", "made"]);
+}

@@ -1,0 +1,311 @@
+//! Arrow values in PostgreSQL's text and binary forms.
+//!
+//! A column is taken apart once per batch and then written value by value, so that the inner loop
+//! asks nothing about types.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray as _};
+use arrow::compute::cast;
+use arrow::datatypes::{
+    DataType, Date32Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type, TimeUnit,
+    TimestampMicrosecondType,
+};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use bytes::{BufMut as _, BytesMut};
+use engine::{EngineError, pg_types, write_vector};
+
+use crate::message::Format;
+
+/// Days from 1970-01-01 to 2000-01-01, PostgreSQL's epoch.
+const EPOCH_DAYS: i32 = 10_957;
+const EPOCH_MICROS: i64 = EPOCH_DAYS as i64 * 86_400_000_000;
+
+/// A column ready to be written.
+pub(crate) struct Column {
+    array: ArrayRef,
+    oid: u32,
+    format: Format,
+}
+
+impl Column {
+    /// Prepares a column for the type that was described to the client.
+    ///
+    /// # Errors
+    /// When the type has no binary form here and the client asks for one.
+    pub(crate) fn new(array: &ArrayRef, oid: u32, format: Format) -> Result<Self, EngineError> {
+        let target = match array.data_type() {
+            DataType::Utf8View | DataType::LargeUtf8 => Some(DataType::Utf8),
+            DataType::BinaryView | DataType::LargeBinary => Some(DataType::Binary),
+            DataType::Int8 | DataType::UInt8 => Some(DataType::Int16),
+            DataType::UInt16 => Some(DataType::Int32),
+            DataType::UInt32 => Some(DataType::Int64),
+            DataType::Float16 => Some(DataType::Float32),
+            DataType::Date64 => Some(DataType::Date32),
+            DataType::Timestamp(unit, zone) if *unit != TimeUnit::Microsecond => {
+                Some(DataType::Timestamp(TimeUnit::Microsecond, zone.clone()))
+            }
+            DataType::Dictionary(_, value) => Some(DataType::clone(value)),
+            _ => None,
+        };
+        let array = match target {
+            Some(target) => cast(array, &target)?,
+            None => Arc::clone(array),
+        };
+        if format == Format::Binary && !has_binary(array.data_type(), oid) {
+            let name = pg_types::by_oid(oid).map_or("this type", |t| t.name);
+            return Err(EngineError::unsupported(format!("the binary form of {name}"))
+                .with_hint("Ask for the text form."));
+        }
+        Ok(Self { array, oid, format })
+    }
+
+    /// Writes the length and the bytes of row `row`.
+    ///
+    /// # Errors
+    /// When the value cannot be formatted.
+    pub(crate) fn write(&self, row: usize, out: &mut BytesMut) -> Result<(), EngineError> {
+        if self.array.is_null(row) {
+            out.put_i32(-1);
+            return Ok(());
+        }
+        let at = out.len();
+        out.put_i32(0);
+        match self.format {
+            Format::Text => self.text(row, out)?,
+            Format::Binary => self.binary(row, out),
+        }
+        let length = i32::try_from(out.len() - at - 4).map_err(|_| {
+            EngineError::new(
+                types::SqlState::CONFIGURATION_LIMIT_EXCEEDED,
+                "a value is longer than 2 GiB",
+            )
+        })?;
+        out[at..at + 4].copy_from_slice(&length.to_be_bytes());
+        Ok(())
+    }
+
+    fn text(&self, row: usize, out: &mut BytesMut) -> Result<(), EngineError> {
+        let array = &self.array;
+        match array.data_type() {
+            DataType::Utf8 => out.put_slice(array.as_string::<i32>().value(row).as_bytes()),
+            DataType::Boolean => {
+                out.put_u8(if array.as_boolean().value(row) { b't' } else { b'f' });
+            }
+            DataType::FixedSizeList(..) if self.oid == pg_types::VECTOR => {
+                let mut text = String::new();
+                if let Some(vector) = engine::vector_slice(array.as_fixed_size_list(), row) {
+                    write_vector(&mut text, vector);
+                }
+                out.put_slice(text.as_bytes());
+            }
+            DataType::List(_) | DataType::FixedSizeList(..) | DataType::LargeList(_) => {
+                list_text(array, row, out)?;
+            }
+            _ => {
+                let mut text = String::new();
+                scalar_text(array, row, &mut text)?;
+                out.put_slice(text.as_bytes());
+            }
+        }
+        Ok(())
+    }
+
+    fn binary(&self, row: usize, out: &mut BytesMut) {
+        let array = &self.array;
+        match array.data_type() {
+            DataType::Boolean => out.put_u8(u8::from(array.as_boolean().value(row))),
+            DataType::Int16 => out.put_i16(array.as_primitive::<Int16Type>().value(row)),
+            DataType::Int32 => out.put_i32(array.as_primitive::<Int32Type>().value(row)),
+            DataType::Int64 if self.oid == 26 => {
+                let oid = array.as_primitive::<Int64Type>().value(row);
+                out.put_u32(u32::try_from(oid).unwrap_or(0));
+            }
+            DataType::Int64 => out.put_i64(array.as_primitive::<Int64Type>().value(row)),
+            DataType::Float32 => out.put_f32(array.as_primitive::<Float32Type>().value(row)),
+            DataType::Float64 => out.put_f64(array.as_primitive::<Float64Type>().value(row)),
+            DataType::Utf8 => out.put_slice(array.as_string::<i32>().value(row).as_bytes()),
+            DataType::Binary => out.put_slice(array.as_binary::<i32>().value(row)),
+            DataType::Date32 => {
+                out.put_i32(array.as_primitive::<Date32Type>().value(row) - EPOCH_DAYS);
+            }
+            DataType::Timestamp(..) => {
+                let micros = array.as_primitive::<TimestampMicrosecondType>().value(row);
+                out.put_i64(micros - EPOCH_MICROS);
+            }
+            _ => {
+                // `has_binary` lets nothing else through but vectors: dimension, zero, numbers.
+                if let Some(list) = array.as_fixed_size_list_opt()
+                    && let Some(vector) = engine::vector_slice(list, row)
+                {
+                    out.put_u16(u16::try_from(vector.len()).unwrap_or(u16::MAX));
+                    out.put_u16(0);
+                    vector.iter().for_each(|value| out.put_f32(*value));
+                }
+            }
+        }
+    }
+}
+
+fn has_binary(data_type: &DataType, oid: u32) -> bool {
+    match data_type {
+        DataType::FixedSizeList(..) => oid == pg_types::VECTOR,
+        // Catalog columns may be described as a type whose binary form they do not hold.
+        DataType::Utf8 => matches!(oid, 18 | 19 | 25 | 1042 | 1043),
+        DataType::Boolean
+        | DataType::Int16
+        | DataType::Int32
+        | DataType::Int64
+        | DataType::Float32
+        | DataType::Float64
+        | DataType::Binary
+        | DataType::Date32
+        | DataType::Timestamp(..)
+        | DataType::Null => true,
+        _ => false,
+    }
+}
+
+fn scalar_text(array: &ArrayRef, row: usize, text: &mut String) -> Result<(), EngineError> {
+    // Writing to a string cannot fail.
+    let _ = match array.data_type() {
+        DataType::Int16 => write!(text, "{}", array.as_primitive::<Int16Type>().value(row)),
+        DataType::Int32 => write!(text, "{}", array.as_primitive::<Int32Type>().value(row)),
+        DataType::Int64 => write!(text, "{}", array.as_primitive::<Int64Type>().value(row)),
+        DataType::Float32 => {
+            types::write_float4(text, array.as_primitive::<Float32Type>().value(row))
+        }
+        DataType::Float64 => {
+            types::write_float8(text, array.as_primitive::<Float64Type>().value(row))
+        }
+        DataType::Binary => {
+            text.push_str("\\x");
+            array.as_binary::<i32>().value(row).iter().try_for_each(|b| write!(text, "{b:02x}"))
+        }
+        DataType::Timestamp(_, zone) => {
+            let micros = array.as_primitive::<TimestampMicrosecondType>().value(row);
+            timestamp_text(text, micros, zone.is_some())
+        }
+        _ => {
+            let options = FormatOptions::default();
+            let formatter = ArrayFormatter::try_new(array.as_ref(), &options)?;
+            write!(text, "{}", formatter.value(row))
+        }
+    };
+    Ok(())
+}
+
+/// `2026-01-02 03:04:05.5`, with `+00` for a timestamp with time zone.
+fn timestamp_text(text: &mut String, micros: i64, zoned: bool) -> std::fmt::Result {
+    let shown = engine::timestamp_text(micros);
+    let (whole, fraction) = shown.split_once('.').unwrap_or((&shown, ""));
+    text.write_str(whole)?;
+    let fraction = fraction.trim_end_matches('0');
+    if !fraction.is_empty() {
+        write!(text, ".{fraction}")?;
+    }
+    if zoned { text.write_str("+00") } else { Ok(()) }
+}
+
+/// `{a,"b c",NULL}`
+fn list_text(array: &ArrayRef, row: usize, out: &mut BytesMut) -> Result<(), EngineError> {
+    let items: ArrayRef = match array.data_type() {
+        DataType::List(_) => array.as_list::<i32>().value(row),
+        DataType::LargeList(_) => array.as_list::<i64>().value(row),
+        _ => array.as_fixed_size_list().value(row),
+    };
+    let element = pg_types::oid_of_field(&arrow::datatypes::Field::new(
+        "item",
+        items.data_type().clone(),
+        true,
+    ));
+    let items = Column::new(&items, element.0, Format::Text)?;
+    out.put_u8(b'{');
+    for at in 0..items.array.len() {
+        if at > 0 {
+            out.put_u8(b',');
+        }
+        if items.array.is_null(at) {
+            out.put_slice(b"NULL");
+            continue;
+        }
+        let mut value = BytesMut::new();
+        items.text(at, &mut value)?;
+        let nested = matches!(
+            items.array.data_type(),
+            DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..)
+        );
+        let plain = !value.is_empty()
+            && !value.eq_ignore_ascii_case(b"null")
+            && !value.iter().any(|byte| b"{},\"\\".contains(byte) || byte.is_ascii_whitespace());
+        if nested || plain {
+            out.put_slice(&value);
+            continue;
+        }
+        out.put_u8(b'"');
+        for byte in &value {
+            if matches!(byte, b'"' | b'\\') {
+                out.put_u8(b'\\');
+            }
+            out.put_u8(*byte);
+        }
+        out.put_u8(b'"');
+    }
+    out.put_u8(b'}');
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{
+        BinaryArray, BooleanArray, Date32Array, Float32Array, Float64Array, Int32Array, ListArray,
+        StringArray, TimestampNanosecondArray,
+    };
+
+    fn written(array: ArrayRef, format: Format) -> String {
+        let field = arrow::datatypes::Field::new("c", array.data_type().clone(), true);
+        let (oid, _) = pg_types::oid_of_field(&field);
+        let column = Column::new(&array, oid, format).unwrap();
+        let mut out = BytesMut::new();
+        column.write(0, &mut out).unwrap();
+        let length = i32::from_be_bytes(*out.first_chunk().unwrap());
+        assert_eq!(usize::try_from(length).unwrap(), out.len() - 4);
+        match format {
+            Format::Text => String::from_utf8(out[4..].to_vec()).unwrap(),
+            Format::Binary => out[4..].iter().map(|byte| format!("{byte:02x}")).collect(),
+        }
+    }
+
+    #[test]
+    fn values_look_as_from_postgresql() {
+        let vector = engine::vector_scalar(vec![1.0, -2.5]).to_array().unwrap();
+        let list: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>([Some(
+            vec![Some(1), None, Some(3)],
+        )]));
+        let cases: [(ArrayRef, &str, &str); 9] = [
+            (Arc::new(Int32Array::from(vec![258])), "258", "00000102"),
+            (Arc::new(BooleanArray::from(vec![true])), "t", "01"),
+            (Arc::new(Float32Array::from(vec![0.5])), "0.5", "3f000000"),
+            (Arc::new(Float64Array::from(vec![1e20])), "1e+20", "4415af1d78b58c40"),
+            (Arc::new(StringArray::from(vec!["é"])), "é", "c3a9"),
+            (Arc::new(BinaryArray::from_vec(vec![b"\x00\xff"])), "\\x00ff", "00ff"),
+            (Arc::new(Date32Array::from(vec![EPOCH_DAYS + 1])), "2000-01-02", "00000001"),
+            (
+                Arc::new(
+                    TimestampNanosecondArray::from(vec![EPOCH_MICROS * 1_000 + 1_500_000_000])
+                        .with_timezone("UTC"),
+                ),
+                "2000-01-01 00:00:01.5+00",
+                "000000000016e360",
+            ),
+            (vector, "[1,-2.5]", "000200003f800000c0200000"),
+        ];
+        for (array, text, binary) in cases {
+            assert_eq!(written(Arc::clone(&array), Format::Text), text);
+            assert_eq!(written(array, Format::Binary), binary, "{text}");
+        }
+        assert_eq!(written(list, Format::Text), "{1,NULL,3}");
+    }
+}

@@ -1,0 +1,199 @@
+//! Parameter values from the wire, in the type the statement gave them.
+
+use arrow::datatypes::{DataType, Field, TimeUnit};
+use bytes::Bytes;
+use engine::{EngineError, ScalarValue, parse_vector, pg_types, vector_scalar};
+use types::SqlState;
+
+use crate::message::Format;
+
+const EPOCH_DAYS: i32 = 10_957;
+const EPOCH_MICROS: i64 = EPOCH_DAYS as i64 * 86_400_000_000;
+
+/// Reads one value.
+///
+/// # Errors
+/// When the bytes are not of the type's text or binary form.
+pub(crate) fn read(
+    field: &Field,
+    format: Format,
+    value: Option<&Bytes>,
+) -> Result<ScalarValue, EngineError> {
+    let data_type = field.data_type();
+    let Some(bytes) = value else {
+        return ScalarValue::try_new_null(data_type).map_err(EngineError::from);
+    };
+    match format {
+        Format::Text => {
+            let text = std::str::from_utf8(bytes).map_err(|_| {
+                EngineError::new(
+                    SqlState::CHARACTER_NOT_IN_REPERTOIRE,
+                    "invalid byte sequence for encoding \"UTF8\"",
+                )
+            })?;
+            read_text(data_type, text)
+        }
+        Format::Binary => read_binary(data_type, bytes),
+    }
+}
+
+fn checked(vector: Vec<f32>, expected: i32) -> Result<ScalarValue, EngineError> {
+    let expected = usize::try_from(expected).unwrap_or(0);
+    engine::check_dimension(expected, vector.len())?;
+    Ok(vector_scalar(vector))
+}
+
+fn read_text(data_type: &DataType, text: &str) -> Result<ScalarValue, EngineError> {
+    match data_type {
+        DataType::FixedSizeList(item, dim) if item.data_type() == &DataType::Float32 => {
+            // Drivers without a vector type send `{1,2}`, an array.
+            let bracketed = text.trim().strip_prefix('{').and_then(|t| t.strip_suffix('}'));
+            let vector = match bracketed {
+                Some(inner) => parse_vector(&format!("[{inner}]"))?,
+                None => parse_vector(text)?,
+            };
+            checked(vector, *dim)
+        }
+        other => engine::scalar_from_text(other, text),
+    }
+}
+
+fn malformed(data_type: &DataType) -> EngineError {
+    EngineError::new(
+        SqlState::INVALID_BINARY_REPRESENTATION,
+        format!("incorrect binary data format for a parameter of type {data_type}"),
+    )
+}
+
+fn read_binary(data_type: &DataType, bytes: &[u8]) -> Result<ScalarValue, EngineError> {
+    let error = || malformed(data_type);
+    let text = || match std::str::from_utf8(bytes) {
+        Ok(text) => Ok(text.to_owned()),
+        Err(_) => Err(error()),
+    };
+    macro_rules! number {
+        ($number:ty) => {
+            <$number>::from_be_bytes(bytes.try_into().map_err(|_| error())?)
+        };
+    }
+    Ok(match data_type {
+        DataType::Boolean => match bytes {
+            [byte] => ScalarValue::Boolean(Some(*byte != 0)),
+            _ => return Err(error()),
+        },
+        DataType::Int16 => ScalarValue::Int16(Some(number!(i16))),
+        DataType::Int32 => ScalarValue::Int32(Some(number!(i32))),
+        // An oid is four bytes and is kept in eight.
+        DataType::Int64 if bytes.len() == 4 => ScalarValue::Int64(Some(i64::from(number!(u32)))),
+        DataType::Int64 => ScalarValue::Int64(Some(number!(i64))),
+        DataType::Float32 => ScalarValue::Float32(Some(number!(f32))),
+        DataType::Float64 => ScalarValue::Float64(Some(number!(f64))),
+        DataType::Utf8 => ScalarValue::Utf8(Some(text()?)),
+        DataType::Binary => ScalarValue::Binary(Some(bytes.to_vec())),
+        DataType::Date32 => {
+            let days = number!(i32).checked_add(EPOCH_DAYS).ok_or_else(error)?;
+            ScalarValue::Date32(Some(days))
+        }
+        DataType::Timestamp(TimeUnit::Microsecond, zone) => {
+            let micros = number!(i64).checked_add(EPOCH_MICROS).ok_or_else(error)?;
+            ScalarValue::TimestampMicrosecond(Some(micros), zone.clone())
+        }
+        DataType::FixedSizeList(item, dim) if item.data_type() == &DataType::Float32 => {
+            checked(vector_binary(bytes).ok_or_else(error)?, *dim)?
+        }
+        _ => {
+            return Err(EngineError::unsupported(format!(
+                "a binary parameter of type {data_type}"
+            )));
+        }
+    })
+}
+
+/// pgvector's form (dimension, zero, numbers) or PostgreSQL's array of `float4` or `float8`.
+fn vector_binary(bytes: &[u8]) -> Option<Vec<f32>> {
+    let finite = |values: Vec<f32>| values.iter().all(|v| v.is_finite()).then_some(values);
+    let (head, rest) = bytes.split_first_chunk::<4>()?;
+    let dim = usize::from(u16::from_be_bytes([head[0], head[1]]));
+    if head[2..] == [0, 0] && dim > 0 && rest.len() == dim * 4 {
+        return finite(rest.as_chunks::<4>().0.iter().map(|n| f32::from_be_bytes(*n)).collect());
+    }
+    let word = |at: usize| {
+        Some(u32::from_be_bytes(bytes.get(at * 4..at * 4 + 4)?.try_into().ok()?))
+    };
+    let (dimensions, nulls, element, length) = (word(0)?, word(1)?, word(2)?, word(3)?);
+    let element = pg_types::by_oid(element)?.name;
+    let length = usize::try_from(length).ok()?;
+    if dimensions != 1 || nulls != 0 {
+        return None;
+    }
+    let mut values = Vec::new();
+    let mut rest = bytes.get(20..)?;
+    for _ in 0..length {
+        let (size, tail) = rest.split_first_chunk::<4>()?;
+        let size = usize::try_from(u32::from_be_bytes(*size)).ok()?;
+        let (number, tail) = tail.split_at_checked(size)?;
+        values.push(match (element, number) {
+            ("float4", [a, b, c, d]) => f32::from_be_bytes([*a, *b, *c, *d]),
+            #[expect(clippy::cast_possible_truncation, reason = "float8[] becomes a vector of f32")]
+            ("float8", number) => f64::from_be_bytes(number.try_into().ok()?) as f32,
+            _ => return None,
+        });
+        rest = tail;
+    }
+    if values.is_empty() { None } else { finite(values) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::datatypes::Field;
+    use types::Coded as _;
+
+    fn field(data_type: DataType) -> Field {
+        Field::new("", data_type, true)
+    }
+
+    fn vector_field(dim: usize) -> Field {
+        field(vector_scalar(vec![0.0; dim]).data_type())
+    }
+
+    #[test]
+    fn vectors_come_in_four_forms() {
+        let expected = vector_scalar(vec![1.0, 2.0]);
+        let array = |oid: u32, items: &[&[u8]]| {
+            let mut bytes = Vec::new();
+            for word in [1, 0, oid, 2, 1] {
+                bytes.extend(u32::to_be_bytes(word));
+            }
+            for item in items {
+                bytes.extend(u32::try_from(item.len()).unwrap().to_be_bytes());
+                bytes.extend(*item);
+            }
+            bytes
+        };
+        let own = [&[0, 2, 0, 0][..], &1.0_f32.to_be_bytes(), &2.0_f32.to_be_bytes()].concat();
+        let float4 = array(700, &[&1.0_f32.to_be_bytes(), &2.0_f32.to_be_bytes()]);
+        let float8 = array(701, &[&1.0_f64.to_be_bytes(), &2.0_f64.to_be_bytes()]);
+        let cases = [
+            (Format::Text, b"[1,2]".to_vec()),
+            (Format::Text, b"{1,2}".to_vec()),
+            (Format::Binary, own),
+            (Format::Binary, float4),
+            (Format::Binary, float8),
+        ];
+        for (format, bytes) in cases {
+            let got = read(&vector_field(2), format, Some(&bytes.into())).unwrap();
+            assert_eq!(got, expected);
+        }
+        let wrong = read(&vector_field(3), Format::Text, Some(&Bytes::from_static(b"[1,2]")));
+        assert_eq!(wrong.unwrap_err().sql_state().code(), "22000");
+    }
+
+    #[test]
+    fn bytes_of_the_wrong_length_are_refused() {
+        for data_type in [DataType::Int32, DataType::Float64, DataType::Boolean, DataType::Date32] {
+            let got = read(&field(data_type), Format::Binary, Some(&Bytes::from_static(b"abc")));
+            assert_eq!(got.unwrap_err().sql_state().code(), "22P03");
+        }
+    }
+}
