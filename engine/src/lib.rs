@@ -31,12 +31,6 @@ pub use session::{Described, Outcome, Session};
 pub use settings::Settings;
 pub use sql::{ParsedStatement, Statement, types::PG_TYPE_KEY};
 pub use storage::{OpenReport, StoreOptions};
-pub use udfs::{parse_vector, vector_scalar, vector_slice, write_vector};
-
-use values::parse_timestamp;
-
-/// Reads a timestamp in its text form: microseconds since 1970, UTC.
-#[must_use]
-pub fn timestamp_from_text(text: &str) -> Option<i64> {
-    parse_timestamp(text)
-}
+pub use session::{Canceller, timed_out};
+pub use udfs::{check_dimension, parse_vector, vector_scalar, vector_slice, write_vector};
+pub use values::{scalar_from_text, timestamp_text};

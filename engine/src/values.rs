@@ -15,6 +15,7 @@ use arrow::datatypes::{
     DataType, Date32Type, Float32Type, Float64Type, TimestampMicrosecondType,
 };
 use catalog::{Column, ColumnType};
+use datafusion::common::ScalarValue;
 use storage::memtable::arrow_type;
 use types::SqlState;
 use udfs::{check_dimension, parse_vector};
@@ -411,6 +412,41 @@ pub(crate) fn pg_name(data_type: &DataType) -> String {
         }
         other => other.to_string().to_lowercase(),
     }
+}
+
+/// A value of an Arrow type from its text form; types that are no column's are read by Arrow.
+///
+/// # Errors
+/// When the text is not of the type's form.
+pub fn scalar_from_text(data_type: &DataType, text: &str) -> Result<ScalarValue> {
+    const COLUMN_TYPES: [ColumnType; 11] = [
+        ColumnType::Boolean,
+        ColumnType::Int2,
+        ColumnType::Int4,
+        ColumnType::Int8,
+        ColumnType::Float4,
+        ColumnType::Float8,
+        ColumnType::Text,
+        ColumnType::Bytea,
+        ColumnType::Date,
+        ColumnType::Timestamp,
+        ColumnType::TimestampTz,
+    ];
+    let known = COLUMN_TYPES.into_iter().find(|known| &arrow_type(*known) == data_type);
+    let Some(column_type) = known else {
+        let text = ScalarValue::Utf8(Some(text.to_owned()));
+        return text.cast_to(data_type).map_err(|_| invalid(&pg_name(data_type), &text.to_string()));
+    };
+    let mut builder = ColumnBuilder::new(column_type);
+    builder.push(Some(text))?;
+    Ok(ScalarValue::try_from_array(&builder.finish()?, 0)?)
+}
+
+/// `2026-01-02 03:04:05.678900` of microseconds since 1970, UTC.
+#[must_use]
+pub fn timestamp_text(micros: i64) -> String {
+    let shown = storage::format_micros(types::CommitTs(micros));
+    shown.strip_suffix('Z').map_or(shown.clone(), str::to_owned)
 }
 
 #[cfg(test)]

@@ -1,0 +1,408 @@
+//! One connection: start-up, then messages until the client leaves.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use engine::{CopyIn, EngineError, Outcome, ParsedStatement, Session, settings};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+use types::limits::MESSAGE_BYTES_MAX;
+use types::{Principal, SqlState};
+
+use crate::error::{ConnectionError, fields};
+use crate::extended::Extended;
+use crate::listener::Shared;
+use crate::message::{self, Frontend, Out};
+use crate::registry::Registered;
+use crate::rows::{Formats, Rows, describe};
+use crate::startup::{self, Opening};
+
+/// Bytes gathered before they are written to the socket.
+const FLUSH_BYTES: usize = 64 << 10;
+/// Rows encoded between two looks at the buffer and the cancel token.
+pub(crate) const ROWS_STEP: usize = 256;
+
+type Result<T> = std::result::Result<T, ConnectionError>;
+
+/// A connection with a session.
+pub(crate) struct Connection {
+    socket: TcpStream,
+    input: BytesMut,
+    pub(crate) out: Out,
+    pub(crate) session: Session,
+    shared: Arc<Shared>,
+    /// Values last reported to the client, in the order of `settings::REPORTED`.
+    reported: Vec<String>,
+    _registered: Registered,
+}
+
+/// Serves one connection to its end.
+pub(crate) async fn run(mut socket: TcpStream, shared: Arc<Shared>) -> Result<()> {
+    let mut input = BytesMut::with_capacity(4_096);
+    let opening =
+        tokio::time::timeout(shared.options.startup_timeout, startup::open(&mut socket, &mut input));
+    let opened = match opening.await {
+        Ok(opened) => opened,
+        Err(_) => Err(ConnectionError::protocol("no startup message in time")),
+    };
+    let (parameters, minor) = match opened {
+        Ok(Opening::Session { parameters, minor }) => (parameters, minor),
+        Ok(Opening::Cancel(key)) => {
+            shared.registry.cancel(key);
+            return Ok(());
+        }
+        Ok(Opening::Gone) => return Ok(()),
+        Err(error) => return dismiss(&mut socket, error).await,
+    };
+    let Ok(_permit) = Arc::clone(&shared.sessions).try_acquire_owned() else {
+        let error = EngineError::new(SqlState::TOO_MANY_CONNECTIONS, "sorry, too many clients already")
+            .with_hint("Close some connections, or raise the limit in the configuration.");
+        return dismiss(&mut socket, error.into()).await;
+    };
+    let session = match log_in(&shared, &parameters) {
+        Ok(session) => session,
+        Err(error) => return dismiss(&mut socket, error.into()).await,
+    };
+    let registered = shared.registry.register(session.canceller());
+    let mut connection = Connection {
+        socket,
+        input,
+        out: Out::default(),
+        session,
+        shared,
+        reported: Vec::new(),
+        _registered: registered,
+    };
+    connection.greet(&parameters, minor).await?;
+    match connection.serve().await {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            connection.report_fatal(&error).await;
+            Err(error)
+        }
+    }
+}
+
+/// Tells a client that has no session why it is dropped.
+async fn dismiss(socket: &mut TcpStream, error: ConnectionError) -> Result<()> {
+    if let Some(last_words) = error.last_words() {
+        let mut out = Out::default();
+        out.report(b'E', &fields("FATAL", &last_words));
+        socket.write_all(&out.buffer).await?;
+        socket.shutdown().await?;
+    }
+    Err(error)
+}
+
+/// Until roles exist there is one role and one database.
+fn log_in(
+    shared: &Arc<Shared>,
+    parameters: &[(String, String)],
+) -> std::result::Result<Session, EngineError> {
+    let find = |name: &str| parameters.iter().find(|(key, _)| key == name).map(|(_, v)| v.as_str());
+    let user = find("user").unwrap_or_default();
+    if user != Principal::OWNER {
+        let message = format!("role \"{user}\" does not exist");
+        return Err(EngineError::new(SqlState::INVALID_PASSWORD, message)
+            .with_hint(format!("Connect as user {}.", Principal::OWNER)));
+    }
+    let database = find("database").unwrap_or(user);
+    if database != "azimuth" {
+        let message = format!("database \"{database}\" does not exist");
+        return Err(EngineError::new(SqlState::INVALID_CATALOG_NAME, message)
+            .with_hint("The server's database is azimuth."));
+    }
+    let mut session = shared.engine.session(Principal::owner())?;
+    for (name, value) in parameters {
+        match name.as_str() {
+            "user" | "database" | "replication" => {}
+            "options" => apply_options(&mut session, value)?,
+            name if name.starts_with("_pq_.") => {}
+            name => {
+                session.settings_mut().set(name, value)?;
+            }
+        }
+    }
+    Ok(session)
+}
+
+/// `options=-c name=value`, also written `--name=value`; a backslash keeps a space.
+fn apply_options(
+    session: &mut Session,
+    options: &str,
+) -> std::result::Result<(), EngineError> {
+    let kept = options.replace("\\ ", "\u{0}");
+    let mut words = kept.split_whitespace();
+    while let Some(word) = words.next() {
+        let assignment = match word.strip_prefix("-c").or_else(|| word.strip_prefix("--")) {
+            Some("") => words.next().unwrap_or_default(),
+            Some(rest) => rest,
+            None => "",
+        };
+        let Some((name, value)) = assignment.split_once('=') else {
+            let message = format!("invalid command-line argument \"{word}\" in options");
+            return Err(EngineError::new(SqlState::INVALID_PARAMETER_VALUE, message));
+        };
+        let value = value.replace('\u{0}', " ");
+        session.settings_mut().set(&name.replace('-', "_"), &value)?;
+    }
+    Ok(())
+}
+
+impl Connection {
+    async fn greet(&mut self, parameters: &[(String, String)], minor: u32) -> Result<()> {
+        let options = parameters.iter().map(|(name, _)| name);
+        let unknown: Vec<String> =
+            options.filter(|name| name.starts_with("_pq_.")).cloned().collect();
+        if minor > 0 || !unknown.is_empty() {
+            self.out.negotiate_version(&unknown);
+        }
+        self.out.authentication_ok();
+        self.report_settings();
+        let key = self._registered.key;
+        self.out.backend_key(key.process, key.secret);
+        self.out.ready();
+        self.flush().await
+    }
+
+    /// Reports settings whose values the client does not have yet.
+    pub(crate) fn report_settings(&mut self) {
+        let settings = self.session.settings();
+        let values: Vec<String> = settings::REPORTED
+            .iter()
+            .map(|name| settings.get(name).unwrap_or_default().to_owned())
+            .collect();
+        for (at, (name, value)) in settings::REPORTED.iter().zip(&values).enumerate() {
+            if self.reported.get(at) != Some(value) {
+                self.out.parameter_status(name, value);
+            }
+        }
+        self.reported = values;
+    }
+
+    pub(crate) async fn flush(&mut self) -> Result<()> {
+        if !self.out.buffer.is_empty() {
+            self.socket.write_all(&self.out.buffer).await?;
+            self.out.buffer.clear();
+        }
+        Ok(())
+    }
+
+    /// Writes what has gathered, once it is worth a system call.
+    pub(crate) async fn flush_if_full(&mut self) -> Result<()> {
+        if self.out.buffer.len() >= FLUSH_BYTES { self.flush().await } else { Ok(()) }
+    }
+
+    /// The next message; `None` when the client is gone.
+    async fn receive(&mut self) -> Result<Option<Frontend>> {
+        loop {
+            if let Some(frontend) = message::read(&mut self.input, MESSAGE_BYTES_MAX)? {
+                return Ok(Some(frontend));
+            }
+            if self.socket.read_buf(&mut self.input).await? == 0 {
+                return Ok(None);
+            }
+        }
+    }
+
+    async fn serve(&mut self) -> Result<()> {
+        let mut extended = Extended::default();
+        let shutdown = self.shared.shutdown.clone();
+        loop {
+            let frontend = tokio::select! {
+                biased;
+                frontend = self.receive() => frontend?,
+                () = shutdown.cancelled() => {
+                    let message = "terminating connection because the server is shutting down";
+                    return Err(EngineError::new(SqlState::ADMIN_SHUTDOWN, message).into());
+                }
+            };
+            let Some(frontend) = frontend else { return Ok(()) };
+            match frontend {
+                Frontend::Terminate => return Ok(()),
+                Frontend::Query(sql) => {
+                    extended.forget_unnamed();
+                    self.simple_query(&sql, &mut extended).await?;
+                }
+                // Data of a COPY that has failed already.
+                Frontend::CopyData(_) | Frontend::CopyDone | Frontend::CopyFail(_) => {}
+                Frontend::Password => {
+                    return Err(ConnectionError::protocol("unexpected password message"));
+                }
+                Frontend::FunctionCall => {
+                    self.error(&EngineError::unsupported("the function call message"));
+                    self.out.ready();
+                    self.flush().await?;
+                }
+                other => extended.handle(self, other).await?,
+            }
+        }
+    }
+
+    /// Queues an error for the client.
+    pub(crate) fn error(&mut self, error: &EngineError) {
+        self.out.report(b'E', &fields("ERROR", error));
+    }
+
+    async fn report_fatal(&mut self, error: &ConnectionError) {
+        if let Some(last_words) = error.last_words() {
+            self.out.report(b'E', &fields("FATAL", &last_words));
+            // The client may be gone; then there is nobody to tell.
+            let _ = self.flush().await;
+            let _ = self.socket.shutdown().await;
+        }
+    }
+
+    async fn simple_query(&mut self, sql: &str, extended: &mut Extended) -> Result<()> {
+        match Session::parse(sql) {
+            Err(error) => self.error(&error),
+            Ok(statements) if statements.is_empty() => self.out.bare(b'I'),
+            Ok(statements) => {
+                for statement in statements {
+                    if let Err(error) = self.simple_statement(&statement, extended).await? {
+                        self.error(&error);
+                        break;
+                    }
+                }
+            }
+        }
+        self.report_settings();
+        self.out.ready();
+        self.flush().await
+    }
+
+    /// Runs one statement of a simple query. The outer error ends the connection.
+    async fn simple_statement(
+        &mut self,
+        statement: &ParsedStatement,
+        extended: &mut Extended,
+    ) -> Result<std::result::Result<(), EngineError>> {
+        let token = self.session.begin_statement();
+        let outcome = match self.session.execute(statement, Vec::new()).await {
+            Ok(outcome) => outcome,
+            Err(error) => return Ok(Err(error)),
+        };
+        match outcome {
+            Outcome::Rows(stream) => {
+                let mut rows = Rows::new(stream, Formats::default());
+                self.out.row_description(&describe(rows.schema(), &Formats::default()));
+                match self.send_rows(&mut rows, usize::MAX, &token).await? {
+                    Ok(_) => {
+                        let tag = format!("SELECT {}", rows.sent);
+                        self.out.command_complete(&tag);
+                        Ok(Ok(()))
+                    }
+                    Err(error) => Ok(Err(error)),
+                }
+            }
+            Outcome::CopyIn(copy) => self.copy_in(copy).await,
+            other => {
+                self.finish(other, extended);
+                Ok(Ok(()))
+            }
+        }
+    }
+
+    /// Answers a statement that has no rows.
+    pub(crate) fn finish(&mut self, outcome: Outcome, extended: &mut Extended) {
+        match outcome {
+            Outcome::Done { tag, notice } => {
+                if let Some(notice) = notice {
+                    let notice = [
+                        (b'S', "NOTICE".to_owned()),
+                        (b'V', "NOTICE".to_owned()),
+                        (b'C', "00000".to_owned()),
+                        (b'M', notice),
+                    ];
+                    self.out.report(b'N', &notice);
+                }
+                self.out.command_complete(&tag);
+            }
+            Outcome::Deallocate(name) => {
+                extended.deallocate(name.as_deref());
+                self.out.command_complete("DEALLOCATE");
+            }
+            Outcome::DiscardAll => {
+                extended.deallocate(None);
+                self.out.command_complete("DISCARD ALL");
+            }
+            Outcome::Rows(_) | Outcome::CopyIn(_) => {}
+        }
+    }
+
+    /// Sends up to `most` rows; true when the result ended. Watches for cancellation between steps
+    /// and while waiting for rows or for the client to read.
+    pub(crate) async fn send_rows(
+        &mut self,
+        rows: &mut Rows,
+        most: usize,
+        token: &CancellationToken,
+    ) -> Result<std::result::Result<bool, EngineError>> {
+        let timeout = self.session.settings().statement_timeout();
+        let deadline = timeout.map(|timeout| tokio::time::Instant::now() + timeout);
+        let mut left = most;
+        while left > 0 {
+            let step = rows.write_some(left.min(ROWS_STEP), &mut self.out);
+            let expired = async {
+                match deadline {
+                    Some(deadline) => tokio::time::sleep_until(deadline).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let written = tokio::select! {
+                written = step => written,
+                () = token.cancelled() => Err(EngineError::cancelled()),
+                () = expired => Err(engine::timed_out()),
+            };
+            match written {
+                Ok(Some(count)) => left -= count,
+                Ok(None) => return Ok(Ok(true)),
+                Err(error) => return Ok(Err(error)),
+            }
+            self.flush_if_full().await?;
+        }
+        Ok(Ok(false))
+    }
+
+    /// Takes the data of a COPY.
+    pub(crate) async fn copy_in(
+        &mut self,
+        mut copy: CopyIn,
+    ) -> Result<std::result::Result<(), EngineError>> {
+        self.out.copy_in(copy.columns());
+        self.flush().await?;
+        loop {
+            match self.receive().await? {
+                None => {
+                    let gone = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
+                    return Err(gone.into());
+                }
+                Some(Frontend::CopyData(data)) => {
+                    if let Err(error) = copy.push(&data) {
+                        return Ok(Err(error));
+                    }
+                }
+                Some(Frontend::CopyDone) => break,
+                Some(Frontend::CopyFail(why)) => {
+                    let message = format!("COPY from stdin failed: {why}");
+                    return Ok(Err(EngineError::new(SqlState::QUERY_CANCELED, message)));
+                }
+                // Allowed, and without meaning, inside of COPY.
+                Some(Frontend::Flush | Frontend::Sync) => {}
+                Some(_) => {
+                    let message = "unexpected message type during COPY from stdin";
+                    return Err(ConnectionError::protocol(message));
+                }
+            }
+        }
+        match self.session.copy_done(copy).await {
+            Ok(tag) => {
+                self.out.command_complete(&tag);
+                Ok(Ok(()))
+            }
+            Err(error) => Ok(Err(error)),
+        }
+    }
+}
+

@@ -1,0 +1,107 @@
+//! Rows of a query on their way to the client: one batch at a time, some rows at a time.
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use bytes::BufMut as _;
+use engine::{EngineError, RowStream, pg_types};
+
+use crate::encode::Column;
+use crate::message::{ColumnDescription, Format, Out};
+
+/// Columns as the client is told of them.
+pub(crate) fn describe(schema: &SchemaRef, formats: &Formats) -> Vec<ColumnDescription> {
+    let describe = |(at, field): (usize, &arrow::datatypes::FieldRef)| {
+        let (oid, typmod) = pg_types::oid_of_field(field);
+        ColumnDescription {
+            name: field.name().clone(),
+            oid,
+            len: pg_types::by_oid(oid).map_or(-1, |t| t.len),
+            typmod,
+            format: formats.of(at),
+        }
+    };
+    schema.fields().iter().enumerate().map(describe).collect()
+}
+
+/// The formats a client asked for: none for text, one for all columns, or one for each.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Formats(pub(crate) Vec<Format>);
+
+impl Formats {
+    /// The format of a column.
+    pub(crate) fn of(&self, column: usize) -> Format {
+        match self.0.as_slice() {
+            [] => Format::Text,
+            [all] => *all,
+            each => each.get(column).copied().unwrap_or(Format::Text),
+        }
+    }
+}
+
+/// A result, read as far as the client asked.
+#[derive(Debug)]
+pub(crate) struct Rows {
+    stream: RowStream,
+    formats: Formats,
+    /// The batch being sent, and its first unsent row.
+    batch: Option<(RecordBatch, usize)>,
+    pub(crate) sent: u64,
+}
+
+impl Rows {
+    pub(crate) fn new(stream: RowStream, formats: Formats) -> Self {
+        Self { stream, formats, batch: None, sent: 0 }
+    }
+
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        self.stream.schema()
+    }
+
+    /// Writes up to `most` rows of the next batch; how many, or `None` after the last row.
+    pub(crate) async fn write_some(
+        &mut self,
+        most: usize,
+        out: &mut Out,
+    ) -> Result<Option<usize>, EngineError> {
+        let (batch, from) = loop {
+            if let Some((batch, from)) = self.batch.take()
+                && from < batch.num_rows()
+            {
+                break (batch, from);
+            }
+            match self.stream.next().await {
+                Some(batch) => self.batch = Some((batch?, 0)),
+                None => return Ok(None),
+            }
+        };
+        let to = batch.num_rows().min(from.saturating_add(most));
+        let schema = self.stream.schema();
+        let columns: Vec<Column> = batch
+            .columns()
+            .iter()
+            .enumerate()
+            .map(|(at, array)| {
+                let (oid, _) = pg_types::oid_of_field(schema.field(at));
+                Column::new(array, oid, self.formats.of(at))
+            })
+            .collect::<Result<_, _>>()?;
+        let count = u16::try_from(columns.len()).unwrap_or(u16::MAX);
+        for row in from..to {
+            let mut failed = None;
+            out.message(b'D', |buffer| {
+                buffer.put_u16(count);
+                for column in &columns {
+                    if let Err(error) = column.write(row, buffer) {
+                        failed = Some(error);
+                    }
+                }
+            });
+            if let Some(error) = failed {
+                return Err(error);
+            }
+        }
+        self.batch = Some((batch, to));
+        self.sent += (to - from) as u64;
+        Ok(Some(to - from))
+    }
+}
