@@ -6,6 +6,7 @@ use arrow::array::{RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::display::DisplayableExecutionPlan;
+use datafusion::physical_plan::metrics::MetricType;
 use datafusion::sql::sqlparser::ast::{self, Expr, Query, UtilityOption, Value};
 
 use crate::error::{EngineError, Result};
@@ -60,7 +61,11 @@ impl Explain {
             let context = planned.state.task_ctx();
             let run = Arc::clone(&physical);
             datafusion::physical_plan::collect(run, context).await?;
-            DisplayableExecutionPlan::with_metrics(physical.as_ref()).indent(self.verbose).to_string()
+            let mut shown = DisplayableExecutionPlan::with_metrics(physical.as_ref());
+            if !self.verbose {
+                shown = shown.set_metric_types(vec![MetricType::Summary]);
+            }
+            shown.indent(self.verbose).to_string()
         } else {
             plain(&physical, self.verbose)
         };

@@ -1,14 +1,16 @@
 //! Planning and running queries on the CPU executor.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::common::tree_node::{Transformed, TreeNode as _, TreeNodeRecursion};
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::execution::SessionState;
 use datafusion::execution::context::SQLOptions;
-use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::logical_expr::{Expr, LogicalPlan, Subquery};
+use datafusion::physical_plan::{ExecutionPlan, collect, execute_stream};
 use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::sqlparser::ast::{self, Query};
 use futures::StreamExt as _;
@@ -94,9 +96,72 @@ async fn plan_once(
     match parameters {
         Some(parameters) => {
             let values = ParamValues::from(parameters.to_vec());
-            Ok(plan.replace_params_with_values(&values)?)
+            inline_query_vectors(state, plan.replace_params_with_values(&values)?).await
         }
         None => Ok(plan),
+    }
+}
+
+/// Evaluates query vectors that are subqueries, `v <=> (SELECT ...)`, so that the search knows what
+/// to search for when it is planned. Subqueries that depend on the row or have not exactly one row
+/// stay what they are.
+async fn inline_query_vectors(state: &SessionState, plan: LogicalPlan) -> Result<LogicalPlan> {
+    let mut found = Vec::new();
+    plan.apply_with_subqueries(|plan| {
+        plan.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                if let Expr::ScalarFunction(call) = expr
+                    && udfs::distance_function(&call.func).is_some()
+                {
+                    found.extend(call.args.iter().filter_map(query_subquery).cloned());
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    let mut values = HashMap::new();
+    for subquery in found {
+        let physical = state.create_physical_plan(&subquery.subquery).await?;
+        let batches = collect(physical, state.task_ctx()).await?;
+        let batches: Vec<&RecordBatch> = batches.iter().filter(|b| b.num_rows() > 0).collect();
+        if let [batch] = batches.as_slice()
+            && batch.num_rows() == 1
+        {
+            let value = ScalarValue::try_from_array(batch.column(0), 0)?;
+            values.insert(subquery, value);
+        }
+    }
+    if values.is_empty() {
+        return Ok(plan);
+    }
+    let replaced = plan.transform_up_with_subqueries(|plan| {
+        let names_columns = matches!(
+            plan,
+            LogicalPlan::Projection(_) | LogicalPlan::Aggregate(_) | LogicalPlan::Window(_)
+        );
+        plan.map_expressions(|expr| {
+            let name = expr.schema_name().to_string();
+            let inlined = expr.transform_up(|expr| {
+                Ok(match query_subquery(&expr).and_then(|subquery| values.get(subquery)) {
+                    Some(value) => Transformed::yes(Expr::Literal(value.clone(), None)),
+                    None => Transformed::no(expr),
+                })
+            })?;
+            // The column keeps the name that plans above know it by.
+            inlined.map_data(|expr| match &expr {
+                Expr::Alias(_) | Expr::Column(_) => Ok(expr),
+                other if !names_columns || other.schema_name().to_string() == name => Ok(expr),
+                _ => Ok(expr.alias(name)),
+            })
+        })
+    })?;
+    Ok(replaced.data)
+}
+
+fn query_subquery(expr: &Expr) -> Option<&Subquery> {
+    match expr {
+        Expr::ScalarSubquery(subquery) if subquery.outer_ref_columns.is_empty() => Some(subquery),
+        _ => None,
     }
 }
 
@@ -114,7 +179,7 @@ impl Planned {
     /// All rows.
     pub(crate) async fn collect(&self) -> Result<Vec<RecordBatch>> {
         let physical = self.physical().await?;
-        Ok(datafusion::physical_plan::collect(physical, self.state.task_ctx()).await?)
+        Ok(collect(physical, self.state.task_ctx()).await?)
     }
 }
 

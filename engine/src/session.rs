@@ -526,6 +526,9 @@ fn base_state(engine: &Arc<Engine>, scope: &Arc<Scope>) -> Result<SessionState> 
         .with_default_catalog_and_schema("azimuth", "public")
         .with_create_default_catalog_and_schema(false)
         .with_information_schema(false)
+        // Scans have partitions of their own; spreading the few rows of a search costs more than
+        // it gains.
+        .with_round_robin_repartition(false)
         .with_option_extension(SearchConfig::default());
     let options = config.options_mut();
     options.sql_parser.map_string_types_to_utf8view = false;

@@ -7,4 +7,5 @@ pub(crate) mod rewrite;
 mod tokens;
 pub(crate) mod types;
 
-pub use parser::{ParsedStatement, Statement, parse};
+pub(crate) use parser::parse;
+pub use parser::{ParsedStatement, Statement};

@@ -31,7 +31,7 @@ pub enum Statement {
 ///
 /// # Errors
 /// When the text is not SQL, or is longer or deeper than the limits allow.
-pub fn parse(sql: &str) -> Result<Vec<ParsedStatement>> {
+pub(crate) fn parse(sql: &str) -> Result<Vec<ParsedStatement>> {
     tokens::statements(sql)?.into_iter().map(parse_one).collect()
 }
 

@@ -117,6 +117,14 @@ struct Rewriter;
 impl VisitorMut for Rewriter {
     type Break = ();
 
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        if query_is_empty(query) {
+            // No rows have no order, and the columns it names are about to go.
+            query.order_by = None;
+        }
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         if is_empty(select) {
             make_empty(select);
@@ -134,6 +142,11 @@ impl VisitorMut for Rewriter {
                 if matches!(last_part(collation).as_str(), "default" | "C" | "POSIX") =>
             {
                 *expr = Expr::clone(inner);
+            }
+            Expr::Function(Function { name, args: FunctionArguments::Subquery(query), .. })
+                if last_part(name) == "array" && query_is_empty(query) =>
+            {
+                *expr = call("make_array", Vec::new());
             }
             Expr::Cast { .. } => rewrite_reg_cast(expr),
             Expr::Identifier(ident)

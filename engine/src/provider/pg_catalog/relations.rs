@@ -68,7 +68,7 @@ fn empty(name: &str) -> CatalogTable {
         "pg_policy" => "oid:oid polname:name polrelid:oid",
         "pg_proc" => {
             "oid:oid proname:name pronamespace:oid proowner:oid prolang:oid prokind:char \
-             prorettype:oid pronargs:int2 provolatile:char proacl:text"
+             prorettype:oid pronargs:int2 provolatile:char proacl:acl"
         }
         _ => "oid:oid",
     })
@@ -83,7 +83,7 @@ fn access_methods() -> CatalogTable {
 }
 
 fn namespaces(view: &ReadView) -> CatalogTable {
-    let mut table = CatalogTable::new("oid:oid nspname:name nspowner:oid nspacl:text");
+    let mut table = CatalogTable::new("oid:oid nspname:name nspowner:oid nspacl:acl");
     table.push(row![PG_CATALOG_OID, "pg_catalog", OWNER_OID, Cell::Null]);
     for namespace in view.catalog().namespaces(view.at()) {
         table.push(row![namespace.id.0, namespace.name.as_str(), OWNER_OID, Cell::Null]);
@@ -120,7 +120,7 @@ fn classes(view: &ReadView) -> CatalogTable {
          reltoastrelid:oid relhasindex:bool relisshared:bool relpersistence:char relkind:char \
          relnatts:int2 relchecks:int2 relhasrules:bool relhastriggers:bool relhassubclass:bool \
          relrowsecurity:bool relforcerowsecurity:bool relispopulated:bool relreplident:char \
-         relispartition:bool relacl:text reloptions:text relpartbound:text",
+         relispartition:bool relacl:acl reloptions:text relpartbound:text",
     );
     let at = view.at();
     for collection in view.catalog().collections(at) {
@@ -173,7 +173,7 @@ fn attributes(view: &ReadView) -> CatalogTable {
          attndims:int4 attcacheoff:int4 atttypmod:int4 attbyval:bool attalign:char \
          attstorage:char attcompression:char attnotnull:bool atthasdef:bool atthasmissing:bool \
          attidentity:char attgenerated:char attisdropped:bool attislocal:bool attinhcount:int4 \
-         attcollation:oid attacl:text attoptions:text attfdwoptions:text",
+         attcollation:oid attacl:acl attoptions:text attfdwoptions:text",
     );
     let mut push = |relation: u32, number: usize, column: &catalog::Column| {
         let oid = oid_of_column(column.column_type);
@@ -283,7 +283,7 @@ fn databases() -> CatalogTable {
     let mut table = CatalogTable::new(
         "oid:oid datname:name datdba:oid encoding:int4 datlocprovider:char datistemplate:bool \
          datallowconn:bool datconnlimit:int4 dattablespace:oid datcollate:text datctype:text \
-         daticulocale:text datacl:text",
+         daticulocale:text datacl:acl",
     );
     table.push(row![
         16_384_i64, "azimuth", OWNER_OID, 6_i64, "c", false, true, -1_i64, 1663_i64, "C", "C",

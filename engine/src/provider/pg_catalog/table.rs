@@ -109,6 +109,11 @@ impl CatalogTable {
                 let float = |cell: &Cell| integer(cell).map(|v| v as f32);
                 Arc::new(cells().map(float).collect::<Float32Array>())
             }
+            // Access lists: nothing is granted yet, so all of them are NULL.
+            "acl" => {
+                let item = Arc::new(Field::new("item", DataType::Utf8, true));
+                arrow::array::new_null_array(&DataType::List(item), self.rows.len())
+            }
             "int8" | "oid" | "xid" => Arc::new(cells().map(integer).collect::<Int64Array>()),
             _ => Arc::new(
                 cells()
