@@ -69,13 +69,42 @@ impl Explain {
         } else {
             plain(&physical, self.verbose)
         };
-        let lines: StringArray = text.lines().map(Some).collect();
+        let lines: StringArray = text.lines().map(|line| Some(shorten_vectors(line))).collect();
         Ok(RecordBatch::try_new(schema(), vec![Arc::new(lines)])?)
     }
 }
 
 fn plain(physical: &Arc<dyn ExecutionPlan>, verbose: bool) -> String {
     DisplayableExecutionPlan::new(physical.as_ref()).indent(verbose).to_string()
+}
+
+/// Numbers of a vector that a plan shows.
+const NUMBERS_SHOWN: usize = 4;
+
+/// Cuts long lists of numbers, which are query vectors: `[0.1, 0.2, 0.3, 0.4, ... 384 numbers]`.
+fn shorten_vectors(line: &str) -> String {
+    let mut out = String::new();
+    let mut rest = line;
+    while let Some(start) = rest.find('[') {
+        let (before, list) = rest.split_at(start);
+        out.push_str(before);
+        let end = list[1..].find(|c: char| !"0123456789.,-+eE ".contains(c)).map(|end| end + 1);
+        let end = end.filter(|end| list[*end..].starts_with(']')).map(|end| end + 1);
+        let numbers = end.map_or(0, |end| list[..end].matches(',').count() + 1);
+        match end {
+            Some(end) if numbers > 2 * NUMBERS_SHOWN => {
+                let inner = list[1..end - 1].split(',').take(NUMBERS_SHOWN);
+                let shown: Vec<&str> = inner.map(str::trim).collect();
+                out.push_str(&format!("[{}, ... {numbers} numbers]", shown.join(", ")));
+                rest = &list[end..];
+            }
+            Some(_) | None => {
+                out.push('[');
+                rest = &list[1..];
+            }
+        }
+    }
+    out + rest
 }
 
 /// The result's one column.
@@ -97,5 +126,21 @@ fn boolean(option: &UtilityOption) -> Result<bool> {
         "on" | "true" | "1" => Ok(true),
         "off" | "false" | "0" => Ok(false),
         _ => Err(EngineError::syntax(format!("{} requires a Boolean value", option.name))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn query_vectors_are_cut_and_nothing_else_is() {
+        let nine = "[0.1, -2, 3e-4, 4, 5, 6, 7, 8, 9]";
+        let line = format!("f(v@1, {nine}) ASC, fetch=[a@0, b], {nine}]");
+        let cut = "[0.1, -2, 3e-4, 4, ... 9 numbers]";
+        assert_eq!(shorten_vectors(&line), format!("f(v@1, {cut}) ASC, fetch=[a@0, b], {cut}]"));
+        for kept in ["[1, 2, 3]", "metrics=[rows=1, x=[2]]", "no list", "[1, 2", "[]"] {
+            assert_eq!(shorten_vectors(kept), kept);
+        }
     }
 }
