@@ -6,7 +6,6 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "the result is the output")]
 #![expect(clippy::disallowed_methods, reason = "measures time")]
-#![expect(clippy::cast_precision_loss, reason = "counts are small")]
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};

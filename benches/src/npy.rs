@@ -1,4 +1,4 @@
-//! Reads two-dimensional NumPy arrays of `<f2` or `<f4` (NEP 1, versions 1 and 2).
+//! Reads two-dimensional arrays of `numpy` of `<f2` or `<f4` (NEP 1, versions 1 and 2).
 
 use std::path::Path;
 

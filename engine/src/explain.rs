@@ -24,8 +24,16 @@ pub(crate) struct Explain {
 impl Explain {
     /// Reads an EXPLAIN; `None` when the statement is not one.
     pub(crate) fn of(statement: &ast::Statement) -> Result<Option<Self>> {
-        let ast::Statement::Explain { analyze, verbose, statement, format, options, estimate, query_plan, .. } =
-            statement
+        let ast::Statement::Explain {
+            analyze,
+            verbose,
+            statement,
+            format,
+            options,
+            estimate,
+            query_plan,
+            ..
+        } = statement
         else {
             return Ok(None);
         };

@@ -5,6 +5,10 @@
 //! and dropping it cancels the work. The engine knows no wire protocol, opens no file itself and
 //! reads no environment.
 #![forbid(unsafe_code)]
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    reason = "SQL and Arrow have more kinds than any one place handles"
+)]
 
 mod engine;
 mod error;
@@ -27,10 +31,10 @@ pub use engine::{Engine, EngineOptions};
 pub use error::{EngineError, Result};
 pub use planner::CopyIn;
 pub use query::RowStream;
+pub use session::{Canceller, timed_out};
 pub use session::{Described, Outcome, Session};
 pub use settings::Settings;
 pub use sql::{ParsedStatement, Statement, types::PG_TYPE_KEY};
 pub use storage::{OpenReport, StoreOptions};
-pub use session::{Canceller, timed_out};
 pub use udfs::{check_dimension, parse_vector, vector_scalar, vector_slice, write_vector};
 pub use values::{scalar_from_text, timestamp_text};

@@ -27,13 +27,7 @@ pub struct PgType {
     pub category: &'static str,
 }
 
-const fn pg(
-    oid: u32,
-    name: &'static str,
-    array: u32,
-    len: i16,
-    category: &'static str,
-) -> PgType {
+const fn pg(oid: u32, name: &'static str, array: u32, len: i16, category: &'static str) -> PgType {
     PgType { oid, name, array, len, category }
 }
 

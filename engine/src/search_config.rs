@@ -22,10 +22,7 @@ impl ConfigExtension for SearchConfig {
 
 impl SearchConfig {
     pub(crate) fn from_settings(settings: &Settings) -> Self {
-        let mut config = Self::default();
-        config.ef_search = settings.ef_search();
-        config.enable_ann = settings.enable_ann();
-        config
+        Self { ef_search: settings.ef_search(), enable_ann: settings.enable_ann() }
     }
 
     pub(crate) fn of(options: &ConfigOptions) -> SearchSettings {

@@ -31,7 +31,7 @@ use crate::search_config::SearchConfig;
 use crate::settings::Settings;
 use crate::sql::operators::{VectorCasts, VectorOperators};
 use crate::sql::types::{AzimuthTypes, fold};
-use crate::sql::{ParsedStatement, Statement, parse};
+use crate::sql::{ParsedStatement, Statement, Tree, parse};
 
 /// Times a statement is planned again after a concurrent commit got in its way. Nothing of a failed
 /// try is visible, so trying again is safe; giving up leaves the retry to the client.
@@ -50,7 +50,7 @@ pub enum Outcome {
         notice: Option<String>,
     },
     /// The client is to send data, then call [`Session::copy_done`].
-    CopyIn(CopyIn),
+    CopyIn(Box<CopyIn>),
     /// The client's prepared statements are to be forgotten: one, or all.
     Deallocate(Option<String>),
     /// Like `Done`, and everything the session holds is to be forgotten.
@@ -158,12 +158,12 @@ impl Session {
                 return Ok(done("CHECKPOINT"));
             }
         };
-        match &**sql {
-            ast::Statement::Query(query) => self.select(query, parameters).await,
-            ast::Statement::Explain { .. } => match Explain::of(sql)? {
-                Some(explain) => self.explain(explain, parameters).await,
-                None => Err(EngineError::bug("EXPLAIN was not read")),
-            },
+        match &***sql {
+            ast::Statement::Query(query) => {
+                require_select(query)?;
+                self.select(Arc::clone(sql), parameters).await
+            }
+            ast::Statement::Explain { .. } => self.explain(Arc::clone(sql), parameters).await,
             ast::Statement::Insert(_) | ast::Statement::Update(_) | ast::Statement::Delete(_) => {
                 self.write(sql, &parameters).await
             }
@@ -175,13 +175,15 @@ impl Session {
         }
     }
 
-    async fn select(&self, query: &Query, parameters: Vec<ScalarValue>) -> Result<Outcome> {
-        require_select(query)?;
-        let (planner, query) = (self.planner(), query.clone());
+    async fn select(&self, tree: Arc<Tree>, parameters: Vec<ScalarValue>) -> Result<Outcome> {
+        let planner = self.planner();
         let task = self.engine.executor.spawn(async move {
-            let planned = planner.plan(&query, Some(&parameters)).await?;
+            let ast::Statement::Query(query) = &**tree else {
+                return Err(EngineError::bug("not a query"));
+            };
+            let planned = planner.plan(query, Some(&parameters)).await?;
             let physical = planned.physical().await?;
-            let schema = named_schema(&query, &physical.schema());
+            let schema = named_schema(query, &physical.schema());
             Ok((schema, physical, planned.state))
         });
         let (schema, physical, state) = self.interruptible(task).await?;
@@ -189,9 +191,12 @@ impl Session {
         Ok(Outcome::Rows(rows))
     }
 
-    async fn explain(&self, explain: Explain, parameters: Vec<ScalarValue>) -> Result<Outcome> {
+    async fn explain(&self, tree: Arc<Tree>, parameters: Vec<ScalarValue>) -> Result<Outcome> {
         let planner = self.planner();
         let task = self.engine.executor.spawn(async move {
+            let explain = Explain::of(&tree)?;
+            let explain = explain.ok_or_else(|| EngineError::bug("EXPLAIN was not read"))?;
+            require_select(&explain.query)?;
             let planned = planner.plan(&explain.query, Some(&parameters)).await?;
             explain.run(&planned).await
         });
@@ -215,13 +220,9 @@ impl Session {
         }
     }
 
-    async fn write(
-        &self,
-        statement: &ast::Statement,
-        parameters: &[ScalarValue],
-    ) -> Result<Outcome> {
+    async fn write(&self, statement: &Arc<Tree>, parameters: &[ScalarValue]) -> Result<Outcome> {
         for _ in 0..CONFLICT_RETRIES {
-            let (planner, statement) = (self.planner(), statement.clone());
+            let (planner, statement) = (self.planner(), Arc::clone(statement));
             let parameters = parameters.to_vec();
             let task = self
                 .engine
@@ -237,7 +238,8 @@ impl Session {
             let Some(write) = builder.finish()? else { return Ok(done(&tag)) };
             match self.commit(write).await {
                 Ok(_) => return Ok(done(&tag)),
-                Err(error) if types::Coded::sql_state(&error) == SqlState::SERIALIZATION_FAILURE => {}
+                Err(error)
+                    if types::Coded::sql_state(&error) == SqlState::SERIALIZATION_FAILURE => {}
                 Err(error) => return Err(error),
             }
         }
@@ -280,7 +282,7 @@ impl Session {
         let collection = target(&view, &self.settings.default_schema(), table_name)?;
         let target = CopyTarget::new(collection, table_name, columns)?;
         let options = CopyOptions::parse(options, legacy_options)?;
-        Ok(Outcome::CopyIn(CopyIn::new(target, options)))
+        Ok(Outcome::CopyIn(Box::new(CopyIn::new(target, options))))
     }
 
     /// Commits the rows of a COPY; its command tag.
@@ -333,9 +335,8 @@ impl Session {
         let Some(index) = view.catalog().index_by_id(id) else { return Ok(()) };
         let table = index.table;
         let rows = view.table(table).map_or(0, |table| table.rows().len());
-        let built = self
-            .interruptible(async { Ok(store.wait_indexed(table, id, rows).await) })
-            .await;
+        let built =
+            self.interruptible(async { Ok(store.wait_indexed(table, id, rows).await) }).await;
         match built {
             Ok(_) => {
                 // The graph is worth more than the log that made it: keep it.
@@ -458,17 +459,23 @@ impl Session {
     ) -> Result<(ParsedStatement, Described)> {
         let count = statement.parameters.max(declared.len());
         let known = declared_types(declared)?;
-        let Statement::Sql(sql) = &mut statement.statement else {
+        let Statement::Sql(sql) = &statement.statement else {
             return Ok((statement, Described { parameters: Vec::new(), columns: None }));
         };
-        let is_values = matches!(&**sql, ast::Statement::Insert(insert)
-            if insert.source.as_ref().is_some_and(|s| InsertRows::of(s).is_some()));
-        if !is_values {
-            cast_parameters(sql, &known);
-        }
-        let (planner, sql) = (self.planner(), sql.clone());
-        let task = self.engine.executor.spawn(async move { describe_plan(&planner, &sql).await });
-        let (inferred, columns) = self.interruptible(task).await?;
+        let (planner, mut sql, casts) = (self.planner(), Arc::clone(sql), known.clone());
+        let task = self.engine.executor.spawn(async move {
+            let is_values = matches!(&**sql, ast::Statement::Insert(insert)
+                if insert.source.as_ref().is_some_and(|s| InsertRows::of(s).is_some()));
+            if !is_values && casts.iter().any(Option::is_some) {
+                let mut copy = sql.copy();
+                cast_parameters(&mut copy, &casts);
+                sql = Tree::new(copy, sql.is_deep());
+            }
+            let (inferred, columns) = describe_plan(&planner, &sql).await?;
+            Ok((sql, inferred, columns))
+        });
+        let (sql, inferred, columns) = self.interruptible(task).await?;
+        statement.statement = Statement::Sql(sql);
         let parameters = (0..count)
             .map(|at| {
                 let declared = known.get(at).cloned().flatten().map(|(_, field)| field);
@@ -486,7 +493,7 @@ impl Session {
     /// Columns of statements that are not planned.
     fn session_columns(&self, statement: &ParsedStatement) -> Result<Option<SchemaRef>> {
         let Statement::Sql(sql) = &statement.statement else { return Ok(None) };
-        match &**sql {
+        match &***sql {
             ast::Statement::ShowVariable { variable } => match self.show(variable)? {
                 Outcome::Rows(rows) => Ok(Some(Arc::clone(rows.schema()))),
                 _ => Ok(None),
@@ -757,11 +764,7 @@ async fn describe_write(planner: &Planner, statement: &ast::Statement) -> Result
 }
 
 /// A parameter of `VALUES` has the type of the column it goes to.
-fn values_types(
-    source: &Query,
-    collection: &catalog::Collection,
-    positions: &[usize],
-) -> Inferred {
+fn values_types(source: &Query, collection: &catalog::Collection, positions: &[usize]) -> Inferred {
     let mut inferred = Inferred::new();
     if let SetExpr::Values(values) = &*source.body {
         for row in &values.rows {

@@ -49,7 +49,11 @@ const SETTINGS: &[(&str, &str, Kind)] = &[
     ("default_transaction_read_only", "off", Kind::OneOf(&["off", "false"])),
     ("enable_ann", "on", Kind::Boolean),
     ("extra_float_digits", "1", Kind::Integer(1, 3)),
-    ("hnsw.ef_search", "64", Kind::Integer(*HNSW_EF_SEARCH.start() as i64, *HNSW_EF_SEARCH.end() as i64)),
+    (
+        "hnsw.ef_search",
+        "64",
+        Kind::Integer(*HNSW_EF_SEARCH.start() as i64, *HNSW_EF_SEARCH.end() as i64),
+    ),
     ("idle_in_transaction_session_timeout", "0", Kind::OneOf(&["0"])),
     ("integer_datetimes", "on", Kind::Fixed),
     ("IntervalStyle", "postgres", Kind::OneOf(&["postgres"])),

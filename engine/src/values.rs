@@ -3,17 +3,15 @@
 
 use std::sync::Arc;
 
+use arrow::array::builder::NullBufferBuilder;
 use arrow::array::{
     Array as _, ArrayRef, AsArray as _, BinaryBuilder, BooleanBuilder, Date32Builder,
     FixedSizeListArray, Float32Array, Float32Builder, Float64Builder, Int16Builder, Int32Builder,
     Int64Builder, StringBuilder, TimestampMicrosecondBuilder,
 };
-use arrow::array::builder::NullBufferBuilder;
 use arrow::compute::kernels::cast_utils::Parser as _;
 use arrow::compute::{CastOptions, cast, cast_with_options};
-use arrow::datatypes::{
-    DataType, Date32Type, Float32Type, Float64Type, TimestampMicrosecondType,
-};
+use arrow::datatypes::{DataType, Date32Type, Float32Type, Float64Type, TimestampMicrosecondType};
 use catalog::{Column, ColumnType};
 use datafusion::common::ScalarValue;
 use storage::memtable::arrow_type;
@@ -172,9 +170,11 @@ impl ColumnBuilder {
             }
             Self::Text(b) => b.append_value(text),
             Self::Bytea(b) => b.append_value(parse_bytea(text)?),
-            Self::Date(b) => b.append_value(
-                Date32Type::parse(text.trim()).ok_or_else(|| invalid("date", text))?,
-            ),
+            Self::Date(b) => {
+                b.append_value(
+                    Date32Type::parse(text.trim()).ok_or_else(|| invalid("date", text))?,
+                );
+            }
             Self::Timestamp(b, column_type) => b.append_value(
                 parse_timestamp(text).ok_or_else(|| invalid(&column_type.sql_name(), text))?,
             ),
@@ -307,10 +307,12 @@ pub(crate) fn assign(array: &ArrayRef, column: &Column) -> Result<ArrayRef> {
 /// What must hold of every value of a column: NOT NULL, and finite numbers in vectors.
 pub(crate) fn check_column(array: &ArrayRef, column: &Column) -> Result<()> {
     if !column.nullable && array.null_count() > 0 {
-        let message = format!("null value in column \"{}\" violates not-null constraint", column.name);
+        let message =
+            format!("null value in column \"{}\" violates not-null constraint", column.name);
         return Err(EngineError::new(SqlState::NOT_NULL_VIOLATION, message));
     }
-    if let (ColumnType::Vector(_), Some(list)) = (column.column_type, array.as_fixed_size_list_opt())
+    if let (ColumnType::Vector(_), Some(list)) =
+        (column.column_type, array.as_fixed_size_list_opt())
     {
         let values = list.values().as_primitive::<Float32Type>().values();
         if values.iter().any(|value| !value.is_finite()) {
@@ -343,10 +345,7 @@ fn vector_of_lists(array: &ArrayRef, dim: usize) -> Result<ArrayRef> {
         }
         let numbers = cast(&list.value(row), &DataType::Float32)?;
         if numbers.null_count() > 0 {
-            return Err(EngineError::new(
-                SqlState::DATA_EXCEPTION,
-                "array must not contain nulls",
-            ));
+            return Err(EngineError::new(SqlState::DATA_EXCEPTION, "array must not contain nulls"));
         }
         check_dimension(dim, numbers.len())?;
         values.extend_from_slice(numbers.as_primitive::<Float32Type>().values());
@@ -435,7 +434,9 @@ pub fn scalar_from_text(data_type: &DataType, text: &str) -> Result<ScalarValue>
     let known = COLUMN_TYPES.into_iter().find(|known| &arrow_type(*known) == data_type);
     let Some(column_type) = known else {
         let text = ScalarValue::Utf8(Some(text.to_owned()));
-        return text.cast_to(data_type).map_err(|_| invalid(&pg_name(data_type), &text.to_string()));
+        return text
+            .cast_to(data_type)
+            .map_err(|_| invalid(&pg_name(data_type), &text.to_string()));
     };
     let mut builder = ColumnBuilder::new(column_type);
     builder.push(Some(text))?;
@@ -497,7 +498,10 @@ mod tests {
 
     #[test]
     fn offsets_move_timestamps_to_utc() {
-        let cases = [("2026-01-01 12:00:00+02", "2026-01-01 10:00:00"), ("2026-01-01", "2026-01-01 00:00:00")];
+        let cases = [
+            ("2026-01-01 12:00:00+02", "2026-01-01 10:00:00"),
+            ("2026-01-01", "2026-01-01 00:00:00"),
+        ];
         for (text, utc) in cases {
             assert_eq!(parse_timestamp(text), parse_timestamp(utc), "{text}");
             assert!(parse_timestamp(utc).is_some());

@@ -40,8 +40,10 @@ pub(crate) struct Connection {
 /// Serves one connection to its end.
 pub(crate) async fn run(mut socket: TcpStream, shared: Arc<Shared>) -> Result<()> {
     let mut input = BytesMut::with_capacity(4_096);
-    let opening =
-        tokio::time::timeout(shared.options.startup_timeout, startup::open(&mut socket, &mut input));
+    let opening = tokio::time::timeout(
+        shared.options.startup_timeout,
+        startup::open(&mut socket, &mut input),
+    );
     let opened = match opening.await {
         Ok(opened) => opened,
         Err(_) => Err(ConnectionError::protocol("no startup message in time")),
@@ -56,8 +58,9 @@ pub(crate) async fn run(mut socket: TcpStream, shared: Arc<Shared>) -> Result<()
         Err(error) => return dismiss(&mut socket, error).await,
     };
     let Ok(_permit) = Arc::clone(&shared.sessions).try_acquire_owned() else {
-        let error = EngineError::new(SqlState::TOO_MANY_CONNECTIONS, "sorry, too many clients already")
-            .with_hint("Close some connections, or raise the limit in the configuration.");
+        let error =
+            EngineError::new(SqlState::TOO_MANY_CONNECTIONS, "sorry, too many clients already")
+                .with_hint("Close some connections, or raise the limit in the configuration.");
         return dismiss(&mut socket, error.into()).await;
     };
     let session = match log_in(&shared, &parameters) {
@@ -128,10 +131,7 @@ fn log_in(
 }
 
 /// `options=-c name=value`, also written `--name=value`; a backslash keeps a space.
-fn apply_options(
-    session: &mut Session,
-    options: &str,
-) -> std::result::Result<(), EngineError> {
+fn apply_options(session: &mut Session, options: &str) -> std::result::Result<(), EngineError> {
     let kept = options.replace("\\ ", "\u{0}");
     let mut words = kept.split_whitespace();
     while let Some(word) = words.next() {
@@ -296,7 +296,7 @@ impl Connection {
                     Err(error) => Ok(Err(error)),
                 }
             }
-            Outcome::CopyIn(copy) => self.copy_in(copy).await,
+            Outcome::CopyIn(copy) => self.copy_in(*copy).await,
             other => {
                 self.finish(other, extended);
                 Ok(Ok(()))
@@ -405,4 +405,3 @@ impl Connection {
         }
     }
 }
-

@@ -264,10 +264,10 @@ mod tests {
         StringArray, TimestampNanosecondArray,
     };
 
-    fn written(array: ArrayRef, format: Format) -> String {
+    fn written(array: &ArrayRef, format: Format) -> String {
         let field = arrow::datatypes::Field::new("c", array.data_type().clone(), true);
         let (oid, _) = pg_types::oid_of_field(&field);
-        let column = Column::new(&array, oid, format).unwrap();
+        let column = Column::new(array, oid, format).unwrap();
         let mut out = BytesMut::new();
         column.write(0, &mut out).unwrap();
         let length = i32::from_be_bytes(*out.first_chunk().unwrap());
@@ -281,9 +281,12 @@ mod tests {
     #[test]
     fn values_look_as_from_postgresql() {
         let vector = engine::vector_scalar(vec![1.0, -2.5]).to_array().unwrap();
-        let list: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>([Some(
-            vec![Some(1), None, Some(3)],
-        )]));
+        let list: ArrayRef =
+            Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>([Some(vec![
+                Some(1),
+                None,
+                Some(3),
+            ])]));
         let cases: [(ArrayRef, &str, &str); 9] = [
             (Arc::new(Int32Array::from(vec![258])), "258", "00000102"),
             (Arc::new(BooleanArray::from(vec![true])), "t", "01"),
@@ -303,9 +306,9 @@ mod tests {
             (vector, "[1,-2.5]", "000200003f800000c0200000"),
         ];
         for (array, text, binary) in cases {
-            assert_eq!(written(Arc::clone(&array), Format::Text), text);
-            assert_eq!(written(array, Format::Binary), binary, "{text}");
+            assert_eq!(written(&array, Format::Text), text);
+            assert_eq!(written(&array, Format::Binary), binary, "{text}");
         }
-        assert_eq!(written(list, Format::Text), "{1,NULL,3}");
+        assert_eq!(written(&list, Format::Text), "{1,NULL,3}");
     }
 }

@@ -138,8 +138,7 @@ impl Extended {
         connection.session.begin_statement();
         let prepared = match statements.pop() {
             Some(statement) => {
-                let (statement, described) =
-                    connection.session.describe(statement, types).await?;
+                let (statement, described) = connection.session.describe(statement, types).await?;
                 Prepared { statement: Some(statement), described }
             }
             None => Prepared {
@@ -274,7 +273,7 @@ impl Extended {
                 }
                 Outcome::CopyIn(copy) => {
                     portal.state = PortalState::Done;
-                    return connection.copy_in(copy).await;
+                    return connection.copy_in(*copy).await;
                 }
                 other => {
                     portal.state = PortalState::Done;

@@ -14,10 +14,17 @@ type Result<T> = std::result::Result<T, ConnectionError>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Frontend {
     Query(String),
-    Parse { name: String, sql: String, types: Vec<u32> },
+    Parse {
+        name: String,
+        sql: String,
+        types: Vec<u32>,
+    },
     Bind(Bind),
     Describe(Target),
-    Execute { portal: String, max_rows: usize },
+    Execute {
+        portal: String,
+        max_rows: usize,
+    },
     Close(Target),
     Flush,
     Sync,
@@ -385,7 +392,11 @@ mod tests {
             (b'S', b"x"),
         ];
         for (kind, body) in cases {
-            assert!(read(&mut message(kind, body), 1_000).is_err(), "{} {body:?}", char::from(kind));
+            assert!(
+                read(&mut message(kind, body), 1_000).is_err(),
+                "{} {body:?}",
+                char::from(kind)
+            );
         }
         let mut huge = BytesMut::from(&b"Q\x7f\xff\xff\xff"[..]);
         assert!(matches!(read(&mut huge, 1_000), Err(ConnectionError::Fatal(_))));

@@ -117,9 +117,8 @@ fn vector_binary(bytes: &[u8]) -> Option<Vec<f32>> {
     if head[2..] == [0, 0] && dim > 0 && rest.len() == dim * 4 {
         return finite(rest.as_chunks::<4>().0.iter().map(|n| f32::from_be_bytes(*n)).collect());
     }
-    let word = |at: usize| {
-        Some(u32::from_be_bytes(bytes.get(at * 4..at * 4 + 4)?.try_into().ok()?))
-    };
+    let word =
+        |at: usize| Some(u32::from_be_bytes(bytes.get(at * 4..at * 4 + 4)?.try_into().ok()?));
     let (dimensions, nulls, element, length) = (word(0)?, word(1)?, word(2)?, word(3)?);
     let element = pg_types::by_oid(element)?.name;
     let length = usize::try_from(length).ok()?;

@@ -53,7 +53,8 @@ pub(crate) async fn open(
                 return Ok(Opening::Session { parameters, minor: version & 0xFFFF });
             }
             version => {
-                let what = format!("unsupported frontend protocol {}.{}", version >> 16, version & 0xFFFF);
+                let what =
+                    format!("unsupported frontend protocol {}.{}", version >> 16, version & 0xFFFF);
                 return Err(ConnectionError::Fatal(EngineError::new(
                     SqlState::FEATURE_NOT_SUPPORTED,
                     what,
@@ -100,7 +101,7 @@ fn parameters(packet: &[u8]) -> Result<Vec<(String, String)>, ConnectionError> {
         .collect();
     let parts = parts?;
     let (pairs, rest) = parts.as_chunks::<2>();
-    if !rest.is_empty() {
+    if !rest.is_empty() || pairs.iter().any(|[name, _]| name.is_empty()) {
         return Err(malformed());
     }
     Ok(pairs.iter().map(|[name, value]| (name.clone(), value.clone())).collect())

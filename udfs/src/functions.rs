@@ -196,9 +196,11 @@ impl ScalarUDFImpl for VectorUdf {
             (VectorFunction::Distance(function), [left, right]) => {
                 Arc::new(distances(function, left, right)?)
             }
-            (VectorFunction::Dims, [array]) => Arc::new(map(array, |vector| {
-                i32::try_from(vector.len()).unwrap_or(i32::MAX)
-            })?.into_iter().collect::<Int32Array>()),
+            (VectorFunction::Dims, [array]) => Arc::new(
+                map(array, |vector| i32::try_from(vector.len()).unwrap_or(i32::MAX))?
+                    .into_iter()
+                    .collect::<Int32Array>(),
+            ),
             (VectorFunction::Norm, [array]) => {
                 let metric = Metric::new(Distance::InnerProduct);
                 let norm = |vector: &[f32]| (-metric.between(vector, vector)).sqrt();
@@ -222,6 +224,8 @@ fn map<T>(array: &ArrayRef, f: impl Fn(&[f32]) -> T) -> Result<Vec<Option<T>>> {
     Ok((0..list.len()).map(|row| vector_slice(list, row).map(&f)).collect())
 }
 
+type Compute = Box<dyn Fn(&[f32], &[f32]) -> f64>;
+
 fn distances(
     function: DistanceFunction,
     left: &ArrayRef,
@@ -231,7 +235,7 @@ fn distances(
     let (Some(left), Some(right)) = lists else {
         return Err(DataFusionError::Internal("not a vector".to_owned()));
     };
-    let compute: Box<dyn Fn(&[f32], &[f32]) -> f64> = match function {
+    let compute: Compute = match function {
         DistanceFunction::L1 => {
             let kernels = vector::kernels::detect();
             Box::new(|a, b| f64::from((kernels.l1)(a, b)))
@@ -240,7 +244,9 @@ fn distances(
             let metric = Metric::new(Distance::InnerProduct);
             Box::new(move |a, b| -metric.between(a, b))
         }
-        DistanceFunction::L2 | DistanceFunction::NegativeInnerProduct | DistanceFunction::Cosine => {
+        DistanceFunction::L2
+        | DistanceFunction::NegativeInnerProduct
+        | DistanceFunction::Cosine => {
             let metric = Metric::new(function.index_distance().unwrap_or(Distance::L2));
             Box::new(move |a, b| metric.between(a, b))
         }

@@ -269,8 +269,7 @@ impl Catalog {
         let id = IndexId(self.take_id());
         let life = Lifetime::from(at);
         let name = name.to_owned();
-        self.indexes
-            .insert(id, Index { id, schema, table, name, column, distance, options, life });
+        self.indexes.insert(id, Index { id, schema, table, name, column, distance, options, life });
         Ok(Defined::Index(id))
     }
 }

@@ -127,8 +127,10 @@ impl ExecutionPlan for CollectionScanExec {
         let mut left = self.limit;
         let point = self.point.map(|found| {
             let ordinals: Vec<u32> = found.into_iter().collect();
-            let unprojected =
-                Source { projection: (0..source.schema.fields().len()).collect(), ..source.clone() };
+            let unprojected = Source {
+                projection: (0..source.schema.fields().len()).collect(),
+                ..source.clone()
+            };
             let fetched = unprojected.fetch(&rows, &ordinals)?;
             let passed = match &source.predicate {
                 Some(predicate) => {

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array as _, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt64Array};
+use arrow::array::{
+    Array as _, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt64Array,
+};
 use arrow::compute::{filter_record_batch, interleave_record_batch, prep_null_mask_filter};
 use arrow::datatypes::SchemaRef;
 use datafusion::common::{Result, ScalarValue};
@@ -41,7 +43,9 @@ impl Source {
     /// Which rows of a chunk are visible and pass the predicate; `None` when all do.
     fn mask(&self, chunk: &Chunk, wide: &RecordBatch) -> Result<Option<BooleanArray>> {
         let visible = (!chunk.all_visible(self.at)).then(|| {
-            (0..chunk.len()).map(|slot| Some(chunk.visible(slot, self.at))).collect::<BooleanArray>()
+            (0..chunk.len())
+                .map(|slot| Some(chunk.visible(slot, self.at)))
+                .collect::<BooleanArray>()
         });
         let Some(predicate) = &self.predicate else { return Ok(visible) };
         let passed = predicate.evaluate(wide)?.into_array(wide.num_rows())?;
@@ -140,7 +144,10 @@ pub(crate) fn point_lookup(
         };
         // A literal of another type was compared in a common type; only a lossless one is a key.
         match value.cast_to(data_type) {
-            Ok(cast) if !cast.is_null() && cast.cast_to(&value.data_type()).is_ok_and(|b| b == value) => {
+            Ok(cast)
+                if !cast.is_null()
+                    && cast.cast_to(&value.data_type()).is_ok_and(|b| b == value) =>
+            {
                 key.push(cast.to_array()?);
             }
             Ok(_) | Err(_) => return Ok(None),

@@ -16,9 +16,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode as _};
 use datafusion::common::{Column, Result, ScalarValue};
 use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::{
-    Expr, LogicalPlan, Projection, Sort, SubqueryAlias, TableScan,
-};
+use datafusion::logical_expr::{Expr, LogicalPlan, Projection, Sort, SubqueryAlias, TableScan};
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 use types::Distance;
 use udfs::{distance_function, vector_slice};
@@ -126,9 +124,7 @@ fn ask(scan: &TableScan, key: &Expr, k: usize) -> Result<Option<LogicalPlan>> {
         return Ok(None);
     }
     let Some((distance, column, query)) = distance_key(key) else { return Ok(None) };
-    let Ok(position) = collection.table().schema().index_of(&column.name) else {
-        return Ok(None);
-    };
+    let Ok(position) = collection.table().schema().index_of(&column.name) else { return Ok(None) };
     let field = collection.table().schema().field(position);
     if !storage::memtable::is_vector_field(field)
         || field.data_type() != &udfs::vector_type(query.len())
@@ -144,10 +140,10 @@ fn ask(scan: &TableScan, key: &Expr, k: usize) -> Result<Option<LogicalPlan>> {
 fn distance_key(key: &Expr) -> Option<(Distance, &Column, Vec<f32>)> {
     let Expr::ScalarFunction(ScalarFunction { func, args }) = key else { return None };
     let distance = distance_function(func)?.index_distance()?;
-    let (column, literal) = match args.as_slice() {
-        [Expr::Column(column), Expr::Literal(literal, _)]
-        | [Expr::Literal(literal, _), Expr::Column(column)] => (column, literal),
-        _ => return None,
+    let ([Expr::Column(column), Expr::Literal(literal, _)]
+    | [Expr::Literal(literal, _), Expr::Column(column)]) = args.as_slice()
+    else {
+        return None;
     };
     let ScalarValue::FixedSizeList(list) = literal else { return None };
     Some((distance, column, vector_slice(list, 0)?.to_vec()))

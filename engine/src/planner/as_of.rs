@@ -71,7 +71,7 @@ impl RelationPlanner for AsOfPlanner {
             }
         };
         let expr = context.sql_to_expr(instant, &DFSchema::empty())?;
-        let at = instant_of(constant(expr, context.context_provider().options())?)?;
+        let at = instant_of(&constant(expr, context.context_provider().options())?)?;
         let reference = context.object_name_to_table_reference(name)?;
         let table = self.table_at(&reference, at)?;
         // Scans are told apart by name, not by source: two instants need two names.
@@ -98,14 +98,16 @@ fn constant(expr: Expr, options: &ConfigOptions) -> Result<ScalarValue> {
     let coerced = simplifier.coerce(expr, &DFSchema::empty())?;
     match simplifier.simplify(coerced)?.unalias() {
         Expr::Literal(value, _) => Ok(value),
-        other => Err(EngineError::syntax(format!("AS OF needs a constant, not {other}"))
-            .into_datafusion()),
+        other => {
+            Err(EngineError::syntax(format!("AS OF needs a constant, not {other}"))
+                .into_datafusion())
+        }
     }
 }
 
 /// Microseconds of a timestamp, a date or the text of one.
-fn instant_of(value: ScalarValue) -> Result<CommitTs> {
-    let micros = match &value {
+fn instant_of(value: &ScalarValue) -> Result<CommitTs> {
+    let micros = match value {
         ScalarValue::TimestampNanosecond(Some(nanos), _) => Some(nanos.div_euclid(1_000)),
         ScalarValue::TimestampMicrosecond(Some(micros), _) => Some(*micros),
         ScalarValue::TimestampMillisecond(Some(millis), _) => millis.checked_mul(1_000),

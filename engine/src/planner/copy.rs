@@ -185,10 +185,9 @@ impl CopyIn {
         self.searched -= start;
         if self.pending.len() > MESSAGE_BYTES_MAX {
             let message = format!("a row of COPY data is longer than {MESSAGE_BYTES_MAX} bytes");
-            return Err(self.located(EngineError::new(
-                SqlState::CONFIGURATION_LIMIT_EXCEEDED,
-                message,
-            )));
+            return Err(
+                self.located(EngineError::new(SqlState::CONFIGURATION_LIMIT_EXCEEDED, message))
+            );
         }
         if self.builders.iter().map(ColumnBuilder::bytes).sum::<usize>() > ENTRY_BYTES_MAX {
             let message = format!("COPY holds more than {ENTRY_BYTES_MAX} bytes");
@@ -390,9 +389,7 @@ fn unescape(raw: &str) -> Result<String> {
             b't' => b'\t',
             b'v' => 11,
             b'x' => digits(16, 2, None).unwrap_or(b'x'),
-            octal @ b'0'..=b'7' => {
-                digits(8, 3, Some(u32::from(octal - b'0'))).unwrap_or_default()
-            }
+            octal @ b'0'..=b'7' => digits(8, 3, Some(u32::from(octal - b'0'))).unwrap_or_default(),
             other => other,
         });
     }
@@ -464,14 +461,10 @@ mod tests {
 
     #[test]
     fn csv_knows_quotes_nulls_and_headers() {
-        let options =
-            [CopyOption::Format(Ident::new("csv")), CopyOption::Header(true)];
+        let options = [CopyOption::Format(Ident::new("csv")), CopyOption::Header(true)];
         let data = "x,y\n1,\"a \"\"q\"\", b\nc\"\n,\"\"\n\"é\",z\n";
-        let expected = vec![
-            (some("1"), some("a \"q\", b\nc")),
-            (None, some("")),
-            (some("é"), some("z")),
-        ];
+        let expected =
+            vec![(some("1"), some("a \"q\", b\nc")), (None, some("")), (some("é"), some("z"))];
         for size in [1, 2, 5, 1_000] {
             assert_eq!(rows(&options, data, size).unwrap(), expected, "pieces of {size}");
         }

@@ -87,7 +87,9 @@ pub(crate) fn define(
 ) -> Result<Option<Change>> {
     let names = Names { view, default_schema };
     Ok(Some(match statement {
-        ast::Statement::CreateSchema { schema_name, if_not_exists, with, options, clone, .. } => {
+        ast::Statement::CreateSchema {
+            schema_name, if_not_exists, with, options, clone, ..
+        } => {
             if with.is_some() || options.is_some() || clone.is_some() {
                 return Err(EngineError::unsupported("an option of CREATE SCHEMA"));
             }
@@ -131,7 +133,10 @@ fn refuse_table_clauses(create: &CreateTable) -> Result<()> {
         (create.inherits.is_some(), "INHERITS"),
         (create.on_commit.is_some(), "ON COMMIT"),
         (create.table_options != CreateTableOptions::None, "an option of CREATE TABLE"),
-        (create.external || create.file_format.is_some() || create.location.is_some(), "an external table"),
+        (
+            create.external || create.file_format.is_some() || create.location.is_some(),
+            "an external table",
+        ),
         (create.comment.is_some(), "COMMENT in CREATE TABLE"),
     ];
     match refused.iter().find(|(present, _)| *present) {
@@ -293,9 +298,8 @@ fn create_index(names: &Names<'_>, create: &CreateIndex) -> Result<Change> {
     })?;
     let options = hnsw_options(&create.with)?;
     let name = index_name(names, create, collection, &column_name)?;
-    let exists = |name: &str| {
-        names.view.catalog().index(collection.schema, name, names.view.at()).is_some()
-    };
+    let exists =
+        |name: &str| names.view.catalog().index(collection.schema, name, names.view.at()).is_some();
     if create.if_not_exists && create.name.is_some() && exists(&name) {
         let notice = format!("relation \"{name}\" already exists, skipping");
         return Ok(Change::nothing("CREATE INDEX", notice));
@@ -352,8 +356,11 @@ fn hnsw_options(with: &[Expr]) -> Result<HnswOptions> {
         };
         *slot = text.parse().ok().filter(|number| range.contains(number)).ok_or_else(|| {
             let message = format!("value {value} out of bounds for option \"{name}\"");
-            EngineError::new(SqlState::INVALID_PARAMETER_VALUE, message)
-                .with_hint(format!("Valid values are {} to {}.", range.start(), range.end()))
+            EngineError::new(SqlState::INVALID_PARAMETER_VALUE, message).with_hint(format!(
+                "Valid values are {} to {}.",
+                range.start(),
+                range.end()
+            ))
         })?;
     }
     if options.ef_construction < 2 * options.m {

@@ -10,6 +10,6 @@ pub use copy::CopyIn;
 pub(crate) use copy::{CopyOptions, CopyTarget};
 pub(crate) use define::{define, target};
 pub(crate) use write::{
-    InsertRows, WriteBuilder, check_width, delete_query, delete_target, insert_columns, update_query,
-    update_target,
+    InsertRows, WriteBuilder, check_width, delete_query, delete_target, insert_columns,
+    update_query, update_target,
 };

@@ -9,11 +9,11 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::{SchemaRef, UInt64Type};
 use catalog::{Collection, ColumnType};
 use datafusion::common::ScalarValue;
+use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
     self, AssignmentTarget, CastKind, Delete, Expr, FromTable, Ident, Insert, ObjectName, Query,
     Select, SelectItem, SetExpr, TableAlias, TableFactor, TableWithJoins, Update, Value,
 };
-use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use storage::TableWrite;
 use types::{CommitTs, RowId, SqlState};
 
@@ -178,10 +178,7 @@ impl<'a> InsertRows<'a> {
 }
 
 /// A row has as many values as there are target columns.
-pub(crate) fn check_width(
-    mut widths: impl Iterator<Item = usize>,
-    columns: usize,
-) -> Result<()> {
+pub(crate) fn check_width(mut widths: impl Iterator<Item = usize>, columns: usize) -> Result<()> {
     match widths.find(|width| *width != columns) {
         Some(width) if width > columns => {
             Err(EngineError::syntax("INSERT has more expressions than target columns"))
@@ -337,8 +334,7 @@ pub(crate) fn update_query(
             ])
         };
         let alias = Ident::with_quote('"', format!("new {at}"));
-        projection
-            .push(SelectItem::ExprWithAlias { expr: value.unwrap_or_else(own), alias });
+        projection.push(SelectItem::ExprWithAlias { expr: value.unwrap_or_else(own), alias });
     }
     Ok(row_query(&target, collection, schema, projection, update.selection.clone()))
 }

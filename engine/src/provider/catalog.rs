@@ -6,9 +6,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::catalog::{
-    CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider,
-};
+use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
 use datafusion::common::DataFusionError;
 
 use super::collection::CollectionProvider;
@@ -104,10 +102,7 @@ impl SchemaProvider for Namespace {
         inside.map(|collection| collection.name.clone()).collect()
     }
 
-    async fn table(
-        &self,
-        name: &str,
-    ) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
         // PostgreSQL searches its own catalog before every other schema of the path.
         if self.name == self.scope.schema()
             && let Some(table) = pg_catalog::table(pg_catalog::Set::PgCatalog, name, &self.scope)?
@@ -136,10 +131,7 @@ impl SchemaProvider for CatalogTables {
         pg_catalog::names(self.tables).map(str::to_owned).collect()
     }
 
-    async fn table(
-        &self,
-        name: &str,
-    ) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
         pg_catalog::table(self.tables, name, &self.scope)
     }
 

@@ -20,11 +20,7 @@ pub(crate) struct Scope {
 
 impl Scope {
     pub(crate) fn new(view: ReadView) -> Self {
-        Self {
-            view: Mutex::new(view),
-            beyond: Mutex::new(None),
-            settings: Mutex::default(),
-        }
+        Self { view: Mutex::new(view), beyond: Mutex::new(None), settings: Mutex::default() }
     }
 
     /// Begins a statement at `view`.

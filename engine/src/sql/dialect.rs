@@ -58,7 +58,11 @@ impl Dialect for AzimuthDialect {
         // keeps nested broken casts from being tried in every combination.
         matches!(
             keyword,
-            Keyword::CAST | Keyword::CASE | Keyword::EXTRACT | Keyword::SUBSTRING | Keyword::OVERLAY
+            Keyword::CAST
+                | Keyword::CASE
+                | Keyword::EXTRACT
+                | Keyword::SUBSTRING
+                | Keyword::OVERLAY
         ) || self.postgres.is_reserved_for_identifier(keyword)
     }
 

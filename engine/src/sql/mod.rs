@@ -7,5 +7,6 @@ pub(crate) mod rewrite;
 mod tokens;
 pub(crate) mod types;
 
+pub(crate) use parser::Tree;
 pub(crate) use parser::parse;
 pub use parser::{ParsedStatement, Statement};

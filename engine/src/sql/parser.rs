@@ -1,5 +1,7 @@
 //! One statement at a time, from tokens that were put right.
 
+use std::sync::Arc;
+
 use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -7,10 +9,16 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use types::limits::STATEMENT_DEPTH_MAX;
 
 use super::dialect::AzimuthDialect;
-use super::{rewrite, tokens};
+use super::rewrite;
+use super::tokens::{self, StatementTokens};
 use crate::error::{EngineError, Result};
 
-/// A statement, read.
+/// A statement with more operators than this is parsed and dropped on a large stack of its own.
+const OPERATORS_SHALLOW: usize = 40;
+/// Enough for a tree of the allowed depth in an unoptimised build.
+const STACK_BYTES: usize = 32 << 20;
+
+/// A statement, read. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ParsedStatement {
     pub(crate) statement: Statement,
@@ -22,9 +30,51 @@ pub struct ParsedStatement {
 #[derive(Debug, Clone)]
 pub enum Statement {
     /// A statement of SQL.
-    Sql(Box<ast::Statement>),
+    Sql(Arc<Tree>),
     /// `CHECKPOINT`
     Checkpoint,
+}
+
+/// A syntax tree. Trees are as deep as a statement has operators and are dropped by recursion, so a
+/// deep one is dropped on a stack that is large enough, whichever thread lets go of it last.
+#[derive(Debug)]
+pub struct Tree {
+    statement: Option<Box<ast::Statement>>,
+    deep: bool,
+}
+
+impl Tree {
+    pub(crate) fn new(statement: Box<ast::Statement>, deep: bool) -> Arc<Self> {
+        Arc::new(Self { statement: Some(statement), deep })
+    }
+
+    /// A copy to change; for a thread of the CPU executor, whose stack is large.
+    pub(crate) fn copy(&self) -> Box<ast::Statement> {
+        Box::new(ast::Statement::clone(self))
+    }
+
+    pub(crate) fn is_deep(&self) -> bool {
+        self.deep
+    }
+}
+
+impl std::ops::Deref for Tree {
+    type Target = ast::Statement;
+
+    fn deref(&self) -> &ast::Statement {
+        self.statement.as_deref().expect("taken by drop alone")
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        let statement = self.statement.take();
+        on_large_stack(self.deep, || drop(statement));
+    }
+}
+
+fn on_large_stack<T>(deep: bool, work: impl FnOnce() -> T) -> T {
+    if deep { stacker::maybe_grow(STACK_BYTES / 2, STACK_BYTES, work) } else { work() }
 }
 
 /// Reads all statements of `sql`. None is read when one cannot be.
@@ -32,10 +82,14 @@ pub enum Statement {
 /// # Errors
 /// When the text is not SQL, or is longer or deeper than the limits allow.
 pub(crate) fn parse(sql: &str) -> Result<Vec<ParsedStatement>> {
-    tokens::statements(sql)?.into_iter().map(parse_one).collect()
+    let read = |statement: StatementTokens| {
+        let deep = statement.operators > OPERATORS_SHALLOW;
+        on_large_stack(deep, || parse_one(statement.tokens, deep))
+    };
+    tokens::statements(sql)?.into_iter().map(read).collect()
 }
 
-fn parse_one(tokens: Vec<TokenWithSpan>) -> Result<ParsedStatement> {
+fn parse_one(tokens: Vec<TokenWithSpan>, deep: bool) -> Result<ParsedStatement> {
     let parameters = highest_parameter(&tokens)?;
     let words: Vec<&Token> = tokens
         .iter()
@@ -58,14 +112,14 @@ fn parse_one(tokens: Vec<TokenWithSpan>) -> Result<ParsedStatement> {
     let mut parser = Parser::new(&dialect)
         .with_recursion_limit(STATEMENT_DEPTH_MAX)
         .with_tokens_with_locations(tokens);
-    let mut statement = parser.parse_statement()?;
+    let mut statement = Box::new(parser.parse_statement()?);
     let rest = parser.peek_token_ref();
     if rest.token != Token::EOF {
         return parser.expected_ref("end of statement", rest).map_err(EngineError::from);
     }
     rewrite::check(&statement)?;
     rewrite::postgresql(&mut statement);
-    Ok(ParsedStatement { statement: Statement::Sql(Box::new(statement)), parameters })
+    Ok(ParsedStatement { statement: Statement::Sql(Tree::new(statement, deep)), parameters })
 }
 
 /// Parses what follows `EXPLAIN [ANALYZE] [VERBOSE] [( options )]` by itself.

@@ -49,7 +49,9 @@ impl Visitor for Checker {
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<EngineError> {
         match factor {
-            TableFactor::Table { name, with_hints, partitions, sample, with_ordinality, .. } => {
+            TableFactor::Table {
+                name, with_hints, partitions, sample, with_ordinality, ..
+            } => {
                 if last_part(name) == "only" {
                     return refuse("ONLY");
                 }
@@ -243,9 +245,7 @@ fn is_empty_catalog(factor: &TableFactor) -> bool {
         TableFactor::Table { name, args: None, .. } => {
             let schema_ok = match name.0.as_slice() {
                 [_] => true,
-                [schema, _] => {
-                    schema.as_ident().is_some_and(|schema| fold(schema) == "pg_catalog")
-                }
+                [schema, _] => schema.as_ident().is_some_and(|schema| fold(schema) == "pg_catalog"),
                 _ => false,
             };
             schema_ok && EMPTY_CATALOGS.contains(&last_part(name).as_str())
@@ -267,9 +267,10 @@ fn is_empty(select: &Select) -> bool {
     !aggregates
         && select.from.iter().any(|from| {
             is_empty_catalog(&from.relation)
-                || from.joins.iter().any(|join| {
-                    inner(&join.join_operator) && is_empty_catalog(&join.relation)
-                })
+                || from
+                    .joins
+                    .iter()
+                    .any(|join| inner(&join.join_operator) && is_empty_catalog(&join.relation))
         })
 }
 
@@ -281,7 +282,14 @@ fn has_aggregate(item: &SelectItem) -> bool {
     let Expr::Function(function) = expr else { return false };
     matches!(
         last_part(&function.name).as_str(),
-        "count" | "sum" | "min" | "max" | "avg" | "array_agg" | "string_agg" | "bool_or"
+        "count"
+            | "sum"
+            | "min"
+            | "max"
+            | "avg"
+            | "array_agg"
+            | "string_agg"
+            | "bool_or"
             | "bool_and"
     )
 }
@@ -338,9 +346,9 @@ pub(crate) fn output_names(query: &Query, columns: usize) -> Option<Vec<Option<S
     };
     // A wildcard keeps the names it finds; what stands before and after it is known.
     let after = names.iter().rev().position(Option::is_none).unwrap_or(0);
-    let before = names[..wildcard].iter().cloned().flatten();
+    let before = names[..wildcard].iter().flatten().cloned();
     let middle = columns.checked_sub(wildcard + after)?;
-    let tail = names[names.len() - after..].iter().cloned().flatten();
+    let tail = names[names.len() - after..].iter().flatten().cloned();
     Some(before.chain(std::iter::repeat_n(None, middle)).chain(tail).collect())
 }
 

@@ -2,7 +2,7 @@
 //!
 //! * `<+>` arrives as three tokens and `@@@` as two: adjacent ones are joined.
 //! * `a>-1` arrives with the operator `>-`; PostgreSQL's rule (manual, section 4.1.3) is that an
-//!   operator ends in `+` or `-` only if it holds one of `~ ! @ # % ^ & | ` ?`.
+//!   operator ends in `+` or `-` only if it holds a tilde, a backtick or one of `! @ # % ^ & | ?`.
 //! * `t AS OF TIMESTAMP e` parses in no dialect: it becomes `t FOR SYSTEM_TIME AS OF e`, with the
 //!   word TIMESTAMP kept before a string, where it makes a typed literal.
 //! * The parser recurses without a limit in places; limits on operators and nesting are checked
@@ -10,8 +10,8 @@
 
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Whitespace};
-use types::limits::{STATEMENT_BYTES_MAX, STATEMENT_DEPTH_MAX, STATEMENT_OPERATORS_MAX};
 use types::SqlState;
+use types::limits::{STATEMENT_BYTES_MAX, STATEMENT_DEPTH_MAX, STATEMENT_OPERATORS_MAX};
 
 use super::dialect::AzimuthDialect;
 use crate::error::{EngineError, Result};
@@ -19,8 +19,16 @@ use crate::error::{EngineError, Result};
 /// Brackets may nest deeper than expressions: a `VALUES` row costs one level and no recursion.
 const BRACKETS_DEPTH_MAX: usize = 4 * STATEMENT_DEPTH_MAX;
 
+/// The tokens of one statement.
+#[derive(Debug)]
+pub(crate) struct StatementTokens {
+    pub(crate) tokens: Vec<TokenWithSpan>,
+    /// Bounds the depth of the tree that they make.
+    pub(crate) operators: usize,
+}
+
 /// The tokens of each statement of `sql`; statements of white space alone are left out.
-pub(crate) fn statements(sql: &str) -> Result<Vec<Vec<TokenWithSpan>>> {
+pub(crate) fn statements(sql: &str) -> Result<Vec<StatementTokens>> {
     if sql.len() > STATEMENT_BYTES_MAX {
         let message = format!("the statement is longer than {STATEMENT_BYTES_MAX} bytes");
         return Err(EngineError::new(SqlState::CONFIGURATION_LIMIT_EXCEEDED, message)
@@ -35,38 +43,32 @@ pub(crate) fn statements(sql: &str) -> Result<Vec<Vec<TokenWithSpan>>> {
         if part.iter().all(|token| matches!(token.token, Token::Whitespace(_))) {
             continue;
         }
-        check_limits(part)?;
-        statements.push(as_of(join_operators(split_operators(part))));
+        let operators = check_limits(part)?;
+        let tokens = as_of(join_operators(split_operators(part)));
+        statements.push(StatementTokens { tokens, operators });
     }
     Ok(statements)
 }
 
-fn check_limits(tokens: &[TokenWithSpan]) -> Result<()> {
+/// Checks the limits of one statement; the number of operators in it.
+fn check_limits(tokens: &[TokenWithSpan]) -> Result<usize> {
     let (mut operators, mut depth, mut intervals) = (0, 0_usize, 0);
+    let mut before = &Token::LParen;
     for token in tokens {
         match &token.token {
+            Token::Whitespace(_) => continue,
             Token::LParen | Token::LBracket => depth += 1,
             Token::RParen | Token::RBracket => depth = depth.saturating_sub(1),
             Token::Word(word) => {
-                let joins = matches!(
-                    word.keyword,
-                    Keyword::AND
-                        | Keyword::OR
-                        | Keyword::UNION
-                        | Keyword::EXCEPT
-                        | Keyword::INTERSECT
-                        | Keyword::JOIN
-                        | Keyword::NOT
-                        | Keyword::IS
-                        | Keyword::LIKE
-                        | Keyword::BETWEEN
-                );
-                operators += usize::from(joins);
+                operators += usize::from(DEEPENING.contains(&word.keyword));
                 intervals += usize::from(word.keyword == Keyword::INTERVAL);
             }
+            // The sign of a number in a list of values is no operator.
+            Token::Minus | Token::Plus if matches!(before, Token::LParen | Token::Comma) => {}
             other => operators += usize::from(is_operator(other)),
         }
-        if depth > BRACKETS_DEPTH_MAX || intervals > STATEMENT_OPERATORS_MAX / 40 {
+        before = &token.token;
+        if depth > BRACKETS_DEPTH_MAX || intervals > INTERVALS_MAX {
             return Err(EngineError::too_deep());
         }
         if operators > STATEMENT_OPERATORS_MAX {
@@ -76,8 +78,40 @@ fn check_limits(tokens: &[TokenWithSpan]) -> Result<()> {
                 .with_hint("Use IN (...), a join with VALUES, or several statements."));
         }
     }
-    Ok(())
+    Ok(operators)
 }
+
+/// The word INTERVAL recurses in the parser without a limit of the parser's own.
+const INTERVALS_MAX: usize = 100;
+
+/// Words that make a tree deeper by one level each.
+const DEEPENING: [Keyword; 25] = [
+    Keyword::AND,
+    Keyword::OR,
+    Keyword::XOR,
+    Keyword::NOT,
+    Keyword::IS,
+    Keyword::NOTNULL,
+    Keyword::IN,
+    Keyword::LIKE,
+    Keyword::ILIKE,
+    Keyword::RLIKE,
+    Keyword::REGEXP,
+    Keyword::SIMILAR,
+    Keyword::BETWEEN,
+    Keyword::OVERLAPS,
+    Keyword::COLLATE,
+    Keyword::AT,
+    Keyword::OPERATOR,
+    Keyword::UNION,
+    Keyword::EXCEPT,
+    Keyword::INTERSECT,
+    Keyword::MINUS,
+    Keyword::JOIN,
+    Keyword::CASE,
+    Keyword::EXPLAIN,
+    Keyword::PREPARE,
+];
 
 /// Tokens that make an expression tree deeper, by one level each.
 fn is_operator(token: &Token) -> bool {
@@ -223,7 +257,7 @@ mod tests {
 
     fn shown(sql: &str) -> String {
         let tokens = statements(sql).unwrap();
-        let solid = tokens[0].iter().filter(|t| !matches!(t.token, Token::Whitespace(_)));
+        let solid = tokens[0].tokens.iter().filter(|t| !matches!(t.token, Token::Whitespace(_)));
         solid.map(|t| t.token.to_string()).collect::<Vec<_>>().join(" ")
     }
 
@@ -247,7 +281,10 @@ mod tests {
     #[test]
     fn as_of_becomes_what_the_parser_knows() {
         let cases = [
-            ("t AS OF TIMESTAMP '2026-01-01' x", "t FOR SYSTEM_TIME AS OF TIMESTAMP '2026-01-01' x"),
+            (
+                "t AS OF TIMESTAMP '2026-01-01' x",
+                "t FOR SYSTEM_TIME AS OF TIMESTAMP '2026-01-01' x",
+            ),
             ("t AS OF TIMESTAMP now()", "t FOR SYSTEM_TIME AS OF now ( )"),
             ("t as of timestamp $1", "t FOR SYSTEM_TIME as of $1"),
             ("t FOR SYSTEM_TIME AS OF TIMESTAMP 'x'", "t FOR SYSTEM_TIME AS OF TIMESTAMP 'x'"),

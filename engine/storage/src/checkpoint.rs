@@ -79,7 +79,9 @@ pub(crate) fn list(
             continue;
         }
         match digits.parse() {
-            Ok(index) if digits.len() == 20 => files.push(CheckpointFile { index: Lsn(index), path }),
+            Ok(index) if digits.len() == 20 => {
+                files.push(CheckpointFile { index: Lsn(index), path });
+            }
             Ok(_) | Err(_) => return Err(StorageError::corrupt(&path, 0, "not a checkpoint")),
         }
     }
@@ -192,9 +194,8 @@ fn write_table(
         written += u32::try_from(count).unwrap_or(u32::MAX);
     }
     // An index made after the view is not in the view's catalog.
-    let known = |index: &Arc<VectorIndex>| {
-        view.catalog().index_by_id(index.definition().id).is_some()
-    };
+    let known =
+        |index: &Arc<VectorIndex>| view.catalog().index_by_id(index.definition().id).is_some();
     for index in table.indexes().into_iter().filter(known) {
         output.section(GRAPH, index.definition().id.0, &index.to_bytes(written))?;
     }
@@ -248,9 +249,9 @@ pub(crate) fn read(fs: &dyn FileSystem, path: &Path) -> Result<Restored, Storage
     }
     let mut restored = Restored { store, position, catalog, tables };
     while let Some(section) = input.section()? {
-        restored.take(&section).map_err(|what| {
-            StorageError::corrupt(path, section.offset, what)
-        })?;
+        restored
+            .take(&section)
+            .map_err(|what| StorageError::corrupt(path, section.offset, what))?;
     }
     restored.add_missing_indexes();
     Ok(restored)
@@ -352,8 +353,7 @@ impl Restored {
         };
         let begin = instants().ok_or("rows are cut off")?;
         let end = instants().ok_or("rows are cut off")?;
-        let schema = Arc::clone(table.schema());
-        let batch = decode_batch(&mut cursor, schema).map_err(|e| e.to_string())?;
+        let batch = decode_batch(&mut cursor, table.schema()).map_err(|e| e.to_string())?;
         let batch = batch.filter(|batch| batch.num_rows() == count);
         let batch = batch.ok_or("rows and their instants differ in number")?;
         let chunk = Chunk::restore(table.rows().len(), batch, begin, &end);
@@ -368,8 +368,7 @@ impl Restored {
         if covered > table.rows().len() {
             return Err("graph covers more rows than there are".to_owned());
         }
-        let index =
-            VectorIndex::with_graph(definition.clone(), table.collection(), graph, covered);
+        let index = VectorIndex::with_graph(definition.clone(), table.collection(), graph, covered);
         table.add_index(Arc::new(index));
         Ok(())
     }

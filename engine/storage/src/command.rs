@@ -160,7 +160,7 @@ fn decode_writes(
         let mut ids = Cursor(ids);
         let ended = std::iter::from_fn(|| ids.u64().map(RowId)).collect();
         let begun = match schema_of(table) {
-            Some(schema) => decode_batch(&mut cursor, schema)?,
+            Some(schema) => decode_batch(&mut cursor, &schema)?,
             // The command was rejected when it was first applied and will be again.
             None => {
                 skip_batch(&mut cursor).ok_or(DecodeError::Malformed("cut off"))?;
@@ -185,7 +185,7 @@ fn skip_batch(cursor: &mut Cursor<'_>) -> Option<()> {
 /// Reads what [`encode_batch`] or a zero length wrote.
 pub(crate) fn decode_batch(
     cursor: &mut Cursor<'_>,
-    schema: SchemaRef,
+    schema: &SchemaRef,
 ) -> Result<Option<RecordBatch>, DecodeError> {
     let cut = DecodeError::Malformed("cut off");
     let Some(message_len) = cursor.u32() else { return Err(cut) };
@@ -204,7 +204,7 @@ pub(crate) fn decode_batch(
     let batch = arrow_ipc::reader::read_record_batch(
         &Buffer::from(body),
         header,
-        Arc::clone(&schema),
+        Arc::clone(schema),
         &HashMap::new(),
         None,
         &message.version(),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use catalog::CatalogError;
-use types::{CommitTs, Coded, SqlState};
+use types::{Coded, CommitTs, SqlState};
 
 /// A failure of storage.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -1,12 +1,11 @@
 //! The background task that moves every index up to its table's last row.
 
-use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
 use parking_lot::{Condvar, Mutex};
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 use crate::error::StorageError;
 use crate::memtable::IndexerOptions;
@@ -18,7 +17,7 @@ struct Signals {
     work: Mutex<bool>,
     arrived: Condvar,
     stop: AtomicBool,
-    progress: Notify,
+    progress: watch::Sender<u64>,
 }
 
 /// Owner of the task.
@@ -60,11 +59,10 @@ impl Indexer {
         self.signals.arrived.notify_one();
     }
 
-    /// Resolves at the next progress after this call.
-    pub(crate) fn progress(&self) -> impl Future<Output = ()> {
-        let signals = Arc::clone(&self.signals);
-        let mut notified = Box::pin(async move { signals.progress.notified().await });
-        async move { (&mut notified).await }
+    /// Changes with every progress, beginning with this call: what comes between it and the wait
+    /// is not missed.
+    pub(crate) fn progress(&self) -> watch::Receiver<u64> {
+        self.signals.progress.subscribe()
     }
 
     pub(crate) fn stop(&self) {
@@ -92,9 +90,9 @@ fn run(signals: &Signals, options: IndexerOptions, machine: &Weak<Machine>) {
             left = false;
             for (table, index) in machine.uncovered() {
                 left |= index.extend(&table.rows(), options, &signals.stop);
-                signals.progress.notify_waiters();
+                signals.progress.send_modify(|count| *count += 1);
             }
         }
-        signals.progress.notify_waiters();
+        signals.progress.send_modify(|count| *count += 1);
     }
 }

@@ -204,11 +204,7 @@ fn apply_writes(
     Ok(Ok(Effect::Written))
 }
 
-fn apply_define(
-    state: &mut State,
-    define: &Define,
-    at: CommitTs,
-) -> Result<Outcome, StorageError> {
+fn apply_define(state: &mut State, define: &Define, at: CommitTs) -> Result<Outcome, StorageError> {
     let (catalog, defined) = match state.catalog.define(define, at) {
         Ok(changed) => changed,
         Err(error) => return Ok(Err(Rejection::Catalog(error))),
@@ -287,9 +283,8 @@ impl Store {
             may_be_fresh: checkpoint.is_none() && damaged.is_empty(),
         };
         let rng = SplitMix64::new(options.seed);
-        let recovered = wal::recover(&fs, &log_options, checkpoint, rng, |entry| {
-            machine.replay(&entry)
-        });
+        let recovered =
+            wal::recover(&fs, &log_options, checkpoint, rng, |entry| machine.replay(&entry));
         let (writer, log_report) = recovered.map_err(|error| name_damaged(error, &damaged))?;
         for (path, _) in &damaged {
             checkpoint::set_aside(&*fs, &directory, path)?;
@@ -370,13 +365,17 @@ impl Store {
     /// Waits until `index` covers `rows` ordinals; false when the index is gone.
     pub async fn wait_indexed(&self, table: TableId, index: IndexId, rows: u32) -> bool {
         loop {
-            let progress = self.machine.indexer.progress();
+            let mut progress = self.machine.indexer.progress();
             let view = self.read_view();
             let found = view.table(table).and_then(|table| table.index(index));
             match found {
                 None => return false,
                 Some(index) if index.covered() >= rows => return true,
-                Some(_) => progress.await,
+                Some(_) => {
+                    if progress.changed().await.is_err() {
+                        return false;
+                    }
+                }
             }
         }
     }

@@ -18,6 +18,8 @@ pub use clock::{Clock, SteppedClock, SystemClock};
 pub use distance::Distance;
 pub use error::{Coded, Fault, SqlState};
 pub use float_text::{write_float4, write_float8};
-pub use ids::{FIRST_USER_OID, CommitTs, Dim, IndexId, Lsn, RowId, RowOrdinal, SchemaId, TableId, Term};
+pub use ids::{
+    CommitTs, Dim, FIRST_USER_OID, IndexId, Lsn, RowId, RowOrdinal, SchemaId, TableId, Term,
+};
 pub use principal::Principal;
 pub use rng::SplitMix64;

@@ -7,7 +7,7 @@ pub const DIM_MAX: u32 = 16_000;
 pub const STATEMENT_BYTES_MAX: usize = 8 << 20;
 
 /// Most operator tokens in one statement; bounds the depth of expression trees.
-pub const STATEMENT_OPERATORS_MAX: usize = 4_000;
+pub const STATEMENT_OPERATORS_MAX: usize = 1_000;
 
 /// Most levels of nesting that the SQL parser follows.
 pub const STATEMENT_DEPTH_MAX: usize = 50;

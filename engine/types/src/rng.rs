@@ -1,6 +1,6 @@
 //! A small seeded generator, passed as an argument wherever randomness is needed.
 //!
-//! SplitMix64: G. Steele, D. Lea, C. Flood, "Fast splittable pseudorandom number generators",
+//! `SplitMix64`: G. Steele, D. Lea, C. Flood, "Fast splittable pseudorandom number generators",
 //! OOPSLA 2014. Not for secrets.
 
 /// A deterministic generator of 64-bit values.
@@ -33,7 +33,6 @@ impl SplitMix64 {
     }
 
     /// A value in `[0, 1)` with 53 random bits.
-    #[expect(clippy::cast_precision_loss, reason = "53 bits are exact in f64")]
     pub fn unit(&mut self) -> f64 {
         (self.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
     }

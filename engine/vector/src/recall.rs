@@ -5,7 +5,6 @@ use crate::Neighbor;
 /// `|found ∩ truth| / |truth|` over the ordinals of the first `k` of both; 1 when there is no truth
 /// to find.
 #[must_use]
-#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
 pub fn recall_at(k: usize, found: &[Neighbor], truth: &[Neighbor]) -> f64 {
     let truth = &truth[..truth.len().min(k)];
     if truth.is_empty() {

@@ -64,9 +64,7 @@ async fn load(client: &Client) -> Result<(), ServerError> {
         .await
         .map_err(failed)?;
     let synsets = sample::synsets();
-    let rows = synsets.iter().map(|s| {
-        copy_row(s.id, &[s.words, s.gloss], &s.embedding)
-    });
+    let rows = synsets.iter().map(|s| copy_row(s.id, &[s.words, s.gloss], &s.embedding));
     copy(client, "COPY words FROM STDIN", "loading words", rows.collect()).await?;
     let sentences = sample::sentences();
     let rows = (0..).zip(&sentences).map(|(id, s)| copy_row(id, &[s.text], &s.embedding));

@@ -29,9 +29,9 @@ pub(super) struct Sentence {
 }
 
 fn vectors(bytes: &'static [u8]) -> impl Iterator<Item = Vec<f32>> {
-    bytes.chunks_exact(DIM * 2).map(|row| {
-        row.as_chunks::<2>().0.iter().map(|n| f16::from_le_bytes(*n).to_f32()).collect()
-    })
+    bytes
+        .chunks_exact(DIM * 2)
+        .map(|row| row.as_chunks::<2>().0.iter().map(|n| f16::from_le_bytes(*n).to_f32()).collect())
 }
 
 fn lines(text: &'static str) -> impl Iterator<Item = Vec<&'static str>> {

@@ -38,11 +38,7 @@ pub(super) async fn announce(config: &ServerConfig) -> Result<Running, ServerErr
     }
     let address = running.address();
     println!("listening on {address}: role azimuth, database azimuth, no password, loopback only");
-    println!(
-        "connect with: psql -h {} -p {} -U azimuth azimuth",
-        address.ip(),
-        address.port()
-    );
+    println!("connect with: psql -h {} -p {} -U azimuth azimuth", address.ip(), address.port());
     Ok(running)
 }
 

@@ -96,9 +96,7 @@ impl ServerConfig {
         Ok(Self {
             data: flags.data.or(file.data).unwrap_or_else(|| PathBuf::from("azimuth-data")),
             pg,
-            connections_max: file
-                .connections_max
-                .unwrap_or(types::limits::CONNECTIONS_DEFAULT),
+            connections_max: file.connections_max.unwrap_or(types::limits::CONNECTIONS_DEFAULT),
             cpu_threads: file.cpu_threads,
             index_threads: file.index_threads,
             query_memory_bytes: file.query_memory_bytes,

@@ -159,7 +159,13 @@ impl ScalarUDFImpl for CatalogFunction {
 
     fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
         let widen = |t: &DataType| {
-            if t.is_integer() { DataType::Int64 } else if t == &DataType::Boolean { t.clone() } else { DataType::Utf8 }
+            if t.is_integer() {
+                DataType::Int64
+            } else if t == &DataType::Boolean {
+                t.clone()
+            } else {
+                DataType::Utf8
+            }
         };
         Ok(arg_types.iter().map(widen).collect())
     }
@@ -225,25 +231,27 @@ impl CatalogFunction {
                 types::Principal::OWNER.into()
             }
             "current_setting" => self.setting(args)?,
-            "format_type" => or_null(args.integer(0).and_then(|oid| {
-                format_type(oid, args.integer(1).unwrap_or(-1))
-            })),
+            "format_type" => or_null(
+                args.integer(0).and_then(|oid| format_type(oid, args.integer(1).unwrap_or(-1))),
+            ),
             "pg_table_is_visible" => self.is_visible(view, args.integer(0)),
             "pg_get_indexdef" => or_null(args.integer(0).and_then(|oid| indexdef(view, oid))),
             "pg_get_constraintdef" => {
                 or_null(args.integer(0).and_then(|oid| constraintdef(view, oid)))
             }
             "regclass_in" | "to_regclass" => self.regclass(view, args)?,
-            "regclass_out" => or_null(args.integer(0).map(|oid| {
-                relation_name(view, oid).unwrap_or_else(|| oid.to_string())
-            })),
+            "regclass_out" => or_null(
+                args.integer(0)
+                    .map(|oid| relation_name(view, oid).unwrap_or_else(|| oid.to_string())),
+            ),
             "regtype_in" | "to_regtype" => regtype(args, self.name)?,
-            "regtype_out" => or_null(args.integer(0).map(|oid| {
-                format_type(oid, -1).unwrap_or_else(|| oid.to_string())
-            })),
-            "regnamespace_in" => or_null(args.text(0).and_then(|name| {
-                view.catalog().namespace(name, view.at()).map(|n| n.id.0)
-            })),
+            "regtype_out" => or_null(
+                args.integer(0).map(|oid| format_type(oid, -1).unwrap_or_else(|| oid.to_string())),
+            ),
+            "regnamespace_in" => or_null(
+                args.text(0)
+                    .and_then(|name| view.catalog().namespace(name, view.at()).map(|n| n.id.0)),
+            ),
             "regnamespace_out" => or_null(args.integer(0).and_then(|oid| {
                 let namespaces = view.catalog().namespaces(view.at());
                 namespaces.into_iter().find(|n| i64::from(n.id.0) == oid).map(|n| n.name.clone())
@@ -254,8 +262,11 @@ impl CatalogFunction {
                 or_null(args.text(0).map(|text| format!("'{}'", text.replace('\'', "''"))))
             }
             "pg_size_pretty" => or_null(args.integer(0).map(|bytes| format!("{bytes} bytes"))),
-            "has_database_privilege" | "has_schema_privilege" | "has_table_privilege"
-            | "pg_function_is_visible" | "pg_type_is_visible" => true.into(),
+            "has_database_privilege"
+            | "has_schema_privilege"
+            | "has_table_privilege"
+            | "pg_function_is_visible"
+            | "pg_type_is_visible" => true.into(),
             "pg_is_in_recovery" | "pg_is_other_temp_schema" | "pg_relation_is_publishable" => {
                 false.into()
             }
@@ -278,9 +289,10 @@ impl CatalogFunction {
     fn is_visible(&self, view: &ReadView, oid: Option<i64>) -> Cell {
         let Some(oid) = oid else { return Cell::Null };
         let schema = view.catalog().namespace(&self.scope.schema(), view.at()).map(|n| n.id);
-        let table = view.catalog().collections(view.at()).find(|c| {
-            i64::from(c.id.0) == oid || i64::from(c.primary_key_oid) == oid
-        });
+        let table = view
+            .catalog()
+            .collections(view.at())
+            .find(|c| i64::from(c.id.0) == oid || i64::from(c.primary_key_oid) == oid);
         let index = view.catalog().indexes(view.at()).find(|i| i64::from(i.id.0) == oid);
         let of = table.map(|t| t.schema).or_else(|| index.map(|i| i.schema));
         of.map_or(Cell::Null, |of| Cell::Boolean(Some(of) == schema))
@@ -323,7 +335,9 @@ fn regtype(args: &Args<'_>, function: &str) -> Result<Cell> {
     let Some(text) = args.text(0) else { return Ok(Cell::Null) };
     let name = text.trim().strip_prefix("pg_catalog.").unwrap_or(text.trim());
     let found = by_name(name).map(|t| t.oid).or_else(|| {
-        let of = |t: &&crate::pg_types::PgType| format_type(i64::from(t.oid), -1).as_deref() == Some(name);
+        let of = |t: &&crate::pg_types::PgType| {
+            format_type(i64::from(t.oid), -1).as_deref() == Some(name)
+        };
         TYPES.iter().find(of).map(|t| t.oid)
     });
     match found {

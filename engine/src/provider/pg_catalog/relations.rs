@@ -3,7 +3,7 @@
 use catalog::{Collection, Index};
 use storage::ReadView;
 
-use super::table::{Cell, CatalogTable, row};
+use super::table::{CatalogTable, Cell, row};
 use super::{OWNER_OID, PG_CATALOG_OID};
 use crate::pg_types::{TYPES, oid_of_column};
 use crate::settings::Settings;
@@ -106,9 +106,35 @@ struct Class<'a> {
 fn class_row(class: &Class<'_>) -> Vec<Cell> {
     let columns = i64::try_from(class.columns).unwrap_or(0);
     row![
-        class.oid, class.name, class.namespace, 0_i64, 0_i64, OWNER_OID, class.am, class.oid,
-        0_i64, 0_i64, class.rows, 0_i64, 0_i64, class.has_index, false, "p", class.kind, columns,
-        0_i64, false, false, false, false, false, true, "d", false, Cell::Null, Cell::Null,
+        class.oid,
+        class.name,
+        class.namespace,
+        0_i64,
+        0_i64,
+        OWNER_OID,
+        class.am,
+        class.oid,
+        0_i64,
+        0_i64,
+        class.rows,
+        0_i64,
+        0_i64,
+        class.has_index,
+        false,
+        "p",
+        class.kind,
+        columns,
+        0_i64,
+        false,
+        false,
+        false,
+        false,
+        false,
+        true,
+        "d",
+        false,
+        Cell::Null,
+        Cell::Null,
         Cell::Null,
     ]
 }
@@ -183,10 +209,31 @@ fn attributes(view: &ReadView) -> CatalogTable {
         };
         let len = crate::pg_types::by_oid(oid).map_or(-1, |t| i64::from(t.len));
         table.push(row![
-            relation, column.name.as_str(), oid, -1_i64, len,
-            i64::try_from(number).unwrap_or(0), 0_i64, -1_i64, typmod, len > 0, "i", "x", "",
-            !column.nullable, false, false, "", "", false, true, 0_i64, 0_i64, Cell::Null,
-            Cell::Null, Cell::Null,
+            relation,
+            column.name.as_str(),
+            oid,
+            -1_i64,
+            len,
+            i64::try_from(number).unwrap_or(0),
+            0_i64,
+            -1_i64,
+            typmod,
+            len > 0,
+            "i",
+            "x",
+            "",
+            !column.nullable,
+            false,
+            false,
+            "",
+            "",
+            false,
+            true,
+            0_i64,
+            0_i64,
+            Cell::Null,
+            Cell::Null,
+            Cell::Null,
         ]);
     };
     for collection in view.catalog().collections(view.at()) {
@@ -219,8 +266,25 @@ fn indexes(view: &ReadView) -> CatalogTable {
     let mut push = |oid: u32, relation: u32, positions: &[usize], primary: bool| {
         let count = i64::try_from(positions.len()).unwrap_or(0);
         table.push(row![
-            oid, relation, count, count, primary, false, primary, false, true, false, true, false,
-            true, true, false, numbers(positions), "0", Cell::Null, Cell::Null,
+            oid,
+            relation,
+            count,
+            count,
+            primary,
+            false,
+            primary,
+            false,
+            true,
+            false,
+            true,
+            false,
+            true,
+            true,
+            false,
+            numbers(positions),
+            "0",
+            Cell::Null,
+            Cell::Null,
         ]);
     };
     for collection in view.catalog().collections(view.at()) {
@@ -246,9 +310,27 @@ fn constraints(view: &ReadView) -> CatalogTable {
     for collection in view.catalog().collections(view.at()).filter(keyed) {
         let oid = collection.primary_key_oid;
         table.push(row![
-            oid, collection.primary_key_name(), collection.schema.0, "p", false, false, true,
-            collection.id.0, 0_i64, oid, 0_i64, 0_i64, " ", " ", " ", true, 0_i64, true,
-            numbers(&collection.primary_key), Cell::Null, Cell::Null,
+            oid,
+            collection.primary_key_name(),
+            collection.schema.0,
+            "p",
+            false,
+            false,
+            true,
+            collection.id.0,
+            0_i64,
+            oid,
+            0_i64,
+            0_i64,
+            " ",
+            " ",
+            " ",
+            true,
+            0_i64,
+            true,
+            numbers(&collection.primary_key),
+            Cell::Null,
+            Cell::Null,
         ]);
     }
     table
@@ -264,8 +346,26 @@ fn types() -> CatalogTable {
     let mut push = |oid: u32, name: String, len: i64, (category, elem, array): (&str, u32, u32)| {
         let input = format!("{name}in");
         table.push(row![
-            oid, name, PG_CATALOG_OID, OWNER_OID, len, (1..=8).contains(&len), "b", category,
-            false, true, ",", 0_i64, elem, array, false, 0_i64, -1_i64, 0_i64, 0_i64, Cell::Null,
+            oid,
+            name,
+            PG_CATALOG_OID,
+            OWNER_OID,
+            len,
+            (1..=8).contains(&len),
+            "b",
+            category,
+            false,
+            true,
+            ",",
+            0_i64,
+            elem,
+            array,
+            false,
+            0_i64,
+            -1_i64,
+            0_i64,
+            0_i64,
+            Cell::Null,
             input,
         ]);
     };
@@ -286,8 +386,19 @@ fn databases() -> CatalogTable {
          daticulocale:text datacl:acl",
     );
     table.push(row![
-        16_384_i64, "azimuth", OWNER_OID, 6_i64, "c", false, true, -1_i64, 1663_i64, "C", "C",
-        Cell::Null, Cell::Null,
+        16_384_i64,
+        "azimuth",
+        OWNER_OID,
+        6_i64,
+        "c",
+        false,
+        true,
+        -1_i64,
+        1663_i64,
+        "C",
+        "C",
+        Cell::Null,
+        Cell::Null,
     ]);
     table
 }
@@ -307,8 +418,19 @@ fn roles() -> CatalogTable {
          rolvaliduntil:text rolbypassrls:bool rolconfig:text",
     );
     table.push(row![
-        OWNER_OID, types::Principal::OWNER, true, true, true, true, true, false, -1_i64,
-        Cell::Null, Cell::Null, true, Cell::Null,
+        OWNER_OID,
+        types::Principal::OWNER,
+        true,
+        true,
+        true,
+        true,
+        true,
+        false,
+        -1_i64,
+        Cell::Null,
+        Cell::Null,
+        true,
+        Cell::Null,
     ]);
     table
 }
@@ -333,8 +455,14 @@ fn tables(view: &ReadView) -> CatalogTable {
     );
     for collection in view.catalog().collections(view.at()) {
         table.push(row![
-            schema_name(view, collection), collection.name.as_str(), types::Principal::OWNER,
-            Cell::Null, !collection.primary_key.is_empty(), false, false, false,
+            schema_name(view, collection),
+            collection.name.as_str(),
+            types::Principal::OWNER,
+            Cell::Null,
+            !collection.primary_key.is_empty(),
+            false,
+            false,
+            false,
         ]);
     }
     table
@@ -348,13 +476,19 @@ fn index_definitions(view: &ReadView) -> CatalogTable {
         let schema = schema_name(view, collection);
         if !collection.primary_key.is_empty() {
             table.push(row![
-                schema.as_str(), collection.name.as_str(), collection.primary_key_name(),
-                Cell::Null, key_definition(view, collection),
+                schema.as_str(),
+                collection.name.as_str(),
+                collection.primary_key_name(),
+                Cell::Null,
+                key_definition(view, collection),
             ]);
         }
         for index in view.catalog().indexes_of(collection.id, view.at()) {
             table.push(row![
-                schema.as_str(), collection.name.as_str(), index.name.as_str(), Cell::Null,
+                schema.as_str(),
+                collection.name.as_str(),
+                index.name.as_str(),
+                Cell::Null,
                 index_definition(view, index),
             ]);
         }
@@ -364,10 +498,15 @@ fn index_definitions(view: &ReadView) -> CatalogTable {
 
 /// An identifier as it must be written, quoted when it needs to be.
 pub(super) fn quoted(name: &str) -> String {
-    let plain = name.chars().enumerate().all(|(at, c)| {
-        c.is_ascii_lowercase() || c == '_' || (at > 0 && c.is_ascii_digit())
-    });
-    if plain && !name.is_empty() { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+    let plain = name
+        .chars()
+        .enumerate()
+        .all(|(at, c)| c.is_ascii_lowercase() || c == '_' || (at > 0 && c.is_ascii_digit()));
+    if plain && !name.is_empty() {
+        name.to_owned()
+    } else {
+        format!("\"{}\"", name.replace('"', "\"\""))
+    }
 }
 
 /// The columns of a primary key, `a, b`.
@@ -445,8 +584,15 @@ fn information_columns(view: &ReadView) -> CatalogTable {
             };
             let nullable = if column.nullable { "YES" } else { "NO" };
             table.push(row![
-                "azimuth", schema_name(view, collection), collection.name.as_str(),
-                column.name.as_str(), number, Cell::Null, nullable, data_type, udt,
+                "azimuth",
+                schema_name(view, collection),
+                collection.name.as_str(),
+                column.name.as_str(),
+                number,
+                Cell::Null,
+                nullable,
+                data_type,
+                udt,
             ]);
         }
     }

@@ -105,7 +105,6 @@ impl CatalogTable {
                     .collect::<Int32Array>(),
             ),
             "float4" => {
-                #[expect(clippy::cast_precision_loss, reason = "row counts are estimates here")]
                 let float = |cell: &Cell| integer(cell).map(|v| v as f32);
                 Arc::new(cells().map(float).collect::<Float32Array>())
             }

@@ -50,9 +50,7 @@ pub fn is_vector_field(field: &Field) -> bool {
 
 fn arrow_field(column: &Column) -> Field {
     match column.column_type {
-        ColumnType::Vector(dim) => {
-            vector_field(&column.name, dim).with_nullable(column.nullable)
-        }
+        ColumnType::Vector(dim) => vector_field(&column.name, dim).with_nullable(column.nullable),
         other => Field::new(&column.name, arrow_type(other), column.nullable),
     }
 }

@@ -57,8 +57,7 @@ impl Table {
         let schema = arrow_schema(&collection);
         let field = |at: &usize| SortField::new(schema.field(*at).data_type().clone());
         let fields: Vec<SortField> = collection.primary_key.iter().map(field).collect();
-        let converter =
-            if fields.is_empty() { None } else { Some(RowConverter::new(fields)?) };
+        let converter = if fields.is_empty() { None } else { Some(RowConverter::new(fields)?) };
         Ok(Self {
             collection,
             schema,

@@ -25,7 +25,7 @@ use crate::error::StorageError;
 use crate::fs::{File, FileSystem};
 
 const MAGIC: [u8; 8] = *b"AZLOG\0\0\x01";
-const ZEROS: [u8; 1 << 16] = [0; 1 << 16];
+static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 pub(super) const SUFFIX: &str = ".log";
 pub(super) const TEMPORARY: &str = ".tmp";
 
@@ -82,8 +82,13 @@ impl FileHeader {
             let first = Link { number: frame, previous_crc: cursor.u32()? };
             // Positions count from one and never come near the end of their range.
             let sane = |n: u64| (1..1 << 62).contains(&n);
-            (sane(number) && sane(frame) && sane(first_index.0))
-                .then_some(Self { store, number, first, first_index, salt })
+            (sane(number) && sane(frame) && sane(first_index.0)).then_some(Self {
+                store,
+                number,
+                first,
+                first_index,
+                salt,
+            })
         };
         read().ok_or("the file's header holds impossible positions")
     }

@@ -3,7 +3,7 @@
 use std::sync::PoisonError;
 
 use super::graph::{Blocks, Entry, Graph};
-use super::search::{SearchStats, Walk};
+use super::search::Walk;
 use super::visited::Scratch;
 use crate::quantize::Quantizer;
 use crate::top_k::{key, unkey};
@@ -60,10 +60,8 @@ impl<'a, Q: Quantizer> Builder<'a, Q> {
         entry: Entry,
         scratch: &mut Scratch,
     ) {
-        let mut stats = SearchStats::default();
         let top = layer.min(entry.layer);
-        let mut start =
-            self.graph.descend(blocks, self.quantizer, query, (entry, top), scratch, &mut stats);
+        let mut start = self.graph.descend(blocks, self.quantizer, query, (entry, top), scratch);
         for layer in (0..=top).rev() {
             let walk = Walk {
                 graph: self.graph,
@@ -73,7 +71,7 @@ impl<'a, Q: Quantizer> Builder<'a, Q> {
                 visits_max: u64::MAX,
             };
             let others = |candidate| candidate != point;
-            walk.run(self.quantizer, query, start, &others, scratch, &mut stats);
+            walk.run(self.quantizer, query, start, &others, scratch);
             let mut candidates: Vec<u64> = scratch.admitted.drain().collect();
             candidates.sort_unstable();
             let neighbours = self.select(&candidates, self.graph.parameters().m as usize);

@@ -58,13 +58,12 @@ impl Graph {
         options: SearchOptions,
         admit: impl Fn(u32) -> bool,
     ) -> (SearchOutcome, SearchStats) {
-        let mut stats = SearchStats::default();
         let blocks = self.blocks();
         let Some(entry) = self.entry() else {
-            return (SearchOutcome::Found(Vec::new()), stats);
+            return (SearchOutcome::Found(Vec::new()), SearchStats::default());
         };
         let mut scratch = self.scratch.take();
-        let start = self.descend(&blocks, quantizer, query, (entry, 0), &mut scratch, &mut stats);
+        let start = self.descend(&blocks, quantizer, query, (entry, 0), &mut scratch);
         let walk = Walk {
             graph: self,
             blocks: &blocks,
@@ -72,7 +71,8 @@ impl Graph {
             ef: options.ef.max(options.k).max(1),
             visits_max: options.visits_max,
         };
-        let converged = walk.run(quantizer, query, start, &admit, &mut scratch, &mut stats);
+        let converged = walk.run(quantizer, query, start, &admit, &mut scratch);
+        let stats = scratch.stats;
         let outcome = if converged {
             let mut found: Vec<u64> = scratch.admitted.drain().collect();
             found.sort_unstable();
@@ -93,20 +93,19 @@ impl Graph {
         query: &Q::Query<'_>,
         (entry, target): (Entry, u8),
         scratch: &mut Scratch,
-        stats: &mut SearchStats,
     ) -> u32 {
         let mut nearest = entry.point;
         let mut nearest_key = quantizer.eval(query, nearest).map_or(u64::MAX, |v| key(v, nearest));
-        stats.distances += 1;
+        scratch.stats.distances += 1;
         for layer in (target + 1..=entry.layer).rev() {
             loop {
                 let before = nearest;
                 let Some(list) = self.list(blocks, nearest, layer) else { break };
                 Self::read_list(list, &mut scratch.links);
-                stats.visited += 1;
+                scratch.stats.visited += 1;
                 for &link in &scratch.links {
                     let Some(value) = quantizer.eval(query, link) else { continue };
-                    stats.distances += 1;
+                    scratch.stats.distances += 1;
                     if key(value, link) < nearest_key {
                         nearest = link;
                         nearest_key = key(value, link);
@@ -131,12 +130,11 @@ impl Walk<'_> {
         start: u32,
         admit: &impl Fn(u32) -> bool,
         scratch: &mut Scratch,
-        stats: &mut SearchStats,
     ) -> bool {
         scratch.begin(self.blocks.len() * super::graph::BLOCK_POINTS);
         scratch.visited.insert(start);
         if let Some(value) = quantizer.eval(query, start) {
-            stats.distances += 1;
+            scratch.stats.distances += 1;
             scratch.frontier.push(Reverse(key(value, start)));
             if admit(start) {
                 scratch.admitted.push(key(value, start));
@@ -152,9 +150,9 @@ impl Walk<'_> {
                 return false;
             }
             visits += 1;
-            self.expand(quantizer, query, unkey(current).ordinal, admit, scratch, stats);
+            self.expand(quantizer, query, unkey(current).ordinal, admit, scratch);
         }
-        stats.visited += visits;
+        scratch.stats.visited += visits;
         true
     }
 
@@ -166,7 +164,6 @@ impl Walk<'_> {
         point: u32,
         admit: &impl Fn(u32) -> bool,
         scratch: &mut Scratch,
-        stats: &mut SearchStats,
     ) {
         let Some(list) = self.graph.list(self.blocks, point, self.layer) else { return };
         Graph::read_list(list, &mut scratch.links);
@@ -181,7 +178,7 @@ impl Walk<'_> {
             }
             let link = scratch.links[at];
             let Some(value) = quantizer.eval(query, link) else { continue };
-            stats.distances += 1;
+            scratch.stats.distances += 1;
             let candidate = key(value, link);
             let full = scratch.admitted.len() >= self.ef;
             if full && scratch.admitted.peek().is_some_and(|worst| candidate >= *worst) {

@@ -28,6 +28,9 @@ fn clusters(seed: u64, rows: usize, dim: usize, centres: usize) -> Matrix {
     Matrix::new(dim, values)
 }
 
+/// A name and the rows that may be seen.
+type Case = (&'static str, fn(u32) -> bool);
+
 fn rows(matrix: &Matrix) -> u32 {
     u32::try_from(matrix.rows()).unwrap()
 }
@@ -88,7 +91,7 @@ fn recall_holds_for_every_distance_and_under_filters() {
         let graph = build(&matrix, metric, 0..rows(&matrix));
         // Inner product is no metric, its graph is known to be the weakest.
         let gate = if distance == Distance::InnerProduct { 0.80 } else { 0.95 };
-        let cases: [(&str, fn(u32) -> bool); 3] =
+        let cases: [Case; 3] =
             [("all", |_| true), ("half", |row| row % 2 == 0), ("tenth", |row| row % 10 == 3)];
         for (name, admit) in cases {
             let got = mean_recall(&graph, &matrix, metric, admit);
@@ -186,5 +189,7 @@ fn bytes_carry_the_whole_graph_and_damage_is_refused() {
             search(&graph, &matrix, metric, matrix.vector(1).unwrap(), |_| true);
         }
     }
-    assert!(Graph::from_bytes(&Graph::new(Parameters::default()).to_bytes(0)).unwrap().0.is_empty());
+    assert!(
+        Graph::from_bytes(&Graph::new(Parameters::default()).to_bytes(0)).unwrap().0.is_empty()
+    );
 }

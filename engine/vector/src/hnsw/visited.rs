@@ -1,8 +1,10 @@
 //! Per-search working memory, reused between searches.
 
-use std::collections::BinaryHeap;
 use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::sync::{Mutex, PoisonError};
+
+use super::search::SearchStats;
 
 /// Working sets kept for reuse; more simultaneous searches allocate their own.
 const POOLED_MAX: usize = 64;
@@ -49,6 +51,8 @@ pub(super) struct Scratch {
     pub(super) admitted: BinaryHeap<u64>,
     /// Links of the point being expanded.
     pub(super) links: Vec<u32>,
+    /// The work done since the scratch was taken from the pool.
+    pub(super) stats: SearchStats,
 }
 
 impl Scratch {
@@ -66,7 +70,10 @@ pub(super) struct ScratchPool {
 
 impl ScratchPool {
     pub(super) fn take(&self) -> Scratch {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut scratch = idle.pop().unwrap_or_default();
+        scratch.stats = SearchStats::default();
+        scratch
     }
 
     pub(super) fn put(&self, scratch: Scratch) {

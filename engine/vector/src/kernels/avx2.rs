@@ -1,9 +1,9 @@
 //! AVX2 + FMA kernels: 8 lanes, four accumulators, a scalar tail.
 
 use std::arch::x86_64::{
-    __m256, _mm256_add_ps, _mm256_andnot_ps, _mm256_castps256_ps128, _mm256_extractf128_ps,
-    _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_sub_ps,
-    _mm_add_ps, _mm_cvtss_f32, _mm_hadd_ps,
+    __m256, _mm_add_ps, _mm_cvtss_f32, _mm_hadd_ps, _mm256_add_ps, _mm256_andnot_ps,
+    _mm256_castps256_ps128, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
+    _mm256_set1_ps, _mm256_setzero_ps, _mm256_sub_ps,
 };
 
 use super::{Kernels, scalar};

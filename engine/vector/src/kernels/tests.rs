@@ -31,7 +31,6 @@ fn assert_close(kernels: &Kernels, what: &str, got: f32, reference: &Reference, 
     if reference.magnitude > f64::from(f32::MAX) {
         return; // the f32 sum overflows in an order of its own
     }
-    #[expect(clippy::cast_precision_loss, reason = "n is small")]
     let bound = (n as f64 + 2.0) * f64::from(f32::EPSILON) * reference.magnitude + 1e-37;
     assert!(
         (got - reference.value).abs() <= bound,
