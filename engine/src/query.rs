@@ -43,14 +43,20 @@ pub(crate) struct Planned {
 }
 
 impl Planner {
-    /// Begins a statement: pins a read view.
-    pub(crate) fn begin(&self) -> SessionState {
-        self.scope.begin(self.store.read_view(), self.settings.clone());
+    /// Begins a statement: pins a read view. `again` is the state of an earlier try, whose `now()`
+    /// stays.
+    pub(crate) fn begin(&self, again: Option<&SessionState>) -> SessionState {
         let mut state = self.base.clone();
         let options = state.config_mut().options_mut();
         options.catalog.default_schema = self.settings.default_schema();
         options.extensions.insert(SearchConfig::from_settings(&self.settings));
         state.mark_start_execution();
+        if let Some(again) = again {
+            let started = again.execution_props().query_execution_start_time;
+            state.execution_props_mut().query_execution_start_time = started;
+        }
+        let started = state.execution_props().query_execution_start_time;
+        self.scope.begin(self.store.read_view(), self.settings.clone(), started);
         state
     }
 
@@ -60,17 +66,22 @@ impl Planner {
         query: &Query,
         parameters: Option<&[ScalarValue]>,
     ) -> Result<Planned> {
+        let mut state = self.begin(None);
         loop {
-            let state = self.begin();
             let plan = plan_once(&state, query, parameters).await;
-            if let Some(beyond) = self.scope.beyond() {
-                // The statement reads an instant that a later commit could still join: close it,
-                // then look again.
-                self.store.close_instant(beyond).await?;
-                continue;
+            if !self.close_beyond().await? {
+                return Ok(Planned { plan: plan?, state });
             }
-            return Ok(Planned { plan: plan?, state });
+            state = self.begin(Some(&state));
         }
+    }
+
+    /// When the statement reads an instant that a later commit could still join: closes it. True
+    /// when the statement has to be planned again.
+    pub(crate) async fn close_beyond(&self) -> Result<bool> {
+        let Some(beyond) = self.scope.beyond() else { return Ok(false) };
+        self.store.close_instant(beyond).await?;
+        Ok(true)
     }
 
     /// Plans a query at the read view that the scope already holds.

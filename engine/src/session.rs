@@ -340,8 +340,10 @@ impl Session {
         match built {
             Ok(_) => {
                 // The graph is worth more than the log that made it: keep it.
-                if rows > 0 {
-                    self.engine.checkpoint().await?;
+                if rows > 0
+                    && let Err(error) = self.engine.checkpoint().await
+                {
+                    tracing::warn!(%error, "could not write a checkpoint after CREATE INDEX");
                 }
                 Ok(())
             }
@@ -395,8 +397,9 @@ impl Session {
     fn set(&mut self, set: &ast::Set) -> Result<()> {
         match set {
             ast::Set::SingleAssignment { scope, variable, values, .. } => {
-                if *scope == Some(ast::ContextModifier::Local) {
-                    return Err(EngineError::unsupported("SET LOCAL"));
+                if matches!(scope, Some(ast::ContextModifier::Local | ast::ContextModifier::Global))
+                {
+                    return Err(EngineError::unsupported("SET LOCAL or SET GLOBAL"));
                 }
                 let name = variable.to_string();
                 let words: Result<Vec<String>> = values.iter().map(setting_text).collect();
@@ -599,7 +602,23 @@ async fn plan_write(
     statement: &ast::Statement,
     parameters: &[ScalarValue],
 ) -> Result<(Verb, WriteBuilder)> {
-    let state = planner.begin();
+    let mut state = planner.begin(None);
+    loop {
+        let planned = plan_write_here(planner, state.clone(), statement, parameters).await;
+        if !planner.close_beyond().await? {
+            return planned;
+        }
+        state = planner.begin(Some(&state));
+    }
+}
+
+/// Plans and runs the query of a write at the read view that the scope holds.
+async fn plan_write_here(
+    planner: &Planner,
+    state: SessionState,
+    statement: &ast::Statement,
+    parameters: &[ScalarValue],
+) -> Result<(Verb, WriteBuilder)> {
     let view = planner.scope.view();
     let (verb, name) = match statement {
         ast::Statement::Insert(insert) => match &insert.table {
@@ -617,10 +636,14 @@ async fn plan_write(
     let mut builder = WriteBuilder::new(collection, table.schema(), view.at());
     match statement {
         ast::Statement::Insert(insert) => {
-            let positions = insert_columns(collection, insert)?;
+            let mut positions = insert_columns(collection, insert)?;
             let Some(source) = insert.source.as_deref() else {
                 return Err(EngineError::unsupported("DEFAULT VALUES"));
             };
+            if insert.columns.is_empty() {
+                // Without a list of columns, the last ones may be left out.
+                positions.truncate(values_width(source).unwrap_or(positions.len()));
+            }
             if let Some(rows) = InsertRows::of(source) {
                 builder.begin(&rows.columns(collection, &positions, parameters)?, &positions)?;
             } else {
@@ -650,6 +673,14 @@ async fn plan_write(
         _ => return Err(EngineError::bug("not a write")),
     }
     Ok((verb, builder))
+}
+
+/// Values in the first row of a VALUES source.
+fn values_width(source: &Query) -> Option<usize> {
+    match &*source.body {
+        SetExpr::Values(values) => values.rows.first().map(|row| row.content.len()),
+        _ => None,
+    }
 }
 
 /// `Key (id)=(5) already exists.`
@@ -732,7 +763,7 @@ async fn describe_plan(
 }
 
 async fn describe_write(planner: &Planner, statement: &ast::Statement) -> Result<Inferred> {
-    planner.begin();
+    planner.begin(None);
     let view = planner.scope.view();
     let schema = planner.settings.default_schema();
     let query = match statement {

@@ -357,8 +357,14 @@ fn vector_of_lists(array: &ArrayRef, dim: usize) -> Result<ArrayRef> {
 /// Assignment rounds to the nearest integer, ties to even; Arrow's cast would cut off.
 fn round_if_float(array: &ArrayRef, to: ColumnType) -> Result<ArrayRef> {
     let integer = matches!(to, ColumnType::Int2 | ColumnType::Int4 | ColumnType::Int8);
-    if !integer || !array.data_type().is_floating() {
+    let decimal = matches!(array.data_type(), DataType::Decimal128(_, scale) if *scale > 0);
+    if !integer || !(decimal || array.data_type().is_floating()) {
         return Ok(Arc::clone(array));
+    }
+    if decimal {
+        let wide = cast(array, &DataType::Float64)?;
+        let rounded = wide.as_primitive::<Float64Type>().unary::<_, Float64Type>(f64::round);
+        return Ok(Arc::new(rounded));
     }
     let wide = cast(array, &DataType::Float64)?;
     let rounded = wide.as_primitive::<Float64Type>().unary::<_, Float64Type>(f64::round_ties_even);

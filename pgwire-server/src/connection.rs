@@ -221,6 +221,7 @@ impl Connection {
             let Some(frontend) = frontend else { return Ok(()) };
             match frontend {
                 Frontend::Terminate => return Ok(()),
+                Frontend::Query(_) if extended.is_skipping() => {}
                 Frontend::Query(sql) => {
                     extended.forget_unnamed();
                     self.simple_query(&sql, &mut extended).await?;

@@ -40,7 +40,7 @@ impl Column {
             DataType::BinaryView | DataType::LargeBinary => Some(DataType::Binary),
             DataType::Int8 | DataType::UInt8 => Some(DataType::Int16),
             DataType::UInt16 => Some(DataType::Int32),
-            DataType::UInt32 => Some(DataType::Int64),
+            DataType::UInt32 | DataType::UInt64 => Some(DataType::Int64),
             DataType::Float16 => Some(DataType::Float32),
             DataType::Date64 => Some(DataType::Date32),
             DataType::Timestamp(unit, zone) if *unit != TimeUnit::Microsecond => {

@@ -54,6 +54,11 @@ pub(crate) struct Extended {
 }
 
 impl Extended {
+    /// Whether messages are skipped up to the next Sync.
+    pub(crate) fn is_skipping(&self) -> bool {
+        self.failed
+    }
+
     /// A simple query ends the unnamed statement and portal.
     pub(crate) fn forget_unnamed(&mut self) {
         self.statements.remove("");

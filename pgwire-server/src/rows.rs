@@ -88,6 +88,7 @@ impl Rows {
         let count = u16::try_from(columns.len()).unwrap_or(u16::MAX);
         for row in from..to {
             let mut failed = None;
+            let start = out.buffer.len();
             out.message(b'D', |buffer| {
                 buffer.put_u16(count);
                 for column in &columns {
@@ -97,6 +98,8 @@ impl Rows {
                 }
             });
             if let Some(error) = failed {
+                // Half a row must not reach the client.
+                out.buffer.truncate(start);
                 return Err(error);
             }
         }

@@ -65,12 +65,12 @@ struct Ledger {
 }
 
 impl Ledger {
-    /// A statement on rows of this writer: three to six of ten insert, three update, one deletes.
+    /// A statement on rows of this writer: of ten, six insert, three update and one deletes.
     fn next_statement(&mut self, rng: &mut SplitMix64) -> String {
         self.version += 1;
         let version = self.version;
-        let living: Vec<i64> =
-            self.settled.iter().filter(|(_, version)| version.is_some()).map(|(id, _)| *id).collect();
+        let living = self.settled.iter().filter_map(|(id, now)| now.map(|_| *id));
+        let living: Vec<i64> = living.collect();
         let at = rng.below(u64::try_from(living.len()).expect("a count"));
         let target = living.get(usize::try_from(at).expect("a position")).copied();
         match (rng.below(10), target) {
@@ -127,9 +127,9 @@ async fn write(client: Client, mut ledger: Ledger, seed: u64, acks: Arc<Semaphor
     loop {
         let statement = ledger.next_statement(&mut rng);
         let affected = match client.simple_query(&statement).await {
-            Ok(messages) => messages.iter().find_map(|message| match message {
-                SimpleQueryMessage::CommandComplete(rows) => Some(*rows),
-                _ => None,
+            Ok(messages) => messages.iter().find_map(|message| {
+                let SimpleQueryMessage::CommandComplete(rows) = message else { return None };
+                Some(*rows)
             }),
             Err(error) => {
                 assert!(error.as_db_error().is_none(), "{statement:.100}: {error:?}");

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 /// No answer takes longer; a test that waits longer has found a hang.
@@ -139,22 +139,31 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    /// Connects and says nothing.
-    pub(crate) async fn open(address: SocketAddr) -> Self {
-        let socket = TcpStream::connect(address).await.expect("the server listens");
+    fn new(socket: TcpStream) -> Self {
         Self { socket, input: Vec::new(), key: Vec::new() }
     }
 
-    /// Logs in; the server's refusal when it has one.
-    pub(crate) async fn try_log_in(address: SocketAddr) -> Result<Self, Message> {
-        let mut wire = Self::open(address).await;
-        wire.send(&startup(&[("user", "azimuth"), ("database", "azimuth")])).await;
+    /// Connects and says nothing.
+    pub(crate) async fn open(address: SocketAddr) -> Self {
+        Self::new(TcpStream::connect(address).await.expect("the server listens"))
+    }
+
+    /// Connects and says nothing; the system keeps little of what was sent and not read yet.
+    pub(crate) async fn open_narrow(address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(64 << 10).expect("a small buffer");
+        Self::new(socket.connect(address).await.expect("the server listens"))
+    }
+
+    /// Begins a session; the server's refusal when it has one.
+    pub(crate) async fn begin(mut self) -> Result<Self, Message> {
+        self.send(&startup(&[("user", "azimuth"), ("database", "azimuth")])).await;
         loop {
-            let message = wire.next().await.expect("an answer to the start-up message");
+            let message = self.next().await.expect("an answer to the start-up message");
             match message.kind {
                 'E' => return Err(message),
-                'K' => wire.key = message.body,
-                'Z' => return Ok(wire),
+                'K' => self.key = message.body,
+                'Z' => return Ok(self),
                 _ => {}
             }
         }
@@ -162,7 +171,7 @@ impl Wire {
 
     /// Logs in.
     pub(crate) async fn log_in(address: SocketAddr) -> Self {
-        Self::try_log_in(address).await.expect("a session")
+        Self::open(address).await.begin().await.expect("a session")
     }
 
     /// Sends bytes.

@@ -40,7 +40,8 @@ impl Source {
         Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
     }
 
-    /// Which rows of a chunk are visible and pass the predicate; `None` when all do.
+    /// Which rows of a chunk are visible and pass the predicate; `None` when all do. The predicate
+    /// meets visible rows alone: an error in a row that is not there must not be seen.
     fn mask(&self, chunk: &Chunk, wide: &RecordBatch) -> Result<Option<BooleanArray>> {
         let visible = (!chunk.all_visible(self.at)).then(|| {
             (0..chunk.len())
@@ -48,14 +49,28 @@ impl Source {
                 .collect::<BooleanArray>()
         });
         let Some(predicate) = &self.predicate else { return Ok(visible) };
+        if let Some(visible) = visible {
+            return self.mask_of_visible(predicate, &visible, wide).map(Some);
+        }
         let passed = predicate.evaluate(wide)?.into_array(wide.num_rows())?;
         let passed = datafusion::common::cast::as_boolean_array(&passed)?;
         let passed =
             if passed.null_count() > 0 { prep_null_mask_filter(passed) } else { passed.clone() };
-        Ok(Some(match visible {
-            Some(visible) => arrow::compute::and(&visible, &passed)?,
-            None => passed,
-        }))
+        Ok(Some(passed))
+    }
+
+    fn mask_of_visible(
+        &self,
+        predicate: &Arc<dyn PhysicalExpr>,
+        visible: &BooleanArray,
+        wide: &RecordBatch,
+    ) -> Result<BooleanArray> {
+        let seen = filter_record_batch(wide, visible)?;
+        let passed = predicate.evaluate(&seen)?.into_array(seen.num_rows())?;
+        let passed = datafusion::common::cast::as_boolean_array(&passed)?;
+        let mut verdicts = passed.iter();
+        let verdict = |seen: bool| seen && verdicts.next().flatten().unwrap_or(false);
+        Ok(visible.values().iter().map(verdict).map(Some).collect())
     }
 
     /// The qualifying rows of a chunk, projected.

@@ -123,7 +123,9 @@ fn ask(scan: &TableScan, key: &Expr, k: usize) -> Result<Option<LogicalPlan>> {
     if collection.has_top_k() || scan.fetch.is_some() {
         return Ok(None);
     }
-    let Some((distance, column, query)) = distance_key(key) else { return Ok(None) };
+    // Parameters put in later leave an alias around the expression.
+    let key = key.clone().unalias_nested().data;
+    let Some((distance, column, query)) = distance_key(&key) else { return Ok(None) };
     let Ok(position) = collection.table().schema().index_of(&column.name) else { return Ok(None) };
     let field = collection.table().schema().field(position);
     if !storage::memtable::is_vector_field(field)

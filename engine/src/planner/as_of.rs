@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::{DFSchema, Result, ScalarValue, TableReference};
 use datafusion::datasource::provider_as_source;
@@ -71,11 +72,13 @@ impl RelationPlanner for AsOfPlanner {
             }
         };
         let expr = context.sql_to_expr(instant, &DFSchema::empty())?;
-        let at = instant_of(&constant(expr, context.context_provider().options())?)?;
+        let started = self.scope.started();
+        let at = instant_of(&constant(expr, context.context_provider().options(), started)?)?;
         let reference = context.object_name_to_table_reference(name)?;
         let table = self.table_at(&reference, at)?;
         // Scans are told apart by name, not by source: two instants need two names.
-        let scan = TableReference::bare(format!("{}@{}", reference.table(), at));
+        let id = table.table().collection().id;
+        let scan = TableReference::bare(format!("{}#{id}@{at}", reference.table()));
         let source = provider_as_source(Arc::new(table));
         let plan = LogicalPlanBuilder::scan(scan, source, None)?
             .alias(TableReference::bare(reference.table()))?
@@ -84,7 +87,11 @@ impl RelationPlanner for AsOfPlanner {
     }
 }
 
-fn constant(expr: Expr, options: &ConfigOptions) -> Result<ScalarValue> {
+fn constant(
+    expr: Expr,
+    options: &ConfigOptions,
+    started: Option<DateTime<Utc>>,
+) -> Result<ScalarValue> {
     if let Expr::Placeholder(_) = expr {
         return Err(EngineError::unsupported("a parameter as instant")
             .with_hint("Write the instant into the statement.")
@@ -92,7 +99,7 @@ fn constant(expr: Expr, options: &ConfigOptions) -> Result<ScalarValue> {
     }
     let context = SimplifyContext::builder()
         .with_config_options(Arc::new(options.clone()))
-        .with_current_time()
+        .with_query_execution_start_time(started)
         .build();
     let simplifier = ExprSimplifier::new(context);
     let coerced = simplifier.coerce(expr, &DFSchema::empty())?;

@@ -97,6 +97,9 @@ pub(crate) fn define(
         }
         ast::Statement::CreateTable(create) => create_table(&names, create)?,
         ast::Statement::CreateIndex(create) => create_index(&names, create)?,
+        ast::Statement::Drop { purge: true, .. } | ast::Statement::Drop { table: Some(_), .. } => {
+            return Err(EngineError::unsupported("this clause of DROP"));
+        }
         ast::Statement::Drop { object_type, if_exists, names: dropped, cascade, .. } => {
             drop_objects(&names, *object_type, dropped, (*if_exists, *cascade))?
         }
@@ -138,6 +141,13 @@ fn refuse_table_clauses(create: &CreateTable) -> Result<()> {
             "an external table",
         ),
         (create.comment.is_some(), "COMMENT in CREATE TABLE"),
+        (create.strict || create.without_rowid, "STRICT or WITHOUT ROWID"),
+        (create.transient || create.volatile || create.dynamic || create.iceberg, "this kind of table"),
+        (create.global.is_some(), "LOCAL or GLOBAL"),
+        (create.on_cluster.is_some() || create.order_by.is_some(), "ON CLUSTER or ORDER BY"),
+        (create.cluster_by.is_some() || create.clustered_by.is_some(), "CLUSTER BY"),
+        (create.primary_key.is_some() || create.version.is_some(), "this clause of CREATE TABLE"),
+        (create.partition_of.is_some() || create.for_values.is_some(), "PARTITION OF"),
     ];
     match refused.iter().find(|(present, _)| *present) {
         Some((_, what)) => Err(EngineError::unsupported(what)),
@@ -167,6 +177,12 @@ fn create_table(names: &Names<'_>, create: &CreateTable) -> Result<Change> {
         let TableConstraint::PrimaryKey(primary) = constraint else {
             return Err(EngineError::unsupported("a constraint other than PRIMARY KEY"));
         };
+        let plain = |part: &IndexColumn| {
+            part.column.options.asc.is_none() && part.column.options.nulls_first.is_none()
+        };
+        if primary.characteristics.is_some() || !primary.columns.iter().all(plain) {
+            return Err(EngineError::unsupported("an option of a primary key"));
+        }
         if primary.name.is_some() {
             return Err(EngineError::unsupported("a name for the primary key"));
         }
@@ -208,6 +224,9 @@ fn column(definition: &ast::ColumnDef, before: &[Column]) -> Result<(Column, boo
     let column_type = column_type_required(&definition.data_type)?;
     let (mut nullable, mut is_key) = (true, false);
     for option in &definition.options {
+        if option.name.is_some() {
+            return Err(EngineError::unsupported("a name for a column constraint"));
+        }
         match &option.option {
             ColumnOption::Null => {}
             ColumnOption::NotNull => nullable = false,
@@ -405,6 +424,9 @@ fn drop_one(
 ) -> Result<Define> {
     match kind {
         ObjectType::Schema => {
+            if name.0.len() != 1 {
+                return Err(EngineError::syntax(format!("improper schema name: {name}")));
+            }
             let id = names.schema(&last_part(name))?;
             Ok(Define::DropNamespace { id, cascade })
         }

@@ -201,6 +201,8 @@ impl<'a> Cell<'a> {
         match expr {
             Expr::Value(value) => match &value.value {
                 Value::Null => Some(Cell::Null),
+                // A number with a fraction may have to be rounded to an integer: not text.
+                Value::Number(text, false) if text.contains(['.', 'e', 'E']) => None,
                 Value::Number(text, false)
                 | Value::SingleQuotedString(text)
                 | Value::EscapedStringLiteral(text) => Some(Cell::Text(text.into())),
@@ -215,7 +217,9 @@ impl<'a> Cell<'a> {
             },
             Expr::UnaryOp { op: ast::UnaryOperator::Minus, expr } => match &**expr {
                 Expr::Value(value) => match &value.value {
-                    Value::Number(text, false) => Some(Cell::Text(format!("-{text}").into())),
+                    Value::Number(text, false) if !text.contains(['.', 'e', 'E']) => {
+                        Some(Cell::Text(format!("-{text}").into()))
+                    }
                     _ => None,
                 },
                 _ => None,

@@ -3,6 +3,7 @@
 //! A session plans one statement at a time, so the scope holds that statement's read view; plans
 //! that were made keep what they pinned.
 
+use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 use storage::ReadView;
 use types::CommitTs;
@@ -16,18 +17,36 @@ pub(crate) struct Scope {
     /// Latest instant that the statement reads and the view has not reached.
     beyond: Mutex<Option<CommitTs>>,
     settings: Mutex<Settings>,
+    /// The statement's `now()`, the same however often it is planned.
+    started: Mutex<Option<DateTime<Utc>>>,
 }
 
 impl Scope {
     pub(crate) fn new(view: ReadView) -> Self {
-        Self { view: Mutex::new(view), beyond: Mutex::new(None), settings: Mutex::default() }
+        Self {
+            view: Mutex::new(view),
+            beyond: Mutex::new(None),
+            settings: Mutex::default(),
+            started: Mutex::default(),
+        }
     }
 
     /// Begins a statement at `view`.
-    pub(crate) fn begin(&self, view: ReadView, settings: Settings) {
+    pub(crate) fn begin(
+        &self,
+        view: ReadView,
+        settings: Settings,
+        started: Option<DateTime<Utc>>,
+    ) {
+        *self.started.lock() = started;
         *self.view.lock() = view;
         *self.beyond.lock() = None;
         *self.settings.lock() = settings;
+    }
+
+    /// The statement's `now()`.
+    pub(crate) fn started(&self) -> Option<DateTime<Utc>> {
+        *self.started.lock()
     }
 
     /// The statement's read view.

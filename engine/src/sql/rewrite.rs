@@ -88,6 +88,9 @@ impl Visitor for Checker {
         if select.into.is_some() {
             return refuse("SELECT INTO");
         }
+        if !select.connect_by.is_empty() {
+            return refuse("CONNECT BY");
+        }
         if select.top.is_some() || !select.lateral_views.is_empty() || select.prewhere.is_some() {
             return refuse("this clause of SELECT");
         }
@@ -124,6 +127,10 @@ impl VisitorMut for Rewriter {
             // No rows have no order, and the columns it names are about to go.
             query.order_by = None;
         }
+        if let Some(ast::LimitClause::LimitOffset { limit, offset, .. }) = &mut query.limit_clause {
+            let counts = limit.iter_mut().chain(offset.iter_mut().map(|offset| &mut offset.value));
+            counts.for_each(count_parameter);
+        }
         ControlFlow::Continue(())
     }
 
@@ -131,6 +138,7 @@ impl VisitorMut for Rewriter {
         if is_empty(select) {
             make_empty(select);
         }
+        name_repeated(select);
         ControlFlow::Continue(())
     }
 
@@ -298,6 +306,34 @@ fn query_is_empty(query: &Query) -> bool {
     matches!(&*query.body, ast::SetExpr::Select(select) if is_empty(select))
 }
 
+/// A parameter of LIMIT or OFFSET is a `bigint`; nothing else tells its type.
+fn count_parameter(expr: &mut Expr) {
+    if matches!(expr, Expr::Value(value) if matches!(value.value, Value::Placeholder(_))) {
+        *expr = Expr::Cast {
+            kind: ast::CastKind::DoubleColon,
+            expr: Box::new(expr.clone()),
+            data_type: ast::DataType::BigInt(None),
+            array: false,
+            format: None,
+        };
+    }
+}
+
+/// Separates the name a user sees from what makes it unique.
+const UNIQUE: char = '\u{1}';
+
+/// `SELECT a, a`: the planner wants every column to have a name of its own.
+fn name_repeated(select: &mut Select) {
+    let mut seen = std::collections::HashSet::new();
+    for (at, item) in select.projection.iter_mut().enumerate() {
+        let SelectItem::UnnamedExpr(expr) = item else { continue };
+        if !seen.insert(expr.clone()) {
+            let alias = Ident::with_quote('"', format!("{}{UNIQUE}{at}", name_of(expr)));
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+        }
+    }
+}
+
 /// Keeps the number and names of columns, and no rows.
 fn make_empty(select: &mut Select) {
     for (at, item) in select.projection.iter_mut().enumerate() {
@@ -336,7 +372,10 @@ pub(crate) fn output_names(query: &Query, columns: usize) -> Option<Vec<Option<S
         .iter()
         .map(|item| match item {
             SelectItem::UnnamedExpr(expr) => Some(Some(name_of(expr))),
-            SelectItem::ExprWithAlias { alias, .. } => Some(Some(fold(alias))),
+            SelectItem::ExprWithAlias { alias, .. } => {
+                let name = fold(alias);
+                Some(Some(name.split(UNIQUE).next().unwrap_or_default().to_owned()))
+            }
             _ => None,
         })
         .collect();

@@ -8,10 +8,14 @@
 //! * The parser recurses without a limit in places; limits on operators and nesting are checked
 //!   here, before it starts.
 
+use std::collections::HashSet;
+
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Whitespace};
 use types::SqlState;
-use types::limits::{STATEMENT_BYTES_MAX, STATEMENT_DEPTH_MAX, STATEMENT_OPERATORS_MAX};
+use types::limits::{
+    STATEMENT_BYTES_MAX, STATEMENT_DEPTH_MAX, STATEMENT_OPERATORS_MAX, STATEMENT_TOKENS_MAX,
+};
 
 use super::dialect::AzimuthDialect;
 use crate::error::{EngineError, Result};
@@ -52,13 +56,22 @@ pub(crate) fn statements(sql: &str) -> Result<Vec<StatementTokens>> {
 
 /// Checks the limits of one statement; the number of operators in it.
 fn check_limits(tokens: &[TokenWithSpan]) -> Result<usize> {
+    if tokens.len() > STATEMENT_TOKENS_MAX {
+        let message = format!("the statement has more than {STATEMENT_TOKENS_MAX} tokens");
+        return Err(EngineError::new(SqlState::CONFIGURATION_LIMIT_EXCEEDED, message)
+            .with_hint("Load data with COPY, or in several statements."));
+    }
     let (mut operators, mut depth, mut intervals) = (0, 0_usize, 0);
     let mut before = &Token::LParen;
     for token in tokens {
         match &token.token {
             Token::Whitespace(_) => continue,
             Token::LParen | Token::LBracket => depth += 1,
-            Token::RParen | Token::RBracket => depth = depth.saturating_sub(1),
+            Token::RParen | Token::RBracket => {
+                depth = depth.saturating_sub(1);
+                // `int[][]`: a type is as deep as it has brackets.
+                operators += usize::from(matches!(before, Token::LBracket));
+            }
             Token::Word(word) => {
                 operators += usize::from(DEEPENING.contains(&word.keyword));
                 intervals += usize::from(word.keyword == Keyword::INTERVAL);
@@ -218,8 +231,8 @@ fn is_word(token: &TokenWithSpan, word: &str) -> bool {
 fn as_of(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     let blank = |token: &TokenWithSpan| matches!(token.token, Token::Whitespace(_));
     let solid: Vec<usize> = (0..tokens.len()).filter(|at| !blank(&tokens[*at])).collect();
-    let mut insert_at = Vec::new();
-    let mut drop_at = Vec::new();
+    let mut insert_at = HashSet::new();
+    let mut drop_at = HashSet::new();
     for (place, window) in solid.windows(3).enumerate() {
         let [a, o, t] = [window[0], window[1], window[2]].map(|at| &tokens[at]);
         let after_version_word = place
@@ -230,10 +243,10 @@ fn as_of(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         {
             continue;
         }
-        insert_at.push(window[0]);
+        insert_at.insert(window[0]);
         let next = solid.get(place + 3).map(|at| &tokens[*at].token);
         if !matches!(next, Some(Token::SingleQuotedString(_))) {
-            drop_at.push(window[2]);
+            drop_at.insert(window[2]);
         }
     }
     let mut out = Vec::with_capacity(tokens.len() + 4 * insert_at.len());

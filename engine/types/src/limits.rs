@@ -6,6 +6,9 @@ pub const DIM_MAX: u32 = 16_000;
 /// Most bytes of one SQL statement's text. Larger loads go through COPY.
 pub const STATEMENT_BYTES_MAX: usize = 8 << 20;
 
+/// Most tokens in one statement, white space included; a plan takes about a kilobyte for each.
+pub const STATEMENT_TOKENS_MAX: usize = 500_000;
+
 /// Most operator tokens in one statement; bounds the depth of expression trees.
 pub const STATEMENT_OPERATORS_MAX: usize = 1_000;
 

@@ -1,0 +1,214 @@
+//! `COPY ... FROM STDIN`: text and csv, whole or refused as a whole, with the place of what is wrong.
+
+use std::net::SocketAddr;
+
+use tests::TestServer;
+
+use crate::wire::{
+    Message, Values, Wire, bind, code, column, error, execute, flush, kinds, message, parse, query,
+    rows, sync, tags,
+};
+
+const TABLE: &str = "CREATE TABLE k (id bigint PRIMARY KEY, name text NOT NULL, \
+                     score double precision, v vector(2))";
+
+async fn start() -> (TestServer, Wire) {
+    let server = TestServer::start().await;
+    let mut wire = Wire::log_in(server.address()).await;
+    wire.run(TABLE).await;
+    wire.run("INSERT INTO k VALUES (1, 'first', 0.5, '[0,0]')").await;
+    (server, wire)
+}
+
+/// Runs a COPY with its data in pieces of some bytes; all answers.
+async fn copy(wire: &mut Wire, sql: &str, data: &str, piece: usize) -> Vec<Message> {
+    wire.send(&query(sql)).await;
+    let begun = wire.next().await.expect("an answer");
+    if begun.kind == 'E' {
+        return [vec![begun], wire.until('Z').await].concat();
+    }
+    assert_eq!(begun.kind, 'G', "{sql}");
+    for piece in data.as_bytes().chunks(piece) {
+        wire.send(&message(b'd', piece)).await;
+    }
+    wire.ask(&message(b'c', b"")).await
+}
+
+fn text(values: &[Option<&str>]) -> Vec<Option<String>> {
+    values.iter().map(|value| value.map(str::to_owned)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn good_rows_arrive_wherever_the_pieces_end() {
+    let (_server, mut wire) = start().await;
+    let as_text = "2\ttwo\\ttabs\t1.5\t[1,2]\n3\t\\N is not it\\\\\t\\N\t\\N\r\n4\té\t-1e3\t[3,4]";
+    let as_csv = "id,name,score,v\n2,\"two\ttabs\",1.5,\"[1,2]\"\n3,\\N is not it\\,,\n\
+                  4,é,-1e3,\"[3,4]\"\n";
+    let expected = [
+        text(&[Some("2"), Some("two\ttabs"), Some("1.5"), Some("[1,2]")]),
+        text(&[Some("4"), Some("é"), Some("-1000"), Some("[3,4]")]),
+    ];
+    let forms =
+        [("COPY k FROM STDIN", as_text), ("COPY k FROM STDIN (FORMAT csv, HEADER)", as_csv)];
+    for (sql, data) in forms {
+        for piece in [1, 3, 10, 1_000] {
+            let answer = copy(&mut wire, sql, data, piece).await;
+            assert_eq!(tags(&answer), ["COPY 3"], "{sql}: {:?}", error(&answer));
+            let got = wire.run("SELECT * FROM k WHERE id IN (2, 4) ORDER BY id").await;
+            assert_eq!(rows(&got), expected, "{sql} in pieces of {piece}");
+            let got = wire.run("SELECT score IS NULL AND v IS NULL FROM k WHERE id = 3").await;
+            assert_eq!(column(&got), ["t"], "{sql} in pieces of {piece}");
+            wire.run("DELETE FROM k WHERE id > 1").await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn csv_knows_quotes_delimiters_and_marks_for_null() {
+    let (_server, mut wire) = start().await;
+    let sql = "COPY k (id, name) FROM STDIN (FORMAT csv)";
+    let data = "2,\"a, \"\"b\"\"\nc\"\n3,\"\"\n";
+    assert_eq!(tags(&copy(&mut wire, sql, data, 4).await), ["COPY 2"]);
+    let sql = "COPY k (name, v, id) FROM STDIN (FORMAT csv, DELIMITER ';', NULL 'none')";
+    let data = "x;[1,2];4\ny;none;5\n\"none\";none;6\n";
+    assert_eq!(tags(&copy(&mut wire, sql, data, 5).await), ["COPY 3"]);
+    let got = wire.run("SELECT name, v FROM k WHERE id > 1 ORDER BY id").await;
+    let expected = [
+        text(&[Some("a, \"b\"\nc"), None]),
+        text(&[Some(""), None]),
+        text(&[Some("x"), Some("[1,2]")]),
+        text(&[Some("y"), None]),
+        text(&[Some("none"), None]),
+    ];
+    assert_eq!(rows(&got), expected);
+}
+
+/// Statement, data, code, and the places that the detail names.
+type Bad = (&'static str, &'static str, &'static str, &'static [&'static str]);
+
+const TEXT: &str = "COPY k FROM STDIN";
+const CSV: &str = "COPY k FROM STDIN (FORMAT csv)";
+
+const BAD: &[Bad] = &[
+    (TEXT, "2\ta\t1\t[1,2]\n3\tb\tx\t[1,2]\n", "22P02", &["line 2", "column score"]),
+    (TEXT, "2\ta\t1\t[1,2]\nx\tb\t1\t[1,2]\n", "22P02", &["line 2", "column id"]),
+    (TEXT, "2\ta\t1\t[1,2]\n3\tb\t1\t[1,2,3]\n", "22000", &["line 2", "column v"]),
+    (TEXT, "2\ta\t1\t[1,NaN]\n", "22003", &["line 1", "column v"]),
+    (TEXT, "2\ta\t1\t[1,1e39]\n", "22003", &["line 1", "column v"]),
+    (TEXT, "2\ta\t1\t[1,2\n", "22P02", &["line 1", "column v"]),
+    (TEXT, "2\ta\t1\t[1,2]\n3\tb\n", "22P04", &["line 2"]),
+    (TEXT, "2\ta\t1\t[1,2]\t5\n", "22P04", &["line 1"]),
+    (TEXT, "2\ta\t1\t[1,2]\n\n", "22P04", &["line 2"]),
+    (TEXT, "2\ta\t1\t[1,2]\n3\t\\N\t1\t[1,2]\n", "23502", &["line 2", "column name"]),
+    (TEXT, "2\ta\t1\t[1,2]\n1\tb\t1\t[1,2]\n", "23505", &["(1)"]),
+    (TEXT, "2\ta\t1\t[1,2]\n2\tb\t1\t[1,2]\n", "23505", &["(2)"]),
+    (CSV, "2,a,1,\"[1,2]\"\n3,b,one,\"[1,2]\"\n", "22P02", &["line 2", "column score"]),
+    (CSV, "2,a,1,\"[1,2]\"\n3,b,1,[1,2]\n", "22P04", &["line 2"]),
+    (CSV, "2,a,1,\"[1,2]\"\n3,b,1,\"[1]\"\n", "22000", &["line 2", "column v"]),
+    (CSV, "2,a,1,\"[1,2]\"\n3,,1,\"[1,2]\"\n", "23502", &["line 2", "column name"]),
+    (CSV, "2,\"a,1,\"[1,2]\"\n", "22P04", &[]),
+    ("COPY nope FROM STDIN", "", "42P01", &[]),
+    ("COPY k (nope) FROM STDIN", "", "42703", &[]),
+    ("COPY k (id, id) FROM STDIN", "", "42701", &[]),
+    ("COPY k FROM STDIN BINARY", "", "0A000", &[]),
+    ("COPY k FROM STDIN (FORMAT parquet)", "", "0A000", &[]),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_row_is_located_and_nothing_is_inserted() {
+    let (_server, mut wire) = start().await;
+    for (sql, data, expected, places) in BAD {
+        for piece in [7, 1_000] {
+            let answer = copy(&mut wire, sql, data, piece).await;
+            let found = error(&answer);
+            assert_eq!(code(&answer), *expected, "{sql} {data:?}: {found:?}");
+            let detail = found.get(&'D').map_or("", String::as_str);
+            for place in *places {
+                assert!(detail.contains(*place), "{data:?}: no {place} in {detail:?}");
+            }
+            assert!(!detail.contains("line 0"), "{data:?}: {detail:?}");
+            assert_eq!(column(&wire.run("SELECT id FROM k").await), ["1"], "after {data:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn text_that_is_not_utf8_is_refused() {
+    let (_server, mut wire) = start().await;
+    wire.send(&query(TEXT)).await;
+    wire.until('G').await;
+    let messages = [message(b'd', b"2\tA\xFF\t1\t[1,2]\n"), message(b'c', b"")].concat();
+    let answer = wire.ask(&messages).await;
+    assert_eq!(error(&answer)[&'C'], "22021");
+    assert!(error(&answer)[&'D'].contains("line 1"));
+    assert_eq!(column(&wire.run("SELECT id FROM k").await), ["1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_the_client_gives_up_inserts_nothing() {
+    let (server, mut wire) = start().await;
+    wire.send(&query(TEXT)).await;
+    wire.until('G').await;
+    let messages = [message(b'd', b"2\ta\t1\t[1,2]\n"), message(b'f', b"changed my mind\0")];
+    let answer = wire.ask(&messages.concat()).await;
+    assert_eq!(error(&answer)[&'C'], "57014");
+    assert!(error(&answer)[&'M'].contains("changed my mind"));
+    assert_eq!(column(&wire.run("SELECT id FROM k").await), ["1"]);
+
+    // Nor does one whose client goes away, or says something else in the middle.
+    let mut gone = Wire::log_in(server.address()).await;
+    gone.send(&query(TEXT)).await;
+    gone.until('G').await;
+    gone.send(&message(b'd', b"3\ta\t1\t[1,2]\n")).await;
+    gone.end().await;
+    assert!(gone.rest().await.is_empty(), "nobody is left to talk to");
+    let mut confused = Wire::log_in(server.address()).await;
+    confused.send(&query(TEXT)).await;
+    confused.until('G').await;
+    let messages = [message(b'd', b"4\ta\t1\t[1,2]\n"), query("SELECT 1")].concat();
+    confused.send(&messages).await;
+    assert_eq!(code(&confused.rest().await), "08P01");
+    assert_eq!(column(&wire.run("SELECT id FROM k").await), ["1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_follows_a_failed_copy_is_skipped_and_the_session_serves_on() {
+    let (_server, mut wire) = start().await;
+    wire.send(&query(TEXT)).await;
+    wire.until('G').await;
+    let bad = wire.ask(&message(b'd', b"x\ta\t1\t[1,2]\n")).await;
+    assert_eq!(kinds(&bad), "EZ", "the error comes before the end of the data");
+    let late = [message(b'd', b"5\tb\t1\t[1,2]\n"), message(b'c', b""), query("SELECT id FROM k")];
+    assert_eq!(column(&wire.ask(&late.concat()).await), ["1"]);
+    let copied = copy(&mut wire, TEXT, "6\tc\t1\t[1,2]\n", 100).await;
+    assert_eq!(tags(&copied), ["COPY 1"]);
+}
+
+async fn begin_extended(address: SocketAddr, sql: &str) -> Wire {
+    let mut wire = Wire::log_in(address).await;
+    let messages = [parse("", sql, &[]), bind("", "", &Values::default()), execute("", 0), flush()];
+    wire.send(&messages.concat()).await;
+    assert_eq!(kinds(&wire.until('G').await), "12G");
+    wire
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copy_runs_in_the_extended_protocol_and_inside_of_several_statements() {
+    let (server, mut wire) = start().await;
+    let mut extended = begin_extended(server.address(), TEXT).await;
+    let data = [message(b'd', b"2\ta\t1\t[1,2]\n"), message(b'c', b""), sync()].concat();
+    assert_eq!(kinds(&extended.ask(&data).await), "CZ");
+    let mut extended = begin_extended(server.address(), TEXT).await;
+    let data = [message(b'd', b"x\ta\n"), message(b'd', b"3\ta\t1\t[1,2]\n"), message(b'c', b"")];
+    let data = [data.concat(), sync()].concat();
+    let answer = extended.ask(&data).await;
+    assert_eq!((code(&answer), kinds(&answer)), ("22P02".to_owned(), "EZ".to_owned()));
+    assert_eq!(tags(&extended.run("SELECT 1").await), ["SELECT 1"]);
+
+    wire.send(&query(&format!("{TEXT}; SELECT count(*) FROM k"))).await;
+    wire.until('G').await;
+    let data = [message(b'd', b"4\td\t1\t[1,2]\n"), message(b'c', b"")].concat();
+    let answer = wire.ask(&data).await;
+    assert_eq!(tags(&answer), ["COPY 1", "SELECT 1"]);
+    assert_eq!(column(&answer), ["3"]);
+}
