@@ -164,7 +164,11 @@ impl EngineError {
     }
 }
 
+/// Begins a sentence in lower case, but for words that are capitals throughout.
 fn lower_first(text: &str) -> String {
+    if text.chars().nth(1).is_some_and(char::is_uppercase) {
+        return text.to_owned();
+    }
     let mut characters = text.chars();
     characters.next().map_or_else(String::new, |first| {
         first.to_lowercase().collect::<String>() + characters.as_str()
@@ -247,6 +251,12 @@ fn of_plan_error(message: &str) -> EngineError {
         let message = format!("function {name} does not exist");
         return EngineError::new(SqlState::UNDEFINED_FUNCTION, message);
     }
+    if let Some((state, message)) = known_plan_error(first_line) {
+        return EngineError::new(
+            state,
+            message.unwrap_or_else(|| lower_first(message_of(first_line))),
+        );
+    }
     let state = if first_line.contains("function") && first_line.contains("No function matches") {
         SqlState::UNDEFINED_FUNCTION
     } else if first_line.contains("coerc") || first_line.contains("type") {
@@ -257,7 +267,35 @@ fn of_plan_error(message: &str) -> EngineError {
     EngineError::new(state, lower_first(message))
 }
 
+/// The part before DataFusion's account of how it got there.
+fn message_of(first_line: &str) -> &str {
+    first_line.split(": While expanding").next().unwrap_or(first_line)
+}
+
+/// Planning errors that PostgreSQL has codes of their own for.
+fn known_plan_error(first_line: &str) -> Option<(SqlState, Option<String>)> {
+    let says = |text: &str| first_line.contains(text);
+    if says("LIMIT must be >=") || says("OFFSET must be >=") {
+        let limit = says("LIMIT");
+        let what = if limit { "LIMIT" } else { "OFFSET" };
+        let state = if limit {
+            SqlState::INVALID_ROW_COUNT_IN_LIMIT
+        } else {
+            SqlState::INVALID_ROW_COUNT_IN_OFFSET
+        };
+        return Some((state, Some(format!("{what} must not be negative"))));
+    }
+    if says("must be in GROUP BY") || says("must appear in the GROUP BY") {
+        return Some((SqlState::GROUPING_ERROR, None));
+    }
+    says("column out of bounds").then_some((SqlState::INVALID_COLUMN_REFERENCE, None))
+}
+
 fn of_execution_error(message: &str) -> EngineError {
+    if message.contains("returned more than one row") {
+        let message = "more than one row returned by a subquery used as an expression";
+        return EngineError::new(SqlState::CARDINALITY_VIOLATION, message);
+    }
     if let Some(name) = between(message, "Placeholder '", "' was not provided") {
         let message = format!("there is no parameter {name}");
         return EngineError::new(SqlState::UNDEFINED_PARAMETER, message);

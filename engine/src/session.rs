@@ -19,7 +19,7 @@ use types::{Principal, SqlState};
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use crate::explain::{self, Explain};
-use crate::optimizer::PushVectorTopK;
+use crate::optimizer::{PushVectorTopK, YieldInJoins};
 use crate::pg_types;
 use crate::planner::{
     AsOfPlanner, CopyIn, CopyOptions, CopyTarget, InsertRows, WriteBuilder, check_width, define,
@@ -412,7 +412,11 @@ impl Session {
             }
             ast::Set::SetTimeZone { value, .. } => {
                 let value = setting_text(value)?;
-                self.settings.set("TimeZone", &value)?;
+                if value.eq_ignore_ascii_case("default") || value.eq_ignore_ascii_case("local") {
+                    self.settings.reset("TimeZone")?;
+                } else {
+                    self.settings.set("TimeZone", &value)?;
+                }
             }
             ast::Set::SetNames { charset_name, .. } => {
                 self.settings.set("client_encoding", &charset_name.value)?;
@@ -552,6 +556,7 @@ fn base_state(engine: &Arc<Engine>, scope: &Arc<Scope>) -> Result<SessionState> 
         .with_relation_planners(vec![Arc::new(AsOfPlanner::new(Arc::clone(scope)))])
         .with_default_features()
         .with_optimizer_rule(Arc::new(PushVectorTopK))
+        .with_physical_optimizer_rule(Arc::new(YieldInJoins))
         .build();
     for function in udfs::registry().into_iter().chain(pg_catalog::registry(scope)) {
         state.register_udf(function)?;
@@ -823,8 +828,18 @@ fn parameter_types(planned: &Planned) -> Result<Inferred> {
     planned.plan.apply_with_subqueries(|plan| {
         plan.apply_expressions(|expr| {
             expr.apply(|expr| {
-                if let LogicalExpr::Placeholder(placeholder) = expr
-                    && let Some(field) = &placeholder.field
+                // `$1::type` says the type, too.
+                let (placeholder, field) = match expr {
+                    LogicalExpr::Placeholder(placeholder) => {
+                        (placeholder, placeholder.field.as_ref())
+                    }
+                    LogicalExpr::Cast(cast) => match &*cast.expr {
+                        LogicalExpr::Placeholder(placeholder) => (placeholder, Some(&cast.field)),
+                        _ => return Ok(TreeNodeRecursion::Continue),
+                    },
+                    _ => return Ok(TreeNodeRecursion::Continue),
+                };
+                if let Some(field) = field
                     && let Some(at) = placeholder.id.strip_prefix('$')
                     && let Ok(number) = at.parse::<usize>()
                     && number > 0

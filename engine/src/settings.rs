@@ -164,7 +164,7 @@ impl Settings {
     /// `statement_timeout`; `None` when there is none.
     #[must_use]
     pub fn statement_timeout(&self) -> Option<Duration> {
-        let millis: u64 = self.get("statement_timeout").ok()?.parse().ok()?;
+        let millis = parse_millis(self.get("statement_timeout").ok()?)?;
         (millis > 0).then(|| Duration::from_millis(millis))
     }
 
@@ -201,7 +201,7 @@ fn check(name: &str, kind: Kind, value: &str) -> Result<String> {
             }
             Ok(number.to_string())
         }
-        Kind::Duration => parse_millis(value).map(|millis| millis.to_string()).ok_or_else(invalid),
+        Kind::Duration => parse_millis(value).map(format_millis).ok_or_else(invalid),
         Kind::OneOf(values) if values.contains(&value) => Ok(value.to_owned()),
         Kind::OneOf(values) => {
             Err(invalid().with_hint(format!("Supported values: {}.", values.join("; "))))
@@ -210,6 +210,15 @@ fn check(name: &str, kind: Kind, value: &str) -> Result<String> {
             SqlState::INVALID_PARAMETER_VALUE,
             format!("parameter \"{name}\" cannot be changed"),
         )),
+    }
+}
+
+/// A duration in the largest unit that holds it exactly.
+fn format_millis(millis: u64) -> String {
+    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s"), (1, "ms")];
+    match units.into_iter().find(|(unit, _)| millis > 0 && millis.is_multiple_of(*unit)) {
+        Some((unit, name)) => format!("{}{name}", millis / unit),
+        None => "0".to_owned(),
     }
 }
 

@@ -59,6 +59,16 @@ fn parse_integer<T: TryFrom<i64>>(type_name: &str, text: &str) -> Result<T> {
     T::try_from(wide).map_err(|_| out_of_range(type_name, text))
 }
 
+/// A number that its type cannot hold must not become infinite or zero.
+fn check_float(value: f64, type_name: &str, text: &str) -> Result<()> {
+    let digits = text.trim().trim_start_matches(['-', '+']);
+    let mantissa = digits.split(['e', 'E']).next().unwrap_or_default();
+    let overflow =
+        value.is_infinite() && digits.starts_with(|c: char| c.is_ascii_digit() || c == '.');
+    let underflow = value == 0.0 && mantissa.contains(|c: char| ('1'..='9').contains(&c));
+    if overflow || underflow { Err(out_of_range(type_name, text)) } else { Ok(()) }
+}
+
 fn parse_boolean(text: &str) -> Option<bool> {
     let lower = text.trim().to_lowercase();
     let is = |word: &str, least: usize| lower.len() >= least && word.starts_with(&lower);
@@ -156,10 +166,15 @@ impl ColumnBuilder {
             Self::Int4(b) => b.append_value(parse_integer("integer", text)?),
             Self::Int8(b) => b.append_value(parse_integer("bigint", text)?),
             Self::Float4(b) => {
-                b.append_value(text.trim().parse().map_err(|_| invalid("real", text))?);
+                let value: f32 = text.trim().parse().map_err(|_| invalid("real", text))?;
+                check_float(f64::from(value), "real", text)?;
+                b.append_value(value);
             }
             Self::Float8(b) => {
-                b.append_value(text.trim().parse().map_err(|_| invalid("double precision", text))?);
+                let name = "double precision";
+                let value: f64 = text.trim().parse().map_err(|_| invalid(name, text))?;
+                check_float(value, name, text)?;
+                b.append_value(value);
             }
             Self::Text(b) if text.contains('\0') => {
                 let _ = b;

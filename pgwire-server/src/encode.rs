@@ -66,7 +66,7 @@ impl Column {
     /// # Errors
     /// When the value cannot be formatted.
     pub(crate) fn write(&self, row: usize, out: &mut BytesMut) -> Result<(), EngineError> {
-        if self.array.is_null(row) {
+        if self.array.data_type().is_null() || self.array.is_null(row) {
             out.put_i32(-1);
             return Ok(());
         }
@@ -226,16 +226,17 @@ fn list_text(array: &ArrayRef, row: usize, out: &mut BytesMut) -> Result<(), Eng
         if at > 0 {
             out.put_u8(b',');
         }
-        if items.array.is_null(at) {
+        if items.array.data_type().is_null() || items.array.is_null(at) {
             out.put_slice(b"NULL");
             continue;
         }
         let mut value = BytesMut::new();
         items.text(at, &mut value)?;
-        let nested = matches!(
-            items.array.data_type(),
-            DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..)
-        );
+        let nested = element.0 != pg_types::VECTOR
+            && matches!(
+                items.array.data_type(),
+                DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..)
+            );
         let plain = !value.is_empty()
             && !value.eq_ignore_ascii_case(b"null")
             && !value.iter().any(|byte| b"{},\"\\".contains(byte) || byte.is_ascii_whitespace());

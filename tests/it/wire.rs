@@ -227,7 +227,7 @@ impl Wire {
         messages
     }
 
-    /// Sends bytes; the messages up to the next ReadyForQuery.
+    /// Sends bytes; the messages up to the next `ReadyForQuery`.
     pub(crate) async fn ask(&mut self, bytes: &[u8]) -> Vec<Message> {
         self.send(bytes).await;
         self.until('Z').await

@@ -172,10 +172,13 @@ impl ScalarUDFImpl for VectorUdf {
 
     fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
         let known = arg_types.iter().find(|t| dimension(t).is_some());
-        let acceptable = |t: &DataType| dimension(t).is_some() || t.is_null();
+        // Constant text is read as a vector before types are coerced.
+        let text = |t: &DataType| t == &DataType::Utf8;
+        let acceptable = |t: &DataType| dimension(t).is_some() || t.is_null() || text(t);
         match known {
             Some(known) if arg_types.len() == self.arity() && arg_types.iter().all(acceptable) => {
-                let typed = |t: &DataType| if t.is_null() { known.clone() } else { t.clone() };
+                let typed =
+                    |t: &DataType| if t.is_null() || text(t) { known.clone() } else { t.clone() };
                 Ok(arg_types.iter().map(typed).collect())
             }
             Some(_) | None => {

@@ -263,20 +263,23 @@ impl CopyIn {
         };
         let fields = if self.options.csv { self.csv_fields(text) } else { self.text_fields(text) };
         let fields = fields.map_err(|error| self.located(error))?;
-        if fields.len() != self.builders.len() {
-            let message = if fields.len() > self.builders.len() {
-                "extra data after last expected column".to_owned()
-            } else {
-                let at = self.target.positions[fields.len()];
-                let column = &self.target.collection.columns[at].name;
-                format!("missing data for column \"{column}\"")
-            };
+        if fields.len() > self.builders.len() {
+            let message = "extra data after last expected column";
             return Err(self.located(EngineError::new(SqlState::BAD_COPY_FILE_FORMAT, message)));
         }
-        for (at, field) in fields.into_iter().enumerate() {
+        for at in 0..self.builders.len() {
+            let target = &self.target.collection.columns[self.target.positions[at]];
+            let column = &target.name;
+            let Some(field) = fields.get(at) else {
+                let message = format!("missing data for column \"{column}\"");
+                return Err(self.located(EngineError::new(SqlState::BAD_COPY_FILE_FORMAT, message)));
+            };
+            if field.is_none() && !target.nullable {
+                let message =
+                    format!("null value in column \"{column}\" violates not-null constraint");
+                return Err(self.located(EngineError::new(SqlState::NOT_NULL_VIOLATION, message)));
+            }
             if let Err(error) = self.builders[at].push(field.as_deref()) {
-                let position = self.target.positions[at];
-                let column = &self.target.collection.columns[position].name;
                 let table = &self.target.collection.name;
                 let detail = format!("COPY {table}, line {}, column {column}.", self.line);
                 let located = EngineError::new(error.sql_state(), error.to_string());

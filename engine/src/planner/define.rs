@@ -142,7 +142,10 @@ fn refuse_table_clauses(create: &CreateTable) -> Result<()> {
         ),
         (create.comment.is_some(), "COMMENT in CREATE TABLE"),
         (create.strict || create.without_rowid, "STRICT or WITHOUT ROWID"),
-        (create.transient || create.volatile || create.dynamic || create.iceberg, "this kind of table"),
+        (
+            create.transient || create.volatile || create.dynamic || create.iceberg,
+            "this kind of table",
+        ),
         (create.global.is_some(), "LOCAL or GLOBAL"),
         (create.on_cluster.is_some() || create.order_by.is_some(), "ON CLUSTER or ORDER BY"),
         (create.cluster_by.is_some() || create.clustered_by.is_some(), "CLUSTER BY"),
@@ -222,15 +225,18 @@ fn column(definition: &ast::ColumnDef, before: &[Column]) -> Result<(Column, boo
         return Err(EngineError::new(SqlState::INVALID_TABLE_DEFINITION, message));
     }
     let column_type = column_type_required(&definition.data_type)?;
-    let (mut nullable, mut is_key) = (true, false);
+    let (mut nullable, mut is_key, mut said_null) = (true, false, false);
     for option in &definition.options {
         if option.name.is_some() {
             return Err(EngineError::unsupported("a name for a column constraint"));
         }
         match &option.option {
-            ColumnOption::Null => {}
+            ColumnOption::Null => said_null = true,
             ColumnOption::NotNull => nullable = false,
-            ColumnOption::PrimaryKey(_) => is_key = true,
+            ColumnOption::PrimaryKey(key) if key.characteristics.is_none() => is_key = true,
+            ColumnOption::PrimaryKey(_) => {
+                return Err(EngineError::unsupported("an option of a primary key"));
+            }
             ColumnOption::Default(_) => {
                 return Err(EngineError::unsupported("DEFAULT"));
             }
@@ -239,6 +245,10 @@ fn column(definition: &ast::ColumnDef, before: &[Column]) -> Result<(Column, boo
             ColumnOption::ForeignKey(_) => return Err(EngineError::unsupported("REFERENCES")),
             other => return Err(EngineError::unsupported(other)),
         }
+    }
+    if said_null && (!nullable || is_key) {
+        let message = format!("conflicting NULL/NOT NULL declarations for column \"{name}\"");
+        return Err(EngineError::syntax(message));
     }
     Ok((Column { name, column_type, nullable }, is_key))
 }
@@ -353,6 +363,7 @@ fn index_name(
 
 fn hnsw_options(with: &[Expr]) -> Result<HnswOptions> {
     let mut options = HnswOptions::default();
+    let mut given: Vec<String> = Vec::new();
     for option in with {
         let Expr::BinaryOp { left, op: ast::BinaryOperator::Eq, right } = option else {
             return Err(EngineError::syntax("an index option has the form name = value"));
@@ -361,6 +372,11 @@ fn hnsw_options(with: &[Expr]) -> Result<HnswOptions> {
             return Err(EngineError::syntax("an index option has the form name = value"));
         };
         let name = fold(name);
+        if given.contains(&name) {
+            let message = format!("parameter \"{name}\" specified more than once");
+            return Err(EngineError::new(SqlState::INVALID_PARAMETER_VALUE, message));
+        }
+        given.push(name.clone());
         let text = match &value.value {
             Value::Number(text, _) | Value::SingleQuotedString(text) => text.as_str(),
             _ => "",

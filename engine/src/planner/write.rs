@@ -169,6 +169,10 @@ impl<'a> InsertRows<'a> {
                 match cell {
                     Cell::Null | Cell::Parameter(_) => builder.push(None)?,
                     Cell::Text(text) => builder.push(Some(&text))?,
+                    Cell::Number(text) => {
+                        number_fits(column)?;
+                        builder.push(Some(&text))?;
+                    }
                 }
             }
             builder.finish()
@@ -192,6 +196,7 @@ pub(crate) fn check_width(mut widths: impl Iterator<Item = usize>, columns: usiz
 enum Cell<'a> {
     Null,
     Text(std::borrow::Cow<'a, str>),
+    Number(std::borrow::Cow<'a, str>),
     /// Parameter number, from zero.
     Parameter(usize),
 }
@@ -203,9 +208,10 @@ impl<'a> Cell<'a> {
                 Value::Null => Some(Cell::Null),
                 // A number with a fraction may have to be rounded to an integer: not text.
                 Value::Number(text, false) if text.contains(['.', 'e', 'E']) => None,
-                Value::Number(text, false)
-                | Value::SingleQuotedString(text)
-                | Value::EscapedStringLiteral(text) => Some(Cell::Text(text.into())),
+                Value::Number(text, false) => Some(Cell::Number(text.into())),
+                Value::SingleQuotedString(text) | Value::EscapedStringLiteral(text) => {
+                    Some(Cell::Text(text.into()))
+                }
                 Value::DollarQuotedString(text) => Some(Cell::Text(text.value.as_str().into())),
                 Value::Boolean(true) => Some(Cell::Text("true".into())),
                 Value::Boolean(false) => Some(Cell::Text("false".into())),
@@ -218,7 +224,7 @@ impl<'a> Cell<'a> {
             Expr::UnaryOp { op: ast::UnaryOperator::Minus, expr } => match &**expr {
                 Expr::Value(value) => match &value.value {
                     Value::Number(text, false) if !text.contains(['.', 'e', 'E']) => {
-                        Some(Cell::Text(format!("-{text}").into()))
+                        Some(Cell::Number(format!("-{text}").into()))
                     }
                     _ => None,
                 },
@@ -229,6 +235,33 @@ impl<'a> Cell<'a> {
             }
             _ => None,
         }
+    }
+}
+
+/// A number is assigned to numbers and text alone.
+fn number_fits(column: &catalog::Column) -> Result<()> {
+    match column.column_type {
+        ColumnType::Boolean
+        | ColumnType::Bytea
+        | ColumnType::Date
+        | ColumnType::Timestamp
+        | ColumnType::TimestampTz
+        | ColumnType::Vector(_) => {
+            let message = format!(
+                "column \"{}\" is of type {} but expression is of type integer",
+                column.name,
+                column.column_type.sql_name()
+            );
+            Err(EngineError::new(SqlState::DATATYPE_MISMATCH, message)
+                .with_hint("You will need to rewrite or cast the expression."))
+        }
+        ColumnType::Int2
+        | ColumnType::Int4
+        | ColumnType::Int8
+        | ColumnType::Float4
+        | ColumnType::Float8
+        | ColumnType::Text
+        | ColumnType::Varchar => Ok(()),
     }
 }
 
@@ -245,10 +278,13 @@ fn mixed_column(
             })?;
             assign(&value.to_array()?, column)
         }
-        Cell::Null | Cell::Text(_) => {
+        Cell::Null | Cell::Text(_) | Cell::Number(_) => {
+            if let Cell::Number(_) = cell {
+                number_fits(column)?;
+            }
             let mut builder = ColumnBuilder::new(column.column_type);
             builder.push(match cell {
-                Cell::Text(text) => Some(text),
+                Cell::Text(text) | Cell::Number(text) => Some(text),
                 Cell::Null | Cell::Parameter(_) => None,
             })?;
             builder.finish()

@@ -32,12 +32,7 @@ impl Scope {
     }
 
     /// Begins a statement at `view`.
-    pub(crate) fn begin(
-        &self,
-        view: ReadView,
-        settings: Settings,
-        started: Option<DateTime<Utc>>,
-    ) {
+    pub(crate) fn begin(&self, view: ReadView, settings: Settings, started: Option<DateTime<Utc>>) {
         *self.started.lock() = started;
         *self.view.lock() = view;
         *self.beyond.lock() = None;

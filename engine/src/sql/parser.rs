@@ -13,8 +13,8 @@ use super::rewrite;
 use super::tokens::{self, StatementTokens};
 use crate::error::{EngineError, Result};
 
-/// A statement with more operators than this is parsed and dropped on a large stack of its own.
-const OPERATORS_SHALLOW: usize = 40;
+/// A statement with more operators than this is dropped on a large stack of its own.
+const OPERATORS_SHALLOW: usize = 10;
 /// Enough for a tree of the allowed depth in an unoptimised build.
 const STACK_BYTES: usize = 32 << 20;
 
@@ -84,7 +84,8 @@ fn on_large_stack<T>(deep: bool, work: impl FnOnce() -> T) -> T {
 pub(crate) fn parse(sql: &str) -> Result<Vec<ParsedStatement>> {
     let read = |statement: StatementTokens| {
         let deep = statement.operators > OPERATORS_SHALLOW;
-        on_large_stack(deep, || parse_one(statement.tokens, deep))
+        // How deep the parser goes is known afterwards, so it always has room.
+        on_large_stack(true, || parse_one(statement.tokens, deep))
     };
     tokens::statements(sql)?.into_iter().map(read).collect()
 }
@@ -108,7 +109,7 @@ fn parse_one(tokens: Vec<TokenWithSpan>, deep: bool) -> Result<ParsedStatement> 
         // The parser answers errors inside EXPLAIN with another reading; find them first.
         check_explained(&tokens)?;
     }
-    let dialect = AzimuthDialect::new();
+    let dialect = AzimuthDialect::new(tokens.len());
     let mut parser = Parser::new(&dialect)
         .with_recursion_limit(STATEMENT_DEPTH_MAX)
         .with_tokens_with_locations(tokens);
@@ -147,7 +148,7 @@ fn check_explained(tokens: &[TokenWithSpan]) -> Result<()> {
         depth == 0 && starts(token)
     });
     let Some(inner) = inner else { return Ok(()) };
-    let dialect = AzimuthDialect::new();
+    let dialect = AzimuthDialect::new(tokens.len());
     let mut parser = Parser::new(&dialect)
         .with_recursion_limit(STATEMENT_DEPTH_MAX)
         .with_tokens_with_locations(tokens[inner..].to_vec());

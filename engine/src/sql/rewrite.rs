@@ -16,11 +16,12 @@ use super::types::{fold, last_part};
 use crate::error::{EngineError, Result};
 
 /// Catalog tables that have no rows in this server.
-pub(crate) const EMPTY_CATALOGS: [&str; 19] = [
+pub(crate) const EMPTY_CATALOGS: [&str; 21] = [
     "pg_attrdef",
     "pg_auth_members",
     "pg_collation",
     "pg_description",
+    "pg_enum",
     "pg_event_trigger",
     "pg_foreign_table",
     "pg_inherits",
@@ -29,6 +30,7 @@ pub(crate) const EMPTY_CATALOGS: [&str; 19] = [
     "pg_publication",
     "pg_publication_namespace",
     "pg_publication_rel",
+    "pg_range",
     "pg_rewrite",
     "pg_seclabel",
     "pg_shdescription",
@@ -158,7 +160,10 @@ impl VisitorMut for Rewriter {
             {
                 *expr = call("make_array", Vec::new());
             }
-            Expr::Cast { .. } => rewrite_reg_cast(expr),
+            Expr::Cast { .. } => {
+                give_dimension(expr);
+                rewrite_reg_cast(expr);
+            }
             Expr::Identifier(ident)
                 if ident.quote_style.is_none()
                     && matches!(
@@ -229,6 +234,23 @@ fn call(name: &str, args: Vec<Expr>) -> Expr {
         over: None,
         within_group: Vec::new(),
     })
+}
+
+/// `'[1,2]'::vector` is a `vector(2)`: the type is known from the text.
+fn give_dimension(expr: &mut Expr) {
+    let Expr::Cast { expr: inner, data_type: ast::DataType::Custom(name, modifiers), .. } = expr
+    else {
+        return;
+    };
+    if last_part(name) != "vector" || !modifiers.is_empty() {
+        return;
+    }
+    if let Expr::Value(value) = &**inner
+        && let Value::SingleQuotedString(text) = &value.value
+        && let Ok(vector) = udfs::parse_vector(text)
+    {
+        modifiers.push(vector.len().to_string());
+    }
 }
 
 /// A name cast to `regclass` and the like is an oid; an oid cast to it is a name.

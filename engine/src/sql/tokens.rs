@@ -38,7 +38,7 @@ pub(crate) fn statements(sql: &str) -> Result<Vec<StatementTokens>> {
         return Err(EngineError::new(SqlState::CONFIGURATION_LIMIT_EXCEEDED, message)
             .with_hint("Load data with COPY, or in several statements."));
     }
-    let dialect = AzimuthDialect::new();
+    let dialect = AzimuthDialect::new(0);
     let tokens = Tokenizer::new(&dialect, sql)
         .tokenize_with_location()
         .map_err(|error| EngineError::syntax(format!("syntax error: {error}")))?;
@@ -98,7 +98,7 @@ fn check_limits(tokens: &[TokenWithSpan]) -> Result<usize> {
 const INTERVALS_MAX: usize = 100;
 
 /// Words that make a tree deeper by one level each.
-const DEEPENING: [Keyword; 25] = [
+const DEEPENING: [Keyword; 26] = [
     Keyword::AND,
     Keyword::OR,
     Keyword::XOR,
@@ -124,6 +124,7 @@ const DEEPENING: [Keyword; 25] = [
     Keyword::CASE,
     Keyword::EXPLAIN,
     Keyword::PREPARE,
+    Keyword::INTERVAL,
 ];
 
 /// Tokens that make an expression tree deeper, by one level each.

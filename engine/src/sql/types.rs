@@ -1,5 +1,6 @@
 //! SQL type names to columns and to Arrow.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef};
@@ -130,7 +131,11 @@ impl TypePlanner for AzimuthTypes {
         };
         Ok(match name.as_str() {
             "vector" => Some(Arc::new(vector_field("", Dim(0)))),
-            "oid" | "xid" => Some(plain(DataType::Int64)),
+            "oid" | "xid" => {
+                let named = HashMap::from([(PG_TYPE_KEY.to_owned(), name.clone())]);
+                let field = Field::new("", DataType::Int64, true).with_metadata(named);
+                Some(Arc::new(field))
+            }
             "name" | "char" | "regclass" | "regtype" | "regproc" | "regnamespace" | "regrole" => {
                 Some(plain(DataType::Utf8))
             }

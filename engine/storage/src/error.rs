@@ -156,6 +156,7 @@ impl Coded for Rejection {
                 CatalogError::RelationExists(_) => SqlState::DUPLICATE_TABLE,
                 CatalogError::Gone => SqlState::UNDEFINED_TABLE,
                 CatalogError::NamespaceNotEmpty(_) => SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
+                CatalogError::BadName { why: "is reserved", .. } => SqlState::RESERVED_NAME,
                 CatalogError::BadName { .. } => SqlState::INVALID_PARAMETER_VALUE,
                 CatalogError::BadDefinition(_) => SqlState::INTERNAL_ERROR,
             },

@@ -20,6 +20,18 @@ sql_states! {
     PROTOCOL_VIOLATION = "08P01";
     /// A clause or statement this server does not have.
     FEATURE_NOT_SUPPORTED = "0A000";
+    /// A scalar subquery with more than one row.
+    CARDINALITY_VIOLATION = "21000";
+    /// A negative LIMIT.
+    INVALID_ROW_COUNT_IN_LIMIT = "2201W";
+    /// A negative OFFSET.
+    INVALID_ROW_COUNT_IN_OFFSET = "2201X";
+    /// A column that is neither grouped nor aggregated.
+    GROUPING_ERROR = "42803";
+    /// A reserved name.
+    RESERVED_NAME = "42939";
+    /// A position that names no column.
+    INVALID_COLUMN_REFERENCE = "42P10";
     /// A value of the right type that is not acceptable, for example a wrong dimension.
     DATA_EXCEPTION = "22000";
     /// NaN, infinity, or a number out of its type's range.
