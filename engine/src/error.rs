@@ -230,6 +230,10 @@ fn of_arrow_error(error: &arrow::error::ArrowError) -> EngineError {
         ArrowError::DivideByZero => {
             return EngineError::new(SqlState::DIVISION_BY_ZERO, "division by zero");
         }
+        ArrowError::CastError(message) if message.starts_with("Can't cast value") => {
+            let state = SqlState::NUMERIC_VALUE_OUT_OF_RANGE;
+            return EngineError::new(state, lower_first(message));
+        }
         ArrowError::CastError(message) | ArrowError::ParseError(message) => {
             let state = SqlState::INVALID_TEXT_REPRESENTATION;
             return EngineError::new(state, lower_first(message));
@@ -287,6 +291,10 @@ fn known_plan_error(first_line: &str) -> Option<(SqlState, Option<String>)> {
     }
     if says("must be in GROUP BY") || says("must appear in the GROUP BY") {
         return Some((SqlState::GROUPING_ERROR, None));
+    }
+    if says("non-boolean predicate") {
+        let message = "argument of WHERE must be type boolean".to_owned();
+        return Some((SqlState::DATATYPE_MISMATCH, Some(message)));
     }
     says("column out of bounds").then_some((SqlState::INVALID_COLUMN_REFERENCE, None))
 }

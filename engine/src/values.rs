@@ -66,7 +66,11 @@ fn check_float(value: f64, type_name: &str, text: &str) -> Result<()> {
     let overflow =
         value.is_infinite() && digits.starts_with(|c: char| c.is_ascii_digit() || c == '.');
     let underflow = value == 0.0 && mantissa.contains(|c: char| ('1'..='9').contains(&c));
-    if overflow || underflow { Err(out_of_range(type_name, text)) } else { Ok(()) }
+    if !overflow && !underflow {
+        return Ok(());
+    }
+    let message = format!("\"{text}\" is out of range for type {type_name}");
+    Err(EngineError::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, message))
 }
 
 fn parse_boolean(text: &str) -> Option<bool> {

@@ -177,8 +177,7 @@ impl ScalarUDFImpl for VectorUdf {
         let acceptable = |t: &DataType| dimension(t).is_some() || t.is_null() || text(t);
         match known {
             Some(known) if arg_types.len() == self.arity() && arg_types.iter().all(acceptable) => {
-                let typed =
-                    |t: &DataType| if t.is_null() || text(t) { known.clone() } else { t.clone() };
+                let typed = |t: &DataType| if t.is_null() { known.clone() } else { t.clone() };
                 Ok(arg_types.iter().map(typed).collect())
             }
             Some(_) | None => {
@@ -223,8 +222,13 @@ impl ScalarUDFImpl for VectorUdf {
 
 fn map<T>(array: &ArrayRef, f: impl Fn(&[f32]) -> T) -> Result<Vec<Option<T>>> {
     let list = array.as_fixed_size_list_opt();
-    let list = list.ok_or_else(|| DataFusionError::Internal("not a vector".to_owned()))?;
+    let list = list.ok_or_else(|| no_vector("vector_dims", array))?;
     Ok((0..list.len()).map(|row| vector_slice(list, row).map(&f)).collect())
+}
+
+/// Text that is not a constant cannot be read as a vector.
+fn no_vector(function: &'static str, array: &ArrayRef) -> DataFusionError {
+    external(VectorError::NoFunction { function, types: array.data_type().to_string() })
 }
 
 type Compute = Box<dyn Fn(&[f32], &[f32]) -> f64>;
@@ -236,7 +240,8 @@ fn distances(
 ) -> Result<Float64Array> {
     let lists = (left.as_fixed_size_list_opt(), right.as_fixed_size_list_opt());
     let (Some(left), Some(right)) = lists else {
-        return Err(DataFusionError::Internal("not a vector".to_owned()));
+        let text = if lists.0.is_none() { left } else { right };
+        return Err(no_vector(VectorFunction::Distance(function).name(), text));
     };
     let compute: Compute = match function {
         DistanceFunction::L1 => {

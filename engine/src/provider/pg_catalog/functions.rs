@@ -235,14 +235,17 @@ impl CatalogFunction {
                 args.integer(0).and_then(|oid| format_type(oid, args.integer(1).unwrap_or(-1))),
             ),
             "pg_table_is_visible" => self.is_visible(view, args.integer(0)),
-            "pg_get_indexdef" => or_null(args.integer(0).and_then(|oid| indexdef(view, oid))),
+            "pg_get_indexdef" => {
+                let pretty = args.text(2).is_some_and(|pretty| pretty == "true");
+                or_null(args.integer(0).and_then(|oid| indexdef(view, oid, !pretty)))
+            }
             "pg_get_constraintdef" => {
                 or_null(args.integer(0).and_then(|oid| constraintdef(view, oid)))
             }
             "regclass_in" | "to_regclass" => self.regclass(view, args)?,
             "regclass_out" => or_null(
                 args.integer(0)
-                    .map(|oid| relation_name(view, oid).unwrap_or_else(|| oid.to_string())),
+                    .map(|oid| self.relation_name(view, oid).unwrap_or_else(|| oid.to_string())),
             ),
             "regtype_in" | "to_regtype" => regtype(args, self.name)?,
             "regtype_out" => or_null(
@@ -298,6 +301,27 @@ impl CatalogFunction {
         of.map_or(Cell::Null, |of| Cell::Boolean(Some(of) == schema))
     }
 
+    /// A relation's name, with its schema unless that is the session's.
+    fn relation_name(&self, view: &ReadView, oid: i64) -> Option<String> {
+        let catalog = view.catalog();
+        let is = |id: u32| i64::from(id) == oid;
+        let table = catalog.collections(view.at()).find_map(|c| {
+            if is(c.id.0) {
+                return Some((c.schema, c.name.clone()));
+            }
+            (is(c.primary_key_oid) && !c.primary_key.is_empty())
+                .then(|| (c.schema, c.primary_key_name()))
+        });
+        let index =
+            || catalog.indexes(view.at()).find(|i| is(i.id.0)).map(|i| (i.schema, i.name.clone()));
+        let (schema, name) = table.or_else(index)?;
+        let schema = &catalog.namespace_by_id(schema)?.name;
+        if *schema == self.scope.schema() {
+            return Some(quoted(&name));
+        }
+        Some(format!("{}.{}", quoted(schema), quoted(&name)))
+    }
+
     fn regclass(&self, view: &ReadView, args: &Args<'_>) -> Result<Cell> {
         let Some(text) = args.text(0) else { return Ok(Cell::Null) };
         if let Ok(oid) = text.parse::<i64>() {
@@ -311,7 +335,12 @@ impl CatalogFunction {
         let at = view.at();
         let found = view.catalog().namespace(&schema, at).and_then(|namespace| {
             let table = view.catalog().collection(namespace.id, &name, at).map(|c| c.id.0);
-            table.or_else(|| view.catalog().index(namespace.id, &name, at).map(|i| i.id.0))
+            let mut keyed = view
+                .catalog()
+                .collections(at)
+                .filter(|c| c.schema == namespace.id && !c.primary_key.is_empty());
+            let key = keyed.find(|c| c.primary_key_name() == name).map(|c| c.primary_key_oid);
+            table.or(key).or_else(|| view.catalog().index(namespace.id, &name, at).map(|i| i.id.0))
         });
         match found {
             Some(oid) => Ok(oid.into()),
@@ -320,15 +349,6 @@ impl CatalogFunction {
             None => Err(EngineError::no_table(text).into_datafusion()),
         }
     }
-}
-
-fn relation_name(view: &ReadView, oid: i64) -> Option<String> {
-    let tables = view.catalog().collections(view.at());
-    let table = tables.into_iter().find(|c| i64::from(c.id.0) == oid).map(|c| quoted(&c.name));
-    table.or_else(|| {
-        let indexes = view.catalog().indexes(view.at());
-        indexes.into_iter().find(|i| i64::from(i.id.0) == oid).map(|i| quoted(&i.name))
-    })
 }
 
 fn regtype(args: &Args<'_>, function: &str) -> Result<Cell> {
@@ -374,15 +394,15 @@ fn format_type(oid: i64, typmod: i64) -> Option<String> {
     })
 }
 
-fn indexdef(view: &ReadView, oid: i64) -> Option<String> {
+fn indexdef(view: &ReadView, oid: i64, qualified: bool) -> Option<String> {
     let mut keyed = view.catalog().collections(view.at());
     if let Some(collection) =
         keyed.find(|c| i64::from(c.primary_key_oid) == oid && !c.primary_key.is_empty())
     {
-        return Some(key_definition(view, collection));
+        return Some(key_definition(view, collection, qualified));
     }
     let index = view.catalog().indexes(view.at()).find(|i| i64::from(i.id.0) == oid)?;
-    Some(index_definition(view, index))
+    Some(index_definition(view, index, qualified))
 }
 
 fn constraintdef(view: &ReadView, oid: i64) -> Option<String> {

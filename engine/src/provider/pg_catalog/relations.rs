@@ -482,7 +482,7 @@ fn index_definitions(view: &ReadView) -> CatalogTable {
                 collection.name.as_str(),
                 collection.primary_key_name(),
                 Cell::Null,
-                key_definition(view, collection),
+                key_definition(view, collection, true),
             ]);
         }
         for index in view.catalog().indexes_of(collection.id, view.at()) {
@@ -491,7 +491,7 @@ fn index_definitions(view: &ReadView) -> CatalogTable {
                 collection.name.as_str(),
                 index.name.as_str(),
                 Cell::Null,
-                index_definition(view, index),
+                index_definition(view, index, true),
             ]);
         }
     }
@@ -517,27 +517,31 @@ pub(super) fn key_columns(collection: &Collection) -> String {
     collection.primary_key.iter().map(name).collect::<Vec<_>>().join(", ")
 }
 
+/// A table's name, with its schema when asked for.
+fn relation(view: &ReadView, collection: &Collection, qualified: bool) -> String {
+    let name = quoted(&collection.name);
+    if qualified { format!("{}.{name}", quoted(&schema_name(view, collection))) } else { name }
+}
+
 /// `CREATE UNIQUE INDEX ...` of a primary key.
-pub(super) fn key_definition(view: &ReadView, collection: &Collection) -> String {
+pub(super) fn key_definition(view: &ReadView, collection: &Collection, qualified: bool) -> String {
     format!(
-        "CREATE UNIQUE INDEX {} ON {}.{} USING btree ({})",
+        "CREATE UNIQUE INDEX {} ON {} USING btree ({})",
         quoted(&collection.primary_key_name()),
-        quoted(&schema_name(view, collection)),
-        quoted(&collection.name),
+        relation(view, collection, qualified),
         key_columns(collection),
     )
 }
 
 /// `CREATE INDEX ...` of an index.
-pub(super) fn index_definition(view: &ReadView, index: &Index) -> String {
+pub(super) fn index_definition(view: &ReadView, index: &Index, qualified: bool) -> String {
     let Some(collection) = view.catalog().collection_by_id(index.table) else {
         return String::new();
     };
     format!(
-        "CREATE INDEX {} ON {}.{} USING hnsw ({} {}) WITH (m='{}', ef_construction='{}')",
+        "CREATE INDEX {} ON {} USING hnsw ({} {}) WITH (m='{}', ef_construction='{}')",
         quoted(&index.name),
-        quoted(&schema_name(view, collection)),
-        quoted(&collection.name),
+        relation(view, collection, qualified),
         quoted(&collection.columns[index.column].name),
         index.distance.operator_class(),
         index.options.m,
