@@ -98,7 +98,7 @@ const BAD: &[Bad] = &[
     (TEXT, "2\ta\t1\t[1,2\n", "22P02", &["line 1", "column v"]),
     (TEXT, "2\ta\t1\t[1,2]\n3\tb\n", "22P04", &["line 2"]),
     (TEXT, "2\ta\t1\t[1,2]\t5\n", "22P04", &["line 1"]),
-    (TEXT, "2\ta\t1\t[1,2]\n\n", "22P04", &["line 2"]),
+    (TEXT, "2\ta\t1\t[1,2]\n\n", "22P02", &["line 2", "column id"]),
     (TEXT, "2\ta\t1\t[1,2]\n3\t\\N\t1\t[1,2]\n", "23502", &["line 2", "column name"]),
     (TEXT, "2\ta\t1\t[1,2]\n1\tb\t1\t[1,2]\n", "23505", &["(1)"]),
     (TEXT, "2\ta\t1\t[1,2]\n2\tb\t1\t[1,2]\n", "23505", &["(2)"]),

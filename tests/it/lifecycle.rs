@@ -19,6 +19,11 @@ use crate::wire::{
 const ENDLESS: &str = "SELECT repeat('x', 100000) UNION ALL \
                        SELECT count(*)::text FROM generate_series(1, 1000000) AS a(i) \
                        CROSS JOIN generate_series(1, 1000000) AS b(i) WHERE a.i * b.i = 7";
+/// The same, from operators that give way. A join without a key does not: its thread is free only
+/// when it has gone through a batch (`docs/SQL.md`, limits).
+const STEADY: &str = "SELECT repeat('x', 100000) UNION ALL \
+                      SELECT count(*)::text FROM generate_series(1, 1000000000000) AS a(i) \
+                      WHERE a.i % 7 = 9";
 /// Rows without an end.
 const FLOOD: &str = "SELECT i, repeat('x', 1000) FROM generate_series(1, 1000000000) AS g(i)";
 /// Longest time from a request to cancel to the end of the statement.
@@ -95,7 +100,7 @@ async fn cancelled_statements_leave_nothing_running() {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     for _ in 0..=2 * threads {
         let mut wire = Wire::log_in(address).await;
-        wire.send(&query(ENDLESS)).await;
+        wire.send(&query(STEADY)).await;
         assert_eq!(code(&cancel_running(address, &mut wire).await), "57014");
         assert_eq!(column(&wire.run("SELECT 1").await), ["1"]);
     }

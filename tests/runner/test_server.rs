@@ -25,7 +25,9 @@ impl TestServer {
     pub async fn start_on(data: TempDir) -> Self {
         let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let flags = Overrides { data: Some(data.path().to_owned()), pg: Some(any_port) };
-        let config = ServerConfig::resolve(ConfigFile::default(), flags).unwrap();
+        // Plans depend on the number of threads; tests must not depend on the machine.
+        let file = ConfigFile { cpu_threads: Some(2), ..ConfigFile::default() };
+        let config = ServerConfig::resolve(file, flags).unwrap();
         let running = server::start(&config).await.unwrap();
         Self { running, data }
     }

@@ -73,7 +73,7 @@ fn check_limits(tokens: &[TokenWithSpan]) -> Result<usize> {
                 operators += usize::from(matches!(before, Token::LBracket));
             }
             Token::Word(word) => {
-                operators += usize::from(DEEPENING.contains(&word.keyword));
+                operators += weight(word.keyword);
                 intervals += usize::from(word.keyword == Keyword::INTERVAL);
             }
             // The sign of a number in a list of values is no operator.
@@ -94,11 +94,24 @@ fn check_limits(tokens: &[TokenWithSpan]) -> Result<usize> {
     Ok(operators)
 }
 
+/// How much a word adds to the depth and the cost of planning, in operators.
+fn weight(keyword: Keyword) -> usize {
+    match keyword {
+        // Planning nested rows doubles with every level.
+        Keyword::ROW => STATEMENT_OPERATORS_MAX / 10,
+        // An arm of a set operation is a whole query.
+        Keyword::UNION | Keyword::EXCEPT | Keyword::INTERSECT | Keyword::MINUS => {
+            STATEMENT_OPERATORS_MAX / 200
+        }
+        other => usize::from(DEEPENING.contains(&other)),
+    }
+}
+
 /// The word INTERVAL recurses in the parser without a limit of the parser's own.
 const INTERVALS_MAX: usize = 100;
 
 /// Words that make a tree deeper by one level each.
-const DEEPENING: [Keyword; 26] = [
+const DEEPENING: [Keyword; 22] = [
     Keyword::AND,
     Keyword::OR,
     Keyword::XOR,
@@ -116,10 +129,6 @@ const DEEPENING: [Keyword; 26] = [
     Keyword::COLLATE,
     Keyword::AT,
     Keyword::OPERATOR,
-    Keyword::UNION,
-    Keyword::EXCEPT,
-    Keyword::INTERSECT,
-    Keyword::MINUS,
     Keyword::JOIN,
     Keyword::CASE,
     Keyword::EXPLAIN,
