@@ -229,6 +229,7 @@ impl CopyIn {
     /// When the last row is cut off.
     pub(crate) fn finish(mut self) -> Result<(CopyTarget, Vec<ArrayRef>, usize)> {
         if self.quoted {
+            self.line += 1;
             let message = "unterminated CSV quoted field";
             return Err(self.located(EngineError::new(SqlState::BAD_COPY_FILE_FORMAT, message)));
         }

@@ -3,12 +3,14 @@
 mod as_of;
 mod copy;
 mod define;
+mod describe;
 mod write;
 
 pub(crate) use as_of::AsOfPlanner;
 pub use copy::CopyIn;
 pub(crate) use copy::{CopyOptions, CopyTarget};
 pub(crate) use define::{define, target};
+pub(crate) use describe::{cast_parameters, declared_types, describe_plan};
 pub(crate) use write::{
     InsertRows, WriteBuilder, check_width, delete_query, delete_target, insert_columns,
     update_query, update_target,
