@@ -111,7 +111,7 @@ async fn what_does_not_hold_is_found() {
     let failures = run_slt_text("wrong", WRONG).await;
     let places: Vec<&str> =
         failures.iter().filter_map(|failure| failure.trim().lines().last()).collect();
-    let expected: Vec<String> =
-        [1, 6, 12, 17, 20, 23, 26, 29, 32].map(|line| format!("at wrong:{line}")).to_vec();
+    let lines = [1, 6, 12, 17, 20, 23, 26, 29, 32];
+    let expected: Vec<String> = lines.iter().map(|line| format!("at wrong:{line}")).collect();
     assert_eq!(places, expected, "{failures:#?}");
 }

@@ -45,6 +45,34 @@ macro_rules! forward {
 }
 
 impl Dialect for AzimuthDialect {
+    /// The parser takes all that follows `IS DISTINCT FROM` for its right side; it ends where the
+    /// precedence of `IS` ends.
+    fn parse_infix(
+        &self,
+        parser: &mut Parser<'_>,
+        expr: &Expr,
+        precedence: u8,
+    ) -> Option<Result<Expr, ParserError>> {
+        let (is, not) = (Keyword::IS, Keyword::NOT);
+        let distinct = [Keyword::DISTINCT, Keyword::FROM];
+        let negated = if parser.parse_keywords(&[is, distinct[0], distinct[1]]) {
+            false
+        } else if parser.parse_keywords(&[is, not, distinct[0], distinct[1]]) {
+            true
+        } else {
+            return None;
+        };
+        let left = Box::new(expr.clone());
+        let right = parser.parse_subexpr(precedence).map(Box::new);
+        Some(right.map(|right| {
+            if negated {
+                Expr::IsNotDistinctFrom(left, right)
+            } else {
+                Expr::IsDistinctFrom(left, right)
+            }
+        }))
+    }
+
     fn dialect(&self) -> TypeId {
         TypeId::of::<PostgreSqlDialect>()
     }
