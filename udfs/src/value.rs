@@ -18,7 +18,7 @@ pub fn vector_type(dim: usize) -> DataType {
 
 /// The dimension of a vector type; `None` for any other type.
 #[must_use]
-pub(crate) fn dimension(data_type: &DataType) -> Option<usize> {
+pub fn vector_dimension(data_type: &DataType) -> Option<usize> {
     match data_type {
         DataType::FixedSizeList(item, dim) if item.data_type() == &DataType::Float32 => {
             usize::try_from(*dim).ok()

@@ -1,10 +1,15 @@
 //! Rules that replace a part of a logical plan by one that an operator of ours does better.
 //!
-//! The logical rule runs after DataFusion's own, because it wants predicates and limits where
-//! those have pushed them: into the scan and into the sort.
+//! The search rule runs after DataFusion's own, because it wants predicates and limits where those
+//! have pushed them: into the scan and into the sort. The rules that give operators PostgreSQL's
+//! meaning run before any of them.
 
+mod checked_numbers;
+mod null_aware_in;
 mod push_vector_top_k;
 mod yield_in_joins;
 
+pub(crate) use checked_numbers::CheckedNumbers;
+pub(crate) use null_aware_in::NullAwareIn;
 pub(crate) use push_vector_top_k::PushVectorTopK;
 pub(crate) use yield_in_joins::YieldInJoins;

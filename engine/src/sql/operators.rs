@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field};
+use arrow::datatypes::Field;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result as DataFusionResult, ScalarValue};
@@ -14,7 +14,9 @@ use datafusion::logical_expr::{Expr, ExprSchemable as _, ScalarUDF};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 use storage::memtable::vector_field;
 use types::Dim;
-use udfs::{DistanceFunction, VectorError, check_dimension, parse_vector, vector_scalar};
+use udfs::{
+    DistanceFunction, VectorError, check_dimension, parse_vector, vector_dimension, vector_scalar,
+};
 
 use crate::error::EngineError;
 
@@ -41,16 +43,6 @@ fn operator_text(operator: &BinaryOperator) -> Option<&str> {
         BinaryOperator::Spaceship => Some("<=>"),
         BinaryOperator::Custom(text) => Some(text),
         BinaryOperator::PGCustomBinaryOperator(parts) => parts.last().map(String::as_str),
-        _ => None,
-    }
-}
-
-/// The dimension of a vector type.
-pub(crate) fn vector_dimension(data_type: &DataType) -> Option<usize> {
-    match data_type {
-        DataType::FixedSizeList(item, dim) if item.data_type() == &DataType::Float32 => {
-            usize::try_from(*dim).ok()
-        }
         _ => None,
     }
 }

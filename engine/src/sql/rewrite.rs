@@ -8,8 +8,8 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     self, BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-    FunctionArguments, Ident, JoinOperator, ObjectName, Query, Select, SelectItem, TableFactor,
-    Value, Visit as _, VisitMut as _, Visitor, VisitorMut,
+    FunctionArguments, Ident, JoinOperator, ObjectName, Query, Select, SelectItem, SetExpr,
+    SetOperator, SetQuantifier, TableFactor, Value, Visit as _, VisitMut as _, Visitor, VisitorMut,
 };
 
 use super::types::{fold, last_part};
@@ -83,7 +83,31 @@ impl Visitor for Checker {
         if query.for_clause.is_some() || query.settings.is_some() || query.format_clause.is_some() {
             return refuse("this clause of a query");
         }
-        ControlFlow::Continue(())
+        check_set_operations(&query.body)
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<EngineError> {
+        use ast::DataType as Sql;
+        match expr {
+            Expr::SimilarTo { .. } => refuse("SIMILAR TO"),
+            Expr::AtTimeZone { .. } => refuse("AT TIME ZONE"),
+            Expr::Cast {
+                data_type:
+                    Sql::Char(_)
+                    | Sql::Character(_)
+                    | Sql::Varchar(Some(_))
+                    | Sql::CharVarying(Some(_))
+                    | Sql::CharacterVarying(Some(_)),
+                ..
+            } => refuse("a cast to a type with a length"),
+            Expr::BinaryOp { left, op, right }
+                if !matches!(op, BinaryOperator::Eq | BinaryOperator::NotEq)
+                    && (is_row(left) || is_row(right)) =>
+            {
+                refuse("this comparison of rows")
+            }
+            _ => ControlFlow::Continue(()),
+        }
     }
 
     fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<EngineError> {
@@ -109,6 +133,23 @@ impl Visitor for Checker {
         }
         ControlFlow::Continue(())
     }
+}
+
+fn is_row(expr: &Expr) -> bool {
+    matches!(expr, Expr::Tuple(_))
+}
+
+/// The planner's `EXCEPT ALL` and `INTERSECT ALL` do not count copies.
+fn check_set_operations(body: &SetExpr) -> ControlFlow<EngineError> {
+    let SetExpr::SetOperation { op, set_quantifier, left, right } = body else {
+        return ControlFlow::Continue(());
+    };
+    let all = matches!(set_quantifier, SetQuantifier::All | SetQuantifier::AllByName);
+    if all && matches!(op, SetOperator::Except | SetOperator::Intersect | SetOperator::Minus) {
+        return refuse(&format!("{op} ALL"));
+    }
+    check_set_operations(left)?;
+    check_set_operations(right)
 }
 
 /// Refuses what would be read and dropped.
@@ -159,6 +200,16 @@ impl VisitorMut for Rewriter {
                 if last_part(name) == "array" && query_is_empty(query) =>
             {
                 *expr = call("make_array", Vec::new());
+            }
+            Expr::BinaryOp { left, op, right } if is_row(left) || is_row(right) => {
+                if let Some(compared) = compare_rows(left, op, right) {
+                    *expr = compared;
+                }
+            }
+            Expr::InList { expr: row, list, negated } if is_row(row) => {
+                if let Some(compared) = row_in_list(row, list, *negated) {
+                    *expr = compared;
+                }
             }
             Expr::Cast { .. } => {
                 give_dimension(expr);
@@ -253,6 +304,37 @@ fn give_dimension(expr: &mut Expr) {
     }
 }
 
+/// `(a, b) = (c, d)` is `a = c AND b = d`, and `<>` its opposite.
+fn compare_rows(left: &Expr, op: &BinaryOperator, right: &Expr) -> Option<Expr> {
+    let (Expr::Tuple(left), Expr::Tuple(right)) = (left, right) else { return None };
+    if left.len() != right.len() {
+        return None;
+    }
+    let join = match op {
+        BinaryOperator::Eq => BinaryOperator::And,
+        _ => BinaryOperator::Or,
+    };
+    let pairs = left.iter().zip(right).map(|(left, right)| binary(left.clone(), op, right.clone()));
+    let joined = pairs.reduce(|all, pair| binary(all, &join, pair))?;
+    Some(Expr::Nested(Box::new(joined)))
+}
+
+fn binary(left: Expr, op: &BinaryOperator, right: Expr) -> Expr {
+    Expr::BinaryOp { left: Box::new(left), op: op.clone(), right: Box::new(right) }
+}
+
+/// `(a, b) IN ((1, 2), (3, 4))`
+fn row_in_list(row: &Expr, list: &[Expr], negated: bool) -> Option<Expr> {
+    let rows: Option<Vec<Expr>> =
+        list.iter().map(|item| compare_rows(row, &BinaryOperator::Eq, item)).collect();
+    let any = rows?.into_iter().reduce(|any, row| binary(any, &BinaryOperator::Or, row))?;
+    let any = Expr::Nested(Box::new(any));
+    Some(match negated {
+        true => Expr::UnaryOp { op: ast::UnaryOperator::Not, expr: Box::new(any) },
+        false => any,
+    })
+}
+
 /// A name cast to `regclass` and the like is an oid; an oid cast to it is a name.
 fn rewrite_reg_cast(expr: &mut Expr) {
     let Expr::Cast { expr: inner, data_type, .. } = expr else { return };
@@ -325,7 +407,7 @@ fn has_aggregate(item: &SelectItem) -> bool {
 }
 
 fn query_is_empty(query: &Query) -> bool {
-    matches!(&*query.body, ast::SetExpr::Select(select) if is_empty(select))
+    matches!(&*query.body, SetExpr::Select(select) if is_empty(select))
 }
 
 /// A parameter of LIMIT or OFFSET is a `bigint`; nothing else tells its type.
@@ -383,9 +465,9 @@ pub(crate) fn output_names(query: &Query, columns: usize) -> Option<Vec<Option<S
     let mut body = &*query.body;
     let select = loop {
         match body {
-            ast::SetExpr::Select(select) => break select,
-            ast::SetExpr::Query(query) => body = &query.body,
-            ast::SetExpr::SetOperation { left, .. } => body = left,
+            SetExpr::Select(select) => break select,
+            SetExpr::Query(query) => body = &query.body,
+            SetExpr::SetOperation { left, .. } => body = left,
             _ => return None,
         }
     };

@@ -1,0 +1,184 @@
+//! Gives operators and casts PostgreSQL's meaning, after types are coerced: integers that overflow
+//! and floating-point numbers divided by zero are errors, casts to integers round, `sum(bigint)`
+//! does not wrap, and `bytea` has its text form.
+//!
+//! Names and types of columns stay what they are.
+
+use arrow::datatypes::DataType;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode as _};
+use datafusion::common::{Column, DFSchema, Result, ScalarValue};
+use datafusion::functions_aggregate::sum::Sum;
+use datafusion::logical_expr::expr::{AggregateFunction, BinaryExpr, Cast, ScalarFunction};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{
+    Aggregate, Expr, ExprSchemable as _, LogicalPlan, LogicalPlanBuilder, Operator, cast,
+};
+use datafusion::optimizer::AnalyzerRule;
+use udfs::CheckedFunction;
+
+/// Holds the sum of any number of `bigint` that a table can have.
+const SUM_TYPE: DataType = DataType::Decimal128(38, 0);
+
+/// The rule.
+#[derive(Debug)]
+pub(crate) struct CheckedNumbers;
+
+impl AnalyzerRule for CheckedNumbers {
+    fn name(&self) -> &'static str {
+        "checked_numbers"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
+        Ok(plan.transform_up_with_subqueries(check_plan)?.data)
+    }
+}
+
+fn check_plan(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    let schema = merge_schema(&plan.inputs());
+    let names = NamePreserver::new(&plan);
+    let checked = plan.map_expressions(|expr| {
+        let name = names.save(&expr);
+        let checked = expr.transform_up(|expr| check_expr(expr, &schema))?;
+        Ok(checked.update_data(|expr| name.restore(expr)))
+    })?;
+    checked.transform_data(|plan| match plan {
+        LogicalPlan::Aggregate(aggregate) => widen_sums(aggregate),
+        other => Ok(Transformed::no(other.recompute_schema()?)),
+    })
+}
+
+fn call(function: CheckedFunction, args: Vec<Expr>) -> Expr {
+    Expr::ScalarFunction(ScalarFunction::new_udf(function.udf().into(), args))
+}
+
+fn check_expr(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    match expr {
+        Expr::BinaryExpr(binary) => check_operator(binary, schema),
+        Expr::Cast(Cast { expr, field }) => {
+            let from = expr.get_type(schema)?;
+            let to = field.data_type();
+            let function = if to.is_integer() && from.is_floating() {
+                // A constant with a fraction is a `numeric`, whose ties round away from zero.
+                match constant(&expr) {
+                    true => CheckedFunction::RoundTiesAway,
+                    false => CheckedFunction::RoundTiesEven,
+                }
+            } else if to.is_integer() && from.is_decimal() {
+                CheckedFunction::RoundTiesAway
+            } else if is_bytea(to) && from.is_string() {
+                CheckedFunction::ByteaIn
+            } else if to.is_string() && is_bytea(&from) {
+                CheckedFunction::ByteaOut
+            } else {
+                return Ok(Transformed::no(Expr::Cast(Cast { expr, field })));
+            };
+            let expr = Box::new(call(function, vec![*expr]));
+            Ok(Transformed::yes(Expr::Cast(Cast { expr, field })))
+        }
+        other => Ok(Transformed::no(other)),
+    }
+}
+
+fn constant(expr: &Expr) -> bool {
+    match expr {
+        Expr::Literal(..) => true,
+        Expr::Negative(inner) => constant(inner),
+        _ => false,
+    }
+}
+
+fn is_bytea(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Binary | DataType::LargeBinary | DataType::BinaryView)
+}
+
+fn check_operator(binary: BinaryExpr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let function = match binary.op {
+        Operator::Plus => CheckedFunction::Add,
+        Operator::Minus => CheckedFunction::Subtract,
+        Operator::Multiply => CheckedFunction::Multiply,
+        Operator::Divide | Operator::Modulo => CheckedFunction::Divisor,
+        _ => return Ok(Transformed::no(Expr::BinaryExpr(binary))),
+    };
+    if function == CheckedFunction::Divisor {
+        if !binary.right.get_type(schema)?.is_floating() || not_zero(&binary.right) {
+            return Ok(Transformed::no(Expr::BinaryExpr(binary)));
+        }
+        let right = Box::new(call(function, vec![*binary.right]));
+        return Ok(Transformed::yes(Expr::BinaryExpr(BinaryExpr { right, ..binary })));
+    }
+    // Two integers have one type by now.
+    if is_integer(&binary.right, schema)? && is_integer(&binary.left, schema)? {
+        return Ok(Transformed::yes(call(function, vec![*binary.left, *binary.right])));
+    }
+    Ok(Transformed::no(Expr::BinaryExpr(binary)))
+}
+
+/// Asks what was checked already nothing more: a type is found by walking down, and a sum may have
+/// thousands of terms.
+fn is_integer(expr: &Expr, schema: &DFSchema) -> Result<bool> {
+    if let Expr::ScalarFunction(call) = expr
+        && CheckedFunction::of(&call.func).is_some_and(CheckedFunction::is_integer)
+    {
+        return Ok(true);
+    }
+    Ok(expr.get_type(schema)?.is_integer())
+}
+
+fn not_zero(expr: &Expr) -> bool {
+    match expr {
+        Expr::Literal(ScalarValue::Float64(Some(value)), _) => *value != 0.0,
+        Expr::Literal(ScalarValue::Float32(Some(value)), _) => *value != 0.0,
+        _ => false,
+    }
+}
+
+/// `sum(bigint)` in a type that cannot overflow, and back to `bigint` above the aggregate, where
+/// what does not fit is an error.
+fn widen_sums(aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
+    let schema = aggregate.input.schema();
+    let mut widened = Vec::with_capacity(aggregate.aggr_expr.len());
+    for expr in &aggregate.aggr_expr {
+        widened.push(wide_sum(expr, schema)?);
+    }
+    if widened.iter().all(Option::is_none) {
+        return Ok(Transformed::no(LogicalPlan::Aggregate(aggregate).recompute_schema()?));
+    }
+    let groups = aggregate.schema.fields().len() - aggregate.aggr_expr.len();
+    let columns: Vec<Column> = aggregate.schema.columns();
+    let expressions = aggregate.aggr_expr.iter().zip(widened);
+    let (aggregates, outputs): (Vec<Expr>, Vec<Expr>) = expressions
+        .zip(&columns[groups..])
+        .map(|((expr, wide), column)| match wide {
+            Some(wide) => {
+                let inner = Column::from_name(format!("wide {}", column.name));
+                let name = inner.name.clone();
+                let narrow = cast(Expr::Column(inner), DataType::Int64);
+                let named = narrow.alias_qualified(column.relation.clone(), column.name.clone());
+                (wide.alias(name), named)
+            }
+            None => (expr.clone(), Expr::Column(column.clone())),
+        })
+        .unzip();
+    let outputs =
+        columns[..groups].iter().cloned().map(Expr::Column).chain(outputs).collect::<Vec<_>>();
+    let wide = Aggregate::try_new(aggregate.input, aggregate.group_expr, aggregates)?;
+    let plan = LogicalPlanBuilder::from(LogicalPlan::Aggregate(wide)).project(outputs)?.build()?;
+    Ok(Transformed::yes(plan))
+}
+
+/// The sum over a wide type, when `expr` is a sum of `bigint`.
+fn wide_sum(expr: &Expr, schema: &DFSchema) -> Result<Option<Expr>> {
+    let Expr::AggregateFunction(AggregateFunction { func, params }) = expr.clone().unalias() else {
+        return Ok(None);
+    };
+    let [argument] = params.args.as_slice() else { return Ok(None) };
+    if func.inner().downcast_ref::<Sum>().is_none() || argument.get_type(schema)? != DataType::Int64
+    {
+        return Ok(None);
+    }
+    let mut params = params;
+    params.args = vec![cast(params.args.remove(0), SUM_TYPE)];
+    Ok(Some(Expr::AggregateFunction(AggregateFunction { func, params })))
+}

@@ -1,0 +1,218 @@
+//! What PostgreSQL's operators and casts check, and Arrow's do not: integers that overflow, division
+//! of floating-point numbers by zero, rounding to an integer, and the text form of `bytea`.
+//!
+//! The planner puts these functions where an operator or a cast stands; none has a name a user
+//! could call.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray as _, BinaryArray, StringArray};
+use arrow::compute::cast;
+use arrow::compute::kernels::numeric::{add, mul, sub};
+use arrow::datatypes::{DataType, Field, FieldRef, Float64Type};
+use arrow::error::ArrowError;
+use datafusion_common::{DataFusionError, Result, ScalarValue};
+use datafusion_expr::{
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    Volatility,
+};
+
+use crate::ValueError;
+use crate::bytea::{parse_bytea, write_bytea};
+
+/// A checked operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CheckedFunction {
+    /// Sum of two integers of one type.
+    Add,
+    /// Difference of two integers of one type.
+    Subtract,
+    /// Product of two integers of one type.
+    Multiply,
+    /// Its argument, a floating-point number that is not zero.
+    Divisor,
+    /// The nearest integer, ties to even: `double precision` to integer.
+    RoundTiesEven,
+    /// The nearest integer, ties away from zero: `numeric` to integer.
+    RoundTiesAway,
+    /// `bytea` of its text form.
+    ByteaIn,
+    /// The text form of a `bytea`.
+    ByteaOut,
+}
+
+impl CheckedFunction {
+    /// The function as the planner calls it.
+    #[must_use]
+    pub fn udf(self) -> ScalarUDF {
+        let arity = match self {
+            Self::Add | Self::Subtract | Self::Multiply => 2,
+            Self::Divisor
+            | Self::RoundTiesEven
+            | Self::RoundTiesAway
+            | Self::ByteaIn
+            | Self::ByteaOut => 1,
+        };
+        let signature = Signature::any(arity, Volatility::Immutable);
+        ScalarUDF::from(CheckedUdf { function: self, signature })
+    }
+
+    /// The function a call refers to, when it is one of these.
+    #[must_use]
+    pub fn of(udf: &ScalarUDF) -> Option<Self> {
+        udf.inner().downcast_ref::<CheckedUdf>().map(|checked| checked.function)
+    }
+
+    /// Whether the result is an integer.
+    #[must_use]
+    pub fn is_integer(self) -> bool {
+        matches!(self, Self::Add | Self::Subtract | Self::Multiply)
+    }
+
+    fn compute(self, arguments: &[ArrayRef]) -> Result<ArrayRef> {
+        Ok(match (self, arguments) {
+            (Self::Add, [left, right]) => in_range(add(left, right), left)?,
+            (Self::Subtract, [left, right]) => in_range(sub(left, right), left)?,
+            (Self::Multiply, [left, right]) => in_range(mul(left, right), left)?,
+            (Self::Divisor, [divisor]) => {
+                let wide = cast(divisor, &DataType::Float64)?;
+                if wide.as_primitive::<Float64Type>().iter().flatten().any(|value| value == 0.0) {
+                    return Err(ValueError::DivisionByZero.into());
+                }
+                Arc::clone(divisor)
+            }
+            (Self::RoundTiesEven, [number]) => rounded(number, f64::round_ties_even)?,
+            (Self::RoundTiesAway, [number]) => rounded(number, f64::round)?,
+            (Self::ByteaIn, [text]) => {
+                let text = cast(text, &DataType::Utf8)?;
+                let bytes = text.as_string::<i32>().iter().map(|text| text.map(parse_bytea));
+                let bytes: Vec<Option<Vec<u8>>> =
+                    bytes.map(Option::transpose).collect::<Result<_, ValueError>>()?;
+                Arc::new(bytes.into_iter().collect::<BinaryArray>())
+            }
+            (Self::ByteaOut, [bytes]) => {
+                let bytes = cast(bytes, &DataType::Binary)?;
+                let text = bytes.as_binary::<i32>().iter().map(|bytes| bytes.map(write_bytea));
+                Arc::new(text.collect::<StringArray>())
+            }
+            _ => return Err(DataFusionError::Internal("wrong number of arguments".to_owned())),
+        })
+    }
+}
+
+/// Names the type that an integer was too large for.
+fn in_range(result: Result<ArrayRef, ArrowError>, operand: &ArrayRef) -> Result<ArrayRef> {
+    match result {
+        Err(ArrowError::ArithmeticOverflow(_)) => {
+            Err(ValueError::OutOfRange(integer_name(operand.data_type())).into())
+        }
+        other => Ok(other?),
+    }
+}
+
+fn integer_name(data_type: &DataType) -> &'static str {
+    match data_type {
+        DataType::Int8 | DataType::Int16 => "smallint",
+        DataType::Int32 => "integer",
+        _ => "bigint",
+    }
+}
+
+fn rounded(number: &ArrayRef, round: fn(f64) -> f64) -> Result<ArrayRef> {
+    let wide = cast(number, &DataType::Float64)?;
+    Ok(Arc::new(wide.as_primitive::<Float64Type>().unary::<_, Float64Type>(round)))
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct CheckedUdf {
+    function: CheckedFunction,
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for CheckedUdf {
+    fn name(&self) -> &'static str {
+        match self.function {
+            CheckedFunction::Add => "checked_add",
+            CheckedFunction::Subtract => "checked_subtract",
+            CheckedFunction::Multiply => "checked_multiply",
+            CheckedFunction::Divisor => "checked_divisor",
+            CheckedFunction::RoundTiesEven => "round_ties_even",
+            CheckedFunction::RoundTiesAway => "round_ties_away",
+            CheckedFunction::ByteaIn => "bytea_in",
+            CheckedFunction::ByteaOut => "bytea_out",
+        }
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
+        Ok(match (self.function, arguments) {
+            (CheckedFunction::RoundTiesEven | CheckedFunction::RoundTiesAway, _) => {
+                DataType::Float64
+            }
+            (CheckedFunction::ByteaIn, _) => DataType::Binary,
+            (CheckedFunction::ByteaOut, _) => DataType::Utf8,
+            (_, [first, ..]) => first.clone(),
+            (_, []) => DataType::Null,
+        })
+    }
+
+    fn return_field_from_args(&self, arguments: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        let types: Vec<DataType> =
+            arguments.arg_fields.iter().map(|field| field.data_type().clone()).collect();
+        let nullable = arguments.arg_fields.iter().any(|field| field.is_nullable());
+        Ok(Arc::new(Field::new(self.name(), self.return_type(&types)?, nullable)))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let scalar = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
+        let rows = if scalar { 1 } else { args.number_rows };
+        let arrays: Vec<ArrayRef> =
+            args.args.iter().map(|arg| arg.to_array(rows)).collect::<Result<_>>()?;
+        let result = self.function.compute(&arrays)?;
+        if scalar {
+            return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?));
+        }
+        Ok(ColumnarValue::Array(result))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{Float64Array, Int32Array};
+
+    fn integers(values: &[Option<i32>]) -> ArrayRef {
+        Arc::new(values.iter().copied().collect::<Int32Array>())
+    }
+
+    #[test]
+    fn integers_overflow_with_the_name_of_their_type() {
+        let left = integers(&[Some(i32::MAX), None]);
+        let sum = CheckedFunction::Add.compute(&[Arc::clone(&left), integers(&[Some(0), Some(1)])]);
+        assert_eq!(&sum.unwrap(), &left);
+        for (function, right) in [
+            (CheckedFunction::Add, 1),
+            (CheckedFunction::Subtract, -1),
+            (CheckedFunction::Multiply, 2),
+        ] {
+            let error = function.compute(&[Arc::clone(&left), integers(&[Some(right), None])]);
+            let error = error.unwrap_err().to_string();
+            assert!(error.contains("integer out of range"), "{error}");
+        }
+    }
+
+    #[test]
+    fn numbers_round_as_their_type_does() {
+        let halves: ArrayRef = Arc::new(Float64Array::from(vec![0.5, 1.5, -2.5, 2.4]));
+        let even = CheckedFunction::RoundTiesEven.compute(&[Arc::clone(&halves)]).unwrap();
+        let away = CheckedFunction::RoundTiesAway.compute(&[Arc::clone(&halves)]).unwrap();
+        assert_eq!(even.as_primitive::<Float64Type>().values(), &[0.0, 2.0, -2.0, 2.0]);
+        assert_eq!(away.as_primitive::<Float64Type>().values(), &[1.0, 2.0, -3.0, 2.0]);
+        assert!(CheckedFunction::Divisor.compute(&[halves]).is_ok());
+        let zero: ArrayRef = Arc::new(Float64Array::from(vec![Some(1.0), None, Some(-0.0)]));
+        assert!(CheckedFunction::Divisor.compute(&[zero]).is_err());
+    }
+}
