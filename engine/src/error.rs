@@ -56,6 +56,18 @@ impl EngineError {
         Self::new(SqlState::FEATURE_NOT_SUPPORTED, format!("{what} is not supported"))
     }
 
+    /// Refuses a statement that has a clause which is not supported: each clause is whether it is
+    /// there, and its name.
+    ///
+    /// # Errors
+    /// Naming the first one that is there.
+    pub(crate) fn refuse_present(clauses: &[(bool, &str)]) -> Result<()> {
+        match clauses.iter().find(|(present, _)| *present) {
+            Some((_, what)) => Err(Self::unsupported(what)),
+            None => Ok(()),
+        }
+    }
+
     /// A statement that cannot be read.
     pub fn syntax(message: impl Into<String>) -> Self {
         Self::new(SqlState::SYNTAX_ERROR, message)
@@ -78,6 +90,13 @@ impl EngineError {
     pub fn no_column(column: &str, table: &str) -> Self {
         let message = format!("column \"{column}\" of relation \"{table}\" does not exist");
         Self::new(SqlState::UNDEFINED_COLUMN, message)
+    }
+
+    /// NULL in a column that has none.
+    #[must_use]
+    pub fn null_value(column: &str) -> Self {
+        let message = format!("null value in column \"{column}\" violates not-null constraint");
+        Self::new(SqlState::NOT_NULL_VIOLATION, message)
     }
 
     /// The statement was cancelled.

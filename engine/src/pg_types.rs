@@ -79,6 +79,11 @@ pub fn by_oid(oid: u32) -> Option<&'static PgType> {
     TYPES.iter().find(|t| t.oid == oid)
 }
 
+/// Name of a column's type in `pg_type`.
+pub(crate) fn name_of_column(column_type: ColumnType) -> &'static str {
+    by_oid(oid_of_column(column_type)).map_or("text", |known| known.name)
+}
+
 /// Id of a column's type.
 #[must_use]
 pub fn oid_of_column(column_type: ColumnType) -> u32 {

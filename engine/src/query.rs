@@ -12,7 +12,7 @@ use datafusion::execution::context::SQLOptions;
 use datafusion::logical_expr::{Expr, LogicalPlan, Subquery};
 use datafusion::physical_plan::{ExecutionPlan, collect, execute_stream};
 use datafusion::sql::parser::Statement as DfStatement;
-use datafusion::sql::sqlparser::ast::{self, Query};
+use datafusion::sql::sqlparser::ast::{self, Query, SetExpr};
 use futures::StreamExt as _;
 use storage::Store;
 use tokio::sync::mpsc;
@@ -32,7 +32,7 @@ const BATCHES_BUFFERED: usize = 4;
 pub(crate) struct Planner {
     pub(crate) store: Arc<Store>,
     pub(crate) scope: Arc<Scope>,
-    pub(crate) base: SessionState,
+    pub(crate) base: Arc<SessionState>,
     pub(crate) settings: Settings,
 }
 
@@ -46,7 +46,7 @@ impl Planner {
     /// Begins a statement: pins a read view. `again` is the state of an earlier try, whose `now()`
     /// stays.
     pub(crate) fn begin(&self, again: Option<&SessionState>) -> SessionState {
-        let mut state = self.base.clone();
+        let mut state = SessionState::clone(&self.base);
         let options = state.config_mut().options_mut();
         options.catalog.default_schema = self.settings.default_schema();
         options.extensions.insert(SearchConfig::from_settings(&self.settings));
@@ -173,6 +173,20 @@ fn query_subquery(expr: &Expr) -> Option<&Subquery> {
     match expr {
         Expr::ScalarSubquery(subquery) if subquery.outer_ref_columns.is_empty() => Some(subquery),
         _ => None,
+    }
+}
+
+/// A query that only reads: `WITH ... INSERT` arrives as a query, too.
+pub(crate) fn require_select(query: &Query) -> Result<()> {
+    match &*query.body {
+        SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => {
+            Err(EngineError::unsupported("WITH before a write"))
+        }
+        SetExpr::Select(_)
+        | SetExpr::Query(_)
+        | SetExpr::SetOperation { .. }
+        | SetExpr::Values(_)
+        | SetExpr::Table(_) => Ok(()),
     }
 }
 

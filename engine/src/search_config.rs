@@ -26,10 +26,7 @@ impl SearchConfig {
     }
 
     pub(crate) fn of(options: &ConfigOptions) -> SearchSettings {
-        let config = options.extensions.get::<Self>();
-        SearchSettings {
-            ef: config.map_or(64, |config| config.ef_search),
-            enable_ann: config.is_none_or(|config| config.enable_ann),
-        }
+        let config = options.extensions.get::<Self>().cloned().unwrap_or_default();
+        SearchSettings { ef: config.ef_search, enable_ann: config.enable_ann }
     }
 }

@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::execution::{FunctionRegistry as _, SessionState, SessionStateBuilder};
 use datafusion::prelude::SessionConfig;
-use datafusion::sql::sqlparser::ast::{self, Expr, Query, SetExpr, Value};
+use datafusion::sql::sqlparser::ast::{self, Expr, Value};
 use parking_lot::Mutex;
 use storage::{Applied, Command, Rejection, StorageError, TableWrite};
 use tokio_util::sync::CancellationToken;
@@ -18,12 +18,11 @@ use crate::error::{EngineError, Result};
 use crate::explain::{self, Explain};
 use crate::optimizer::{CheckedNumbers, NullAwareIn, PushVectorTopK, YieldInJoins};
 use crate::planner::{
-    AsOfPlanner, CopyIn, CopyOptions, CopyTarget, InsertRows, WriteBuilder, cast_parameters,
-    check_width, declared_types, define, delete_query, delete_target, describe_plan,
-    insert_columns, target, update_query, update_target,
+    AsOfPlanner, CopyIn, CopyOptions, CopyTarget, InsertRows, Verb, WriteBuilder, cast_parameters,
+    declared_types, define, describe_plan, plan_write, target,
 };
-use crate::provider::{Names, Scope, pg_catalog};
-use crate::query::{Planner, RowStream, named_schema};
+use crate::provider::{DATABASE, Names, Scope, pg_catalog};
+use crate::query::{Planner, RowStream, named_schema, require_select};
 use crate::search_config::SearchConfig;
 use crate::settings::Settings;
 use crate::sql::operators::{VectorCasts, VectorOperators};
@@ -70,14 +69,14 @@ pub struct Session {
     principal: Principal,
     settings: Settings,
     scope: Arc<Scope>,
-    base: SessionState,
+    base: Arc<SessionState>,
     cancel: Arc<Mutex<CancellationToken>>,
 }
 
 impl Session {
     pub(crate) fn new(engine: Arc<Engine>, principal: Principal) -> Result<Self> {
         let scope = Arc::new(Scope::new(engine.store.read_view()));
-        let base = base_state(&engine, &scope)?;
+        let base = Arc::new(base_state(&engine, &scope)?);
         let settings = Settings::default();
         Ok(Self { engine, principal, settings, scope, base, cancel: Arc::default() })
     }
@@ -125,7 +124,7 @@ impl Session {
         Planner {
             store: Arc::clone(&self.engine.store),
             scope: Arc::clone(&self.scope),
-            base: self.base.clone(),
+            base: Arc::clone(&self.base),
             settings: self.settings.clone(),
         }
     }
@@ -538,7 +537,7 @@ const FOREIGN_FUNCTIONS: [&str; 4] = ["to_char", "date_format", "to_date", "gene
 fn base_state(engine: &Arc<Engine>, scope: &Arc<Scope>) -> Result<SessionState> {
     let mut config = SessionConfig::new()
         .with_target_partitions(engine.cpu_threads)
-        .with_default_catalog_and_schema("azimuth", "public")
+        .with_default_catalog_and_schema(DATABASE, "public")
         .with_create_default_catalog_and_schema(false)
         .with_information_schema(false)
         // Scans have partitions of their own; spreading the few rows of a search costs more than
@@ -571,20 +570,6 @@ fn base_state(engine: &Arc<Engine>, scope: &Arc<Scope>) -> Result<SessionState> 
     Ok(state)
 }
 
-/// A query that only reads: `WITH ... INSERT` arrives as a query, too.
-pub(crate) fn require_select(query: &Query) -> Result<()> {
-    match &*query.body {
-        SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => {
-            Err(EngineError::unsupported("WITH before a write"))
-        }
-        SetExpr::Select(_)
-        | SetExpr::Query(_)
-        | SetExpr::SetOperation { .. }
-        | SetExpr::Values(_)
-        | SetExpr::Table(_) => Ok(()),
-    }
-}
-
 fn setting_text(expr: &Expr) -> Result<String> {
     match expr {
         Expr::Identifier(ident) => Ok(ident.value.clone()),
@@ -597,100 +582,6 @@ fn setting_text(expr: &Expr) -> Result<String> {
             Ok(format!("-{}", setting_text(expr)?))
         }
         other => Err(EngineError::syntax(format!("{other} is not a setting's value"))),
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Verb {
-    Insert,
-    Update,
-    Delete,
-}
-
-/// Turns a write into row ids and new rows, at one read view.
-async fn plan_write(
-    planner: &Planner,
-    statement: &ast::Statement,
-    parameters: &[ScalarValue],
-) -> Result<(Verb, WriteBuilder)> {
-    let mut state = planner.begin(None);
-    loop {
-        let planned = plan_write_here(planner, state.clone(), statement, parameters).await;
-        if !planner.close_beyond().await? {
-            return planned;
-        }
-        state = planner.begin(Some(&state));
-    }
-}
-
-/// Plans and runs the query of a write at the read view that the scope holds.
-async fn plan_write_here(
-    planner: &Planner,
-    state: SessionState,
-    statement: &ast::Statement,
-    parameters: &[ScalarValue],
-) -> Result<(Verb, WriteBuilder)> {
-    let view = planner.scope.view();
-    let (verb, name) = match statement {
-        ast::Statement::Insert(insert) => match &insert.table {
-            ast::TableObject::TableName(name) => (Verb::Insert, name),
-            _ => return Err(EngineError::unsupported("INSERT into anything but a table")),
-        },
-        ast::Statement::Update(update) => (Verb::Update, update_target(update)?),
-        ast::Statement::Delete(delete) => (Verb::Delete, delete_target(delete)?),
-        _ => return Err(EngineError::bug("not a write")),
-    };
-    let collection = target(&view, &planner.settings.default_schema(), name)?;
-    let table = view.table(collection.id).ok_or_else(|| EngineError::no_table(&collection.name))?;
-    let schema_name = view.catalog().namespace_by_id(collection.schema);
-    let schema_name = schema_name.map_or("public", |namespace| namespace.name.as_str());
-    let mut builder = WriteBuilder::new(collection, table.schema(), view.at());
-    match statement {
-        ast::Statement::Insert(insert) => {
-            let mut positions = insert_columns(collection, insert)?;
-            let Some(source) = insert.source.as_deref() else {
-                return Err(EngineError::unsupported("DEFAULT VALUES"));
-            };
-            if insert.columns.is_empty() {
-                // Without a list of columns, the last ones may be left out.
-                positions.truncate(values_width(source).unwrap_or(positions.len()));
-            }
-            if let Some(rows) = InsertRows::of(source) {
-                builder.begin(&rows.columns(collection, &positions, parameters)?, &positions)?;
-            } else {
-                require_select(source)?;
-                let planned = planner.plan_here(state, source, parameters).await?;
-                let width = planned.plan.schema().fields().len();
-                check_width(std::iter::once(width), positions.len())?;
-                for batch in planned.collect().await? {
-                    builder.begin(batch.columns(), &positions)?;
-                }
-            }
-        }
-        ast::Statement::Update(update) => {
-            let query = update_query(update, collection, schema_name)?;
-            let all: Vec<usize> = (0..collection.columns.len()).collect();
-            for batch in planner.plan_here(state, &query, parameters).await?.collect().await? {
-                builder.end(batch.column(0))?;
-                builder.begin(&batch.columns()[1..], &all)?;
-            }
-        }
-        ast::Statement::Delete(delete) => {
-            let query = delete_query(delete, collection, schema_name)?;
-            for batch in planner.plan_here(state, &query, parameters).await?.collect().await? {
-                builder.end(batch.column(0))?;
-            }
-        }
-        _ => return Err(EngineError::bug("not a write")),
-    }
-    Ok((verb, builder))
-}
-
-/// Values in the first row of a VALUES source.
-fn values_width(source: &Query) -> Option<usize> {
-    match &*source.body {
-        SetExpr::Values(values) => values.rows.first().map(|row| row.content.len()),
-        _ => None,
     }
 }
 

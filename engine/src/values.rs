@@ -309,9 +309,7 @@ fn canonical_f64(value: f64) -> f64 {
 /// What must hold of every value of a column: NOT NULL, and finite numbers in vectors.
 pub(crate) fn check_column(array: &ArrayRef, column: &Column) -> Result<()> {
     if !column.nullable && array.null_count() > 0 {
-        let message =
-            format!("null value in column \"{}\" violates not-null constraint", column.name);
-        return Err(EngineError::new(SqlState::NOT_NULL_VIOLATION, message));
+        return Err(EngineError::null_value(&column.name));
     }
     if let (ColumnType::Vector(_), Some(list)) =
         (column.column_type, array.as_fixed_size_list_opt())

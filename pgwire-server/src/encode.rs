@@ -19,10 +19,12 @@ use engine::{EngineError, pg_types, write_vector};
 use crate::message::Format;
 
 /// Days from 1970-01-01 to 2000-01-01, PostgreSQL's epoch.
-const EPOCH_DAYS: i32 = 10_957;
-const EPOCH_MICROS: i64 = EPOCH_DAYS as i64 * 86_400_000_000;
+pub(crate) const EPOCH_DAYS: i32 = 10_957;
+/// The same in microseconds.
+pub(crate) const EPOCH_MICROS: i64 = EPOCH_DAYS as i64 * 86_400_000_000;
 
 /// A column ready to be written.
+#[derive(Debug)]
 pub(crate) struct Column {
     array: ArrayRef,
     oid: u32,

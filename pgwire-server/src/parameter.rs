@@ -5,10 +5,8 @@ use bytes::Bytes;
 use engine::{EngineError, ScalarValue, parse_vector, pg_types, vector_scalar};
 use types::SqlState;
 
+use crate::encode::{EPOCH_DAYS, EPOCH_MICROS};
 use crate::message::Format;
-
-const EPOCH_DAYS: i32 = 10_957;
-const EPOCH_MICROS: i64 = EPOCH_DAYS as i64 * 86_400_000_000;
 
 /// Reads one value.
 ///

@@ -43,9 +43,17 @@ impl Formats {
 pub(crate) struct Rows {
     stream: RowStream,
     formats: Formats,
-    /// The batch being sent, and its first unsent row.
-    batch: Option<(RecordBatch, usize)>,
+    batch: Option<Prepared>,
     pub(crate) sent: u64,
+}
+
+/// The batch being sent.
+#[derive(Debug)]
+struct Prepared {
+    columns: Vec<Column>,
+    rows: usize,
+    /// The first row that was not sent.
+    next: usize,
 }
 
 impl Rows {
@@ -63,35 +71,26 @@ impl Rows {
         most: usize,
         out: &mut Out,
     ) -> Result<Option<usize>, EngineError> {
-        let (batch, from) = loop {
-            if let Some((batch, from)) = self.batch.take()
-                && from < batch.num_rows()
+        let mut batch = loop {
+            if let Some(batch) = self.batch.take()
+                && batch.next < batch.rows
             {
-                break (batch, from);
+                break batch;
             }
             match self.stream.next().await {
-                Some(batch) => self.batch = Some((batch?, 0)),
+                Some(batch) => self.batch = Some(self.prepare(&batch?)?),
                 None => return Ok(None),
             }
         };
-        let to = batch.num_rows().min(from.saturating_add(most));
-        let schema = self.stream.schema();
-        let columns: Vec<Column> = batch
-            .columns()
-            .iter()
-            .enumerate()
-            .map(|(at, array)| {
-                let (oid, _) = pg_types::oid_of_field(schema.field(at));
-                Column::new(array, oid, self.formats.of(at))
-            })
-            .collect::<Result<_, _>>()?;
+        let to = batch.rows.min(batch.next.saturating_add(most));
+        let columns = &batch.columns;
         let count = u16::try_from(columns.len()).unwrap_or(u16::MAX);
-        for row in from..to {
+        for row in batch.next..to {
             let mut failed = None;
             let start = out.buffer.len();
             out.message(b'D', |buffer| {
                 buffer.put_u16(count);
-                for column in &columns {
+                for column in columns {
                     if let Err(error) = column.write(row, buffer) {
                         failed = Some(error);
                     }
@@ -103,8 +102,21 @@ impl Rows {
                 return Err(error);
             }
         }
-        self.batch = Some((batch, to));
-        self.sent += (to - from) as u64;
-        Ok(Some(to - from))
+        let written = to - batch.next;
+        batch.next = to;
+        self.batch = Some(batch);
+        self.sent += written as u64;
+        Ok(Some(written))
+    }
+
+    fn prepare(&self, batch: &RecordBatch) -> Result<Prepared, EngineError> {
+        let schema = self.stream.schema();
+        let column = |(at, array)| {
+            let (oid, _) = pg_types::oid_of_field(schema.field(at));
+            Column::new(array, oid, self.formats.of(at))
+        };
+        let columns: Result<Vec<Column>, _> =
+            batch.columns().iter().enumerate().map(column).collect();
+        Ok(Prepared { columns: columns?, rows: batch.num_rows(), next: 0 })
     }
 }

@@ -177,9 +177,12 @@ impl CopyIn {
         self.pending.extend_from_slice(bytes);
         let mut start = 0;
         while let Some(end) = self.find_end() {
-            let record = self.pending[start..end].to_vec();
+            // Lent to the record, so that rows are read where they lie.
+            let pending = std::mem::take(&mut self.pending);
+            let read = self.record(&pending[start..end]);
+            self.pending = pending;
+            read?;
             start = end + 1;
-            self.record(&record)?;
         }
         self.pending.drain(..start);
         self.searched -= start;
@@ -276,9 +279,7 @@ impl CopyIn {
                 return Err(self.located(EngineError::new(SqlState::BAD_COPY_FILE_FORMAT, message)));
             };
             if field.is_none() && !target.nullable {
-                let message =
-                    format!("null value in column \"{column}\" violates not-null constraint");
-                return Err(self.located(EngineError::new(SqlState::NOT_NULL_VIOLATION, message)));
+                return Err(self.located(EngineError::null_value(column)));
             }
             if let Err(error) = self.builders[at].push(field.as_deref()) {
                 let table = &self.target.collection.name;

@@ -10,7 +10,7 @@ use types::limits::{COLUMNS_MAX, HNSW_EF_CONSTRUCTION, HNSW_M};
 use types::{Distance, SchemaId, SqlState, TableId};
 
 use crate::error::{EngineError, Result};
-use crate::provider::ROW_ID;
+use crate::provider::{DATABASE, ROW_ID};
 use crate::sql::types::{column_type_required, fold, last_part};
 
 /// What a definition asks for.
@@ -40,7 +40,7 @@ pub(crate) struct Names<'a> {
     default_schema: &'a str,
 }
 
-impl Names<'_> {
+impl<'a> Names<'a> {
     fn schema(&self, name: &str) -> Result<SchemaId> {
         let found = self.view.catalog().namespace(name, self.view.at());
         found.map(|namespace| namespace.id).ok_or_else(|| EngineError::no_schema(name))
@@ -53,17 +53,15 @@ impl Names<'_> {
         match parts.as_slice() {
             [table] => Ok((self.schema(self.default_schema)?, table.clone())),
             [schema, table] => Ok((self.schema(schema)?, table.clone())),
-            [database, schema, table] if database == "azimuth" => {
+            [database, schema, table] if database == DATABASE => {
                 Ok((self.schema(schema)?, table.clone()))
             }
             _ => Err(EngineError::syntax(format!("improper qualified name: {name}"))),
         }
     }
 
-    fn table(&self, name: &ObjectName) -> Result<&Collection> {
-        let (schema, table) = self.split(name)?;
-        let found = self.view.catalog().collection(schema, &table, self.view.at());
-        found.ok_or_else(|| EngineError::no_table(&table))
+    fn table(&self, name: &ObjectName) -> Result<&'a Collection> {
+        target(self.view, self.default_schema, name)
     }
 }
 
@@ -73,8 +71,7 @@ pub(crate) fn target<'a>(
     default_schema: &str,
     name: &ObjectName,
 ) -> Result<&'a Collection> {
-    let names = Names { view, default_schema };
-    let (schema, table) = names.split(name)?;
+    let (schema, table) = Names { view, default_schema }.split(name)?;
     let found = view.catalog().collection(schema, &table, view.at());
     found.ok_or_else(|| EngineError::no_table(&table))
 }
@@ -126,7 +123,7 @@ fn create_schema(names: &Names<'_>, name: &SchemaName, if_not_exists: bool) -> R
 }
 
 fn refuse_table_clauses(create: &CreateTable) -> Result<()> {
-    let refused = [
+    EngineError::refuse_present(&[
         (create.or_replace, "CREATE OR REPLACE TABLE"),
         (create.temporary, "a temporary table"),
         (create.query.is_some(), "CREATE TABLE AS"),
@@ -151,11 +148,7 @@ fn refuse_table_clauses(create: &CreateTable) -> Result<()> {
         (create.cluster_by.is_some() || create.clustered_by.is_some(), "CLUSTER BY"),
         (create.primary_key.is_some() || create.version.is_some(), "this clause of CREATE TABLE"),
         (create.partition_of.is_some() || create.for_values.is_some(), "PARTITION OF"),
-    ];
-    match refused.iter().find(|(present, _)| *present) {
-        Some((_, what)) => Err(EngineError::unsupported(what)),
-        None => Ok(()),
-    }
+    ])
 }
 
 fn create_table(names: &Names<'_>, create: &CreateTable) -> Result<Change> {
@@ -272,7 +265,7 @@ fn key_columns(key: &[IndexColumn], columns: &[Column], table: &str) -> Result<V
 }
 
 fn refuse_index_clauses(create: &CreateIndex) -> Result<()> {
-    let refused = [
+    EngineError::refuse_present(&[
         (create.unique, "a unique index"),
         (create.concurrently, "CREATE INDEX CONCURRENTLY"),
         (!create.include.is_empty(), "INCLUDE"),
@@ -280,11 +273,7 @@ fn refuse_index_clauses(create: &CreateIndex) -> Result<()> {
         (create.predicate.is_some(), "a partial index"),
         (!create.index_options.is_empty() || !create.alter_options.is_empty(), "an index option"),
         (create.columns.len() != 1, "an index on more than one column"),
-    ];
-    match refused.iter().find(|(present, _)| *present) {
-        Some((_, what)) => Err(EngineError::unsupported(what)),
-        None => Ok(()),
-    }
+    ])
 }
 
 fn create_index(names: &Names<'_>, create: &CreateIndex) -> Result<Change> {

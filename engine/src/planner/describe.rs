@@ -3,19 +3,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, FieldRef, SchemaRef};
+use arrow::datatypes::{FieldRef, SchemaRef};
 use datafusion::logical_expr::Expr as LogicalExpr;
 use datafusion::sql::sqlparser::ast::{self, Expr, Query, SetExpr, Value, visit_expressions_mut};
-use storage::memtable::arrow_type;
 
-use super::{
-    InsertRows, delete_query, delete_target, insert_columns, target, update_query, update_target,
-};
+use super::plan_write::{Verb, Write};
+use super::write::InsertRows;
 use crate::error::{EngineError, Result};
 use crate::explain::Explain;
 use crate::pg_types;
-use crate::query::{Planned, Planner, named_schema};
-use crate::session::require_select;
+use crate::query::{Planned, Planner, named_schema, require_select};
+use crate::sql::types::{cast, field_of, named_type, parameter_number};
 
 /// Name of a declared type in SQL and its field; none when left open.
 pub(crate) type Declared = Option<(&'static str, FieldRef)>;
@@ -36,23 +34,14 @@ pub(crate) fn declared_types(declared: &[u32]) -> Result<Vec<Declared>> {
 fn placeholder(expr: &Expr) -> Option<usize> {
     let Expr::Value(value) = expr else { return None };
     let Value::Placeholder(name) = &value.value else { return None };
-    name.strip_prefix('$')?.parse::<usize>().ok()?.checked_sub(1)
+    parameter_number(name)?.checked_sub(1)
 }
 
 /// Writes declared types into a statement: `$1` becomes `$1::type`.
 pub(crate) fn cast_parameters(statement: &mut ast::Statement, declared: &[Declared]) {
     let _ = visit_expressions_mut(statement, |expr| {
         if let Some((name, _)) = placeholder(expr).and_then(|at| declared.get(at)?.as_ref()) {
-            *expr = Expr::Cast {
-                kind: ast::CastKind::DoubleColon,
-                expr: Box::new(expr.clone()),
-                data_type: ast::DataType::Custom(
-                    ast::ObjectName::from(vec![ast::Ident::new(*name)]),
-                    Vec::new(),
-                ),
-                array: false,
-                format: None,
-            };
+            *expr = cast(expr.clone(), named_type(name, Vec::new()));
         }
         std::ops::ControlFlow::<()>::Continue(())
     });
@@ -90,32 +79,13 @@ pub(crate) async fn describe_plan(
 async fn describe_write(planner: &Planner, statement: &ast::Statement) -> Result<Inferred> {
     planner.begin(None);
     let view = planner.scope.view();
-    let schema = planner.settings.default_schema();
-    let query = match statement {
-        ast::Statement::Insert(insert) => {
-            let ast::TableObject::TableName(name) = &insert.table else {
-                return Err(EngineError::unsupported("INSERT into anything but a table"));
-            };
-            let collection = target(&view, &schema, name)?;
-            let positions = insert_columns(collection, insert)?;
-            let Some(source) = insert.source.as_deref() else { return Ok(Inferred::new()) };
-            if InsertRows::of(source).is_some() {
-                return Ok(values_types(source, collection, &positions));
-            }
-            source.clone()
-        }
-        ast::Statement::Update(update) => {
-            let collection = target(&view, &schema, update_target(update)?)?;
-            let namespace = view.catalog().namespace_by_id(collection.schema);
-            update_query(update, collection, namespace.map_or("public", |n| &n.name))?
-        }
-        ast::Statement::Delete(delete) => {
-            let collection = target(&view, &schema, delete_target(delete)?)?;
-            let namespace = view.catalog().namespace_by_id(collection.schema);
-            delete_query(delete, collection, namespace.map_or("public", |n| &n.name))?
-        }
-        _ => return Ok(Inferred::new()),
+    let write = Write::resolve(&view, &planner.settings.default_schema(), statement)?;
+    let Some(Write { verb, collection, positions, query }) = write else {
+        return Ok(Inferred::new());
     };
+    if verb == Verb::Insert && InsertRows::of(&query).is_some() {
+        return Ok(values_types(&query, collection, &positions));
+    }
     parameter_types(&planner.plan(&query, None).await?)
 }
 
@@ -126,14 +96,7 @@ fn values_types(source: &Query, collection: &catalog::Collection, positions: &[u
         for row in &values.rows {
             for (cell, position) in row.content.iter().zip(positions) {
                 if let Some(at) = placeholder(cell) {
-                    let column = &collection.columns[*position];
-                    let field = match column.column_type {
-                        catalog::ColumnType::Vector(dim) => {
-                            storage::memtable::vector_field("", dim)
-                        }
-                        other => Field::new("", arrow_type(other), true),
-                    };
-                    inferred.insert(at, Arc::new(field));
+                    inferred.insert(at, field_of(collection.columns[*position].column_type));
                 }
             }
         }
@@ -160,9 +123,7 @@ fn parameter_types(planned: &Planned) -> Result<Inferred> {
                     _ => return Ok(TreeNodeRecursion::Continue),
                 };
                 if let Some(field) = field
-                    && let Some(at) = placeholder.id.strip_prefix('$')
-                    && let Ok(number) = at.parse::<usize>()
-                    && number > 0
+                    && let Some(number) = parameter_number(&placeholder.id)
                 {
                     inferred.entry(number - 1).or_insert_with(|| Arc::clone(field));
                 }

@@ -4,6 +4,7 @@ mod as_of;
 mod copy;
 mod define;
 mod describe;
+mod plan_write;
 mod write;
 
 pub(crate) use as_of::AsOfPlanner;
@@ -11,7 +12,5 @@ pub use copy::CopyIn;
 pub(crate) use copy::{CopyOptions, CopyTarget};
 pub(crate) use define::{define, target};
 pub(crate) use describe::{cast_parameters, declared_types, describe_plan};
-pub(crate) use write::{
-    InsertRows, WriteBuilder, check_width, delete_query, delete_target, insert_columns,
-    update_query, update_target,
-};
+pub(crate) use plan_write::{Verb, plan_write};
+pub(crate) use write::{InsertRows, WriteBuilder};

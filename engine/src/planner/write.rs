@@ -11,15 +11,16 @@ use catalog::{Collection, ColumnType};
 use datafusion::common::ScalarValue;
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    self, AssignmentTarget, CastKind, Delete, Expr, FromTable, Ident, Insert, ObjectName, Query,
-    Select, SelectItem, SetExpr, TableAlias, TableFactor, TableWithJoins, Update, Value,
+    self, AssignmentTarget, Delete, Expr, FromTable, Ident, Insert, ObjectName, Query, Select,
+    SelectItem, SetExpr, TableAlias, TableFactor, TableWithJoins, Update, Value,
 };
 use storage::TableWrite;
 use types::{CommitTs, RowId, SqlState};
 
 use crate::error::{EngineError, Result};
+use crate::pg_types;
 use crate::provider::{DML_CATALOG, ROW_ID};
-use crate::sql::types::{fold, last_part};
+use crate::sql::types::{cast, fold, last_part, named_type, parameter_number};
 use crate::values::{ColumnBuilder, assign, check_column};
 
 /// Collects what a statement writes to one table.
@@ -93,21 +94,29 @@ impl WriteBuilder {
     }
 }
 
-/// Positions of the columns that an INSERT gives.
-pub(crate) fn insert_columns(collection: &Collection, insert: &Insert) -> Result<Vec<usize>> {
-    let refused = [
+/// Positions of the columns that an INSERT gives, and the query for its rows.
+pub(crate) fn insert_source<'a>(
+    collection: &Collection,
+    insert: &'a Insert,
+) -> Result<(Vec<usize>, &'a Query)> {
+    EngineError::refuse_present(&[
         (insert.on.is_some(), "ON CONFLICT"),
         (insert.returning.is_some() || insert.output.is_some(), "RETURNING"),
         (insert.or.is_some() || insert.replace_into || insert.ignore, "INSERT OR"),
         (insert.overwrite || insert.partitioned.is_some(), "INSERT OVERWRITE"),
         (!insert.assignments.is_empty() || insert.settings.is_some(), "this form of INSERT"),
-        (insert.source.is_none(), "DEFAULT VALUES"),
-    ];
-    if let Some((_, what)) = refused.iter().find(|(present, _)| *present) {
-        return Err(EngineError::unsupported(what));
+    ])?;
+    let source = insert.source.as_deref();
+    let source = source.ok_or_else(|| EngineError::unsupported("DEFAULT VALUES"))?;
+    let mut positions = column_positions(collection, insert.columns.iter().map(last_part))?;
+    if insert.columns.is_empty()
+        && let SetExpr::Values(values) = &*source.body
+        && let Some(row) = values.rows.first()
+    {
+        // Without a list of columns, the last ones may be left out.
+        positions.truncate(row.content.len());
     }
-    let names = insert.columns.iter().map(last_part);
-    column_positions(collection, names)
+    Ok((positions, source))
 }
 
 /// Positions of named columns; all of them when none is named.
@@ -216,8 +225,7 @@ impl<'a> Cell<'a> {
                 Value::Boolean(true) => Some(Cell::Text("true".into())),
                 Value::Boolean(false) => Some(Cell::Text("false".into())),
                 Value::Placeholder(name) => {
-                    let number: usize = name.strip_prefix('$')?.parse().ok()?;
-                    Some(Cell::Parameter(number.checked_sub(1)?))
+                    Some(Cell::Parameter(parameter_number(name)?.checked_sub(1)?))
                 }
                 _ => None,
             },
@@ -295,9 +303,9 @@ fn mixed_column(
     Ok(arrow::compute::concat(&arrays)?)
 }
 
-/// The target of an UPDATE or DELETE.
-struct Target<'a> {
-    name: &'a ObjectName,
+/// The table that an UPDATE or DELETE changes.
+pub(crate) struct Target<'a> {
+    pub(crate) name: &'a ObjectName,
     alias: Option<&'a TableAlias>,
 }
 
@@ -320,34 +328,32 @@ fn single_table<'a>(tables: &'a [TableWithJoins], verb: &str) -> Result<Target<'
     }
 }
 
-/// Name of the table that an UPDATE or DELETE changes.
-pub(crate) fn update_target(update: &Update) -> Result<&ObjectName> {
-    Ok(single_table(std::slice::from_ref(&update.table), "UPDATE")?.name)
+/// The table that an UPDATE changes.
+pub(crate) fn update_target(update: &Update) -> Result<Target<'_>> {
+    single_table(std::slice::from_ref(&update.table), "UPDATE")
 }
 
-/// Name of the table that a DELETE changes.
-pub(crate) fn delete_target(delete: &Delete) -> Result<&ObjectName> {
+/// The table that a DELETE changes.
+pub(crate) fn delete_target(delete: &Delete) -> Result<Target<'_>> {
     let FromTable::WithFromKeyword(tables) = &delete.from else {
         return Err(EngineError::syntax("DELETE needs FROM"));
     };
-    Ok(single_table(tables, "DELETE")?.name)
+    single_table(tables, "DELETE")
 }
 
 /// The query whose rows are the row ids to end and the columns to begin.
 pub(crate) fn update_query(
     update: &Update,
+    target: &Target<'_>,
     collection: &Collection,
     schema: &str,
 ) -> Result<Query> {
-    let refused = [
+    EngineError::refuse_present(&[
         (update.from.is_some(), "UPDATE ... FROM"),
         (update.returning.is_some() || update.output.is_some(), "RETURNING"),
         (!update.order_by.is_empty() || update.limit.is_some(), "ORDER BY or LIMIT in UPDATE"),
         (update.or.is_some(), "UPDATE OR"),
-    ];
-    if let Some((_, what)) = refused.iter().find(|(present, _)| *present) {
-        return Err(EngineError::unsupported(what));
-    }
+    ])?;
     let mut assigned: Vec<Option<Expr>> = vec![None; collection.columns.len()];
     for assignment in &update.assignments {
         let AssignmentTarget::ColumnName(name) = &assignment.target else {
@@ -363,8 +369,7 @@ pub(crate) fn update_query(
             return Err(EngineError::syntax(message));
         }
     }
-    let target = single_table(std::slice::from_ref(&update.table), "UPDATE")?;
-    let qualifier = qualifier(&target, collection);
+    let qualifier = qualifier(target, collection);
     let mut projection = vec![row_id_item(&qualifier)];
     for (at, (column, value)) in collection.columns.iter().zip(assigned).enumerate() {
         let own = || {
@@ -376,30 +381,24 @@ pub(crate) fn update_query(
         let alias = Ident::with_quote('"', format!("new {at}"));
         projection.push(SelectItem::ExprWithAlias { expr: value.unwrap_or_else(own), alias });
     }
-    Ok(row_query(&target, collection, schema, projection, update.selection.clone()))
+    Ok(row_query(target, collection, schema, projection, update.selection.clone()))
 }
 
 /// The query whose rows are the row ids to end.
 pub(crate) fn delete_query(
     delete: &Delete,
+    target: &Target<'_>,
     collection: &Collection,
     schema: &str,
 ) -> Result<Query> {
-    let refused = [
+    EngineError::refuse_present(&[
         (delete.using.is_some(), "DELETE ... USING"),
         (delete.returning.is_some() || delete.output.is_some(), "RETURNING"),
         (!delete.order_by.is_empty() || delete.limit.is_some(), "ORDER BY or LIMIT in DELETE"),
         (!delete.tables.is_empty(), "DELETE of more than one table"),
-    ];
-    if let Some((_, what)) = refused.iter().find(|(present, _)| *present) {
-        return Err(EngineError::unsupported(what));
-    }
-    let FromTable::WithFromKeyword(tables) = &delete.from else {
-        return Err(EngineError::syntax("DELETE needs FROM"));
-    };
-    let target = single_table(tables, "DELETE")?;
-    let projection = vec![row_id_item(&qualifier(&target, collection))];
-    Ok(row_query(&target, collection, schema, projection, delete.selection.clone()))
+    ])?;
+    let projection = vec![row_id_item(&qualifier(target, collection))];
+    Ok(row_query(target, collection, schema, projection, delete.selection.clone()))
 }
 
 fn qualifier(target: &Target<'_>, collection: &Collection) -> Ident {
@@ -418,35 +417,20 @@ fn typed(value: &Expr, column_type: ColumnType) -> Result<Expr> {
         Expr::Identifier(ident) if ident.quote_style.is_none() && fold(ident) == "default" => {
             Ok(Expr::value(Value::Null))
         }
-        Expr::Value(inner) if matches!(inner.value, Value::Placeholder(_)) => Ok(Expr::Cast {
-            kind: CastKind::DoubleColon,
-            expr: Box::new(value.clone()),
-            data_type: sql_type(column_type),
-            array: false,
-            format: None,
-        }),
+        Expr::Value(inner) if matches!(inner.value, Value::Placeholder(_)) => {
+            Ok(cast(value.clone(), sql_type(column_type)))
+        }
         other => Ok(other.clone()),
     }
 }
 
 /// The type's name as the parser would have read it.
 fn sql_type(column_type: ColumnType) -> ast::DataType {
-    let (name, modifiers) = match column_type {
-        ColumnType::Boolean => ("bool", Vec::new()),
-        ColumnType::Int2 => ("int2", Vec::new()),
-        ColumnType::Int4 => ("int4", Vec::new()),
-        ColumnType::Int8 => ("int8", Vec::new()),
-        ColumnType::Float4 => ("float4", Vec::new()),
-        ColumnType::Float8 => ("float8", Vec::new()),
-        ColumnType::Text => ("text", Vec::new()),
-        ColumnType::Varchar => ("varchar", Vec::new()),
-        ColumnType::Bytea => ("bytea", Vec::new()),
-        ColumnType::Date => ("date", Vec::new()),
-        ColumnType::Timestamp => ("timestamp", Vec::new()),
-        ColumnType::TimestampTz => ("timestamptz", Vec::new()),
-        ColumnType::Vector(dim) => ("vector", vec![dim.to_string()]),
+    let modifiers = match column_type {
+        ColumnType::Vector(dim) => vec![dim.to_string()],
+        _ => Vec::new(),
     };
-    ast::DataType::Custom(ObjectName::from(vec![Ident::new(name)]), modifiers)
+    named_type(pg_types::name_of_column(column_type), modifiers)
 }
 
 fn row_query(

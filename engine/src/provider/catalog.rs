@@ -14,7 +14,7 @@ use super::pg_catalog;
 use super::scope::Scope;
 
 /// The one database.
-const DATABASE: &str = "azimuth";
+pub(crate) const DATABASE: &str = "azimuth";
 /// The database whose tables have row ids.
 pub(crate) const DML_CATALOG: &str = "azimuth rows";
 

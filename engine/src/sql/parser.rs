@@ -11,6 +11,7 @@ use types::limits::STATEMENT_DEPTH_MAX;
 use super::dialect::AzimuthDialect;
 use super::rewrite;
 use super::tokens::{self, StatementTokens};
+use super::types::parameter_number;
 use crate::error::{EngineError, Result};
 
 /// A statement with more operators than this is dropped on a large stack of its own.
@@ -110,9 +111,7 @@ fn parse_one(tokens: Vec<TokenWithSpan>, deep: bool) -> Result<ParsedStatement> 
         check_explained(&tokens)?;
     }
     let dialect = AzimuthDialect::new(tokens.len());
-    let mut parser = Parser::new(&dialect)
-        .with_recursion_limit(STATEMENT_DEPTH_MAX)
-        .with_tokens_with_locations(tokens);
+    let mut parser = parser(&dialect, tokens);
     let mut statement = Box::new(parser.parse_statement()?);
     let rest = parser.peek_token_ref();
     if rest.token != Token::EOF {
@@ -121,6 +120,12 @@ fn parse_one(tokens: Vec<TokenWithSpan>, deep: bool) -> Result<ParsedStatement> 
     rewrite::check(&statement)?;
     rewrite::postgresql(&mut statement);
     Ok(ParsedStatement { statement: Statement::Sql(Tree::new(statement, deep)), parameters })
+}
+
+fn parser(dialect: &AzimuthDialect, tokens: Vec<TokenWithSpan>) -> Parser<'_> {
+    Parser::new(dialect)
+        .with_recursion_limit(STATEMENT_DEPTH_MAX)
+        .with_tokens_with_locations(tokens)
 }
 
 /// Parses what follows `EXPLAIN [ANALYZE] [VERBOSE] [( options )]` by itself.
@@ -149,10 +154,7 @@ fn check_explained(tokens: &[TokenWithSpan]) -> Result<()> {
     });
     let Some(inner) = inner else { return Ok(()) };
     let dialect = AzimuthDialect::new(tokens.len());
-    let mut parser = Parser::new(&dialect)
-        .with_recursion_limit(STATEMENT_DEPTH_MAX)
-        .with_tokens_with_locations(tokens[inner..].to_vec());
-    parser.parse_statement()?;
+    parser(&dialect, tokens[inner..].to_vec()).parse_statement()?;
     Ok(())
 }
 
@@ -160,8 +162,7 @@ fn highest_parameter(tokens: &[TokenWithSpan]) -> Result<usize> {
     let mut highest = 0;
     for token in tokens {
         let Token::Placeholder(text) = &token.token else { continue };
-        let number = text.strip_prefix('$').and_then(|digits| digits.parse::<usize>().ok());
-        match number {
+        match parameter_number(text) {
             Some(number) if (1..=types::limits::PARAMETERS_MAX).contains(&number) => {
                 highest = highest.max(number);
             }

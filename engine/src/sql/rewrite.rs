@@ -12,7 +12,7 @@ use datafusion::sql::sqlparser::ast::{
     SetOperator, SetQuantifier, TableFactor, Value, Visit as _, VisitMut as _, Visitor, VisitorMut,
 };
 
-use super::types::{fold, last_part};
+use super::types::{cast, fold, last_part};
 use crate::error::{EngineError, Result};
 
 /// Catalog tables that have no rows in this server.
@@ -413,13 +413,7 @@ fn query_is_empty(query: &Query) -> bool {
 /// A parameter of LIMIT or OFFSET is a `bigint`; nothing else tells its type.
 fn count_parameter(expr: &mut Expr) {
     if matches!(expr, Expr::Value(value) if matches!(value.value, Value::Placeholder(_))) {
-        *expr = Expr::Cast {
-            kind: ast::CastKind::DoubleColon,
-            expr: Box::new(expr.clone()),
-            data_type: ast::DataType::BigInt(None),
-            array: false,
-            format: None,
-        };
+        *expr = cast(expr.clone(), ast::DataType::BigInt(None));
     }
 }
 

@@ -56,6 +56,27 @@ pub(crate) fn fold(ident: &ast::Ident) -> String {
     if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
 }
 
+/// `expr::data_type`
+pub(crate) fn cast(expr: ast::Expr, data_type: ast::DataType) -> ast::Expr {
+    ast::Expr::Cast {
+        kind: ast::CastKind::DoubleColon,
+        expr: Box::new(expr),
+        data_type,
+        array: false,
+        format: None,
+    }
+}
+
+/// A type by name, as the parser would have read it.
+pub(crate) fn named_type(name: &str, modifiers: Vec<String>) -> ast::DataType {
+    ast::DataType::Custom(ast::ObjectName::from(vec![ast::Ident::new(name)]), modifiers)
+}
+
+/// The number of a parameter `$n`, from one.
+pub(crate) fn parameter_number(placeholder: &str) -> Option<usize> {
+    placeholder.strip_prefix('$')?.parse().ok().filter(|number| *number > 0)
+}
+
 fn custom_type(name: &str, modifiers: &[String]) -> Result<Option<ColumnType>> {
     Ok(Some(match name {
         "vector" => {

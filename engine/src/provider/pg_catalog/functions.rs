@@ -17,7 +17,7 @@ use super::relations::{index_definition, key_columns, key_definition, quoted};
 use super::table::Cell;
 use crate::error::EngineError;
 use crate::pg_types::{TYPES, by_name, by_oid};
-use crate::provider::Scope;
+use crate::provider::{DATABASE, Scope};
 use crate::settings::SERVER_VERSION;
 
 /// What a function gives back.
@@ -185,35 +185,18 @@ impl ScalarUDFImpl for CatalogFunction {
             .map(|row| self.call(&view, &Args { columns: &columns, row }))
             .collect::<Result<_>>()?;
         let array: ArrayRef = match self.returns {
-            Returns::Boolean => Arc::new(cells.iter().map(as_boolean).collect::<BooleanArray>()),
-            Returns::Integer => Arc::new(cells.iter().map(as_integer).collect::<Int64Array>()),
-            Returns::Text => Arc::new(cells.iter().map(as_text).collect::<StringArray>()),
+            Returns::Boolean => {
+                Arc::new(cells.iter().map(Cell::as_boolean).collect::<BooleanArray>())
+            }
+            Returns::Integer => {
+                Arc::new(cells.iter().map(Cell::as_integer).collect::<Int64Array>())
+            }
+            Returns::Text => Arc::new(cells.iter().map(Cell::as_text).collect::<StringArray>()),
         };
         if scalars {
             return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&array, 0)?));
         }
         Ok(ColumnarValue::Array(array))
-    }
-}
-
-fn as_boolean(cell: &Cell) -> Option<bool> {
-    match cell {
-        Cell::Boolean(value) => Some(*value),
-        Cell::Null | Cell::Integer(_) | Cell::Text(_) => None,
-    }
-}
-
-fn as_integer(cell: &Cell) -> Option<i64> {
-    match cell {
-        Cell::Integer(value) => Some(*value),
-        Cell::Null | Cell::Boolean(_) | Cell::Text(_) => None,
-    }
-}
-
-fn as_text(cell: &Cell) -> Option<&str> {
-    match cell {
-        Cell::Text(value) => Some(value),
-        Cell::Null | Cell::Boolean(_) | Cell::Integer(_) => None,
     }
 }
 
@@ -225,7 +208,7 @@ impl CatalogFunction {
     fn call(&self, view: &ReadView, args: &Args<'_>) -> Result<Cell> {
         Ok(match self.name {
             "version" => format!("PostgreSQL {SERVER_VERSION}").into(),
-            "current_database" | "current_catalog" => "azimuth".into(),
+            "current_database" | "current_catalog" => DATABASE.into(),
             "current_schema" => self.scope.schema().into(),
             "current_user" | "session_user" | "user" | "current_role" | "pg_get_userbyid" => {
                 types::Principal::OWNER.into()

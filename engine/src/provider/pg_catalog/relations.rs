@@ -6,6 +6,7 @@ use storage::ReadView;
 use super::table::{CatalogTable, Cell, row};
 use super::{OWNER_OID, PG_CATALOG_OID};
 use crate::pg_types::{TYPES, oid_of_column};
+use crate::provider::DATABASE;
 use crate::settings::Settings;
 
 /// Tables of `pg_catalog` that have rows.
@@ -389,7 +390,7 @@ fn databases() -> CatalogTable {
     );
     table.push(row![
         16_384_i64,
-        "azimuth",
+        DATABASE,
         OWNER_OID,
         6_i64,
         "c",
@@ -556,7 +557,7 @@ pub(super) fn information_schema(name: &str, view: &ReadView) -> CatalogTable {
             let mut table =
                 CatalogTable::new("catalog_name:name schema_name:name schema_owner:name");
             for namespace in view.catalog().namespaces(view.at()) {
-                table.push(row!["azimuth", namespace.name.as_str(), types::Principal::OWNER]);
+                table.push(row![DATABASE, namespace.name.as_str(), types::Principal::OWNER]);
             }
             table
         }
@@ -566,7 +567,7 @@ pub(super) fn information_schema(name: &str, view: &ReadView) -> CatalogTable {
             );
             for collection in view.catalog().collections(view.at()) {
                 let schema = schema_name(view, collection);
-                table.push(row!["azimuth", schema, collection.name.as_str(), "BASE TABLE"]);
+                table.push(row![DATABASE, schema, collection.name.as_str(), "BASE TABLE"]);
             }
             table
         }
@@ -590,7 +591,7 @@ fn information_columns(view: &ReadView) -> CatalogTable {
             };
             let nullable = if column.nullable { "YES" } else { "NO" };
             table.push(row![
-                "azimuth",
+                DATABASE,
                 schema_name(view, collection),
                 collection.name.as_str(),
                 column.name.as_str(),

@@ -22,6 +22,29 @@ pub(crate) enum Cell {
     Text(String),
 }
 
+impl Cell {
+    pub(super) fn as_boolean(&self) -> Option<bool> {
+        match self {
+            Self::Boolean(value) => Some(*value),
+            Self::Null | Self::Integer(_) | Self::Text(_) => None,
+        }
+    }
+
+    pub(super) fn as_integer(&self) -> Option<i64> {
+        match self {
+            Self::Integer(value) => Some(*value),
+            Self::Null | Self::Boolean(_) | Self::Text(_) => None,
+        }
+    }
+
+    pub(super) fn as_text(&self) -> Option<&str> {
+        match self {
+            Self::Text(value) => Some(value),
+            Self::Null | Self::Boolean(_) | Self::Integer(_) => None,
+        }
+    }
+}
+
 impl From<bool> for Cell {
     fn from(value: bool) -> Self {
         Self::Boolean(value)
@@ -81,47 +104,23 @@ impl CatalogTable {
     fn column(&self, at: usize) -> (Field, ArrayRef) {
         let (name, kind) = self.columns[at];
         let cells = || self.rows.iter().map(|row| &row[at]);
-        let integer = |cell: &Cell| match cell {
-            Cell::Integer(value) => Some(*value),
-            Cell::Null | Cell::Boolean(_) | Cell::Text(_) => None,
-        };
+        let integers = || cells().map(Cell::as_integer);
         let array: ArrayRef = match kind {
-            "bool" => Arc::new(
-                cells()
-                    .map(|cell| match cell {
-                        Cell::Boolean(value) => Some(*value),
-                        Cell::Null | Cell::Integer(_) | Cell::Text(_) => None,
-                    })
-                    .collect::<BooleanArray>(),
-            ),
+            "bool" => Arc::new(cells().map(Cell::as_boolean).collect::<BooleanArray>()),
             "int2" => Arc::new(
-                cells()
-                    .map(|cell| integer(cell).and_then(|v| i16::try_from(v).ok()))
-                    .collect::<Int16Array>(),
+                integers().map(|v| v.and_then(|v| i16::try_from(v).ok())).collect::<Int16Array>(),
             ),
             "int4" => Arc::new(
-                cells()
-                    .map(|cell| integer(cell).and_then(|v| i32::try_from(v).ok()))
-                    .collect::<Int32Array>(),
+                integers().map(|v| v.and_then(|v| i32::try_from(v).ok())).collect::<Int32Array>(),
             ),
-            "float4" => {
-                let float = |cell: &Cell| integer(cell).map(|v| v as f32);
-                Arc::new(cells().map(float).collect::<Float32Array>())
-            }
+            "float4" => Arc::new(integers().map(|v| v.map(|v| v as f32)).collect::<Float32Array>()),
             // Access lists: nothing is granted yet, so all of them are NULL.
             "acl" => {
                 let item = Arc::new(Field::new("item", DataType::Utf8, true));
                 arrow::array::new_null_array(&DataType::List(item), self.rows.len())
             }
-            "int8" | "oid" | "xid" => Arc::new(cells().map(integer).collect::<Int64Array>()),
-            _ => Arc::new(
-                cells()
-                    .map(|cell| match cell {
-                        Cell::Text(value) => Some(value.as_str()),
-                        Cell::Null | Cell::Boolean(_) | Cell::Integer(_) => None,
-                    })
-                    .collect::<StringArray>(),
-            ),
+            "int8" | "oid" | "xid" => Arc::new(integers().collect::<Int64Array>()),
+            _ => Arc::new(cells().map(Cell::as_text).collect::<StringArray>()),
         };
         let metadata = HashMap::from([(PG_TYPE_KEY.to_owned(), kind.to_owned())]);
         let data_type: DataType = array.data_type().clone();

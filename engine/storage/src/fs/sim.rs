@@ -179,6 +179,29 @@ impl SimFileSystem {
         state.current.iter().map(|(path, inode)| (path.clone(), size(inode))).collect()
     }
 
+    /// Current bytes of all files.
+    #[must_use]
+    pub fn contents(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let state = self.state();
+        let bytes = |inode: &usize| state.inodes[*inode].current.clone();
+        state.current.iter().map(|(path, inode)| (path.clone(), bytes(inode))).collect()
+    }
+
+    /// A bit of one of `files`, given with their sizes; every bit of all of them is as likely.
+    ///
+    /// # Panics
+    /// When no file holds anything.
+    pub fn random_bit(files: &[(PathBuf, u64)], rng: &mut SplitMix64) -> (PathBuf, u64) {
+        let mut bit = rng.below(files.iter().map(|(_, size)| size * 8).sum());
+        for (path, size) in files {
+            if bit < size * 8 {
+                return (path.clone(), bit);
+            }
+            bit -= size * 8;
+        }
+        unreachable!("the bit lies in one of the files")
+    }
+
     /// A copy that shares nothing with this one.
     #[must_use]
     pub fn fork(&self) -> Self {

@@ -3,7 +3,6 @@
 //! Everything goes through [`recover`] and [`LogWriter`] on a simulated disk with small files.
 //! Every test is a function of the seeds it names in its messages.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -107,10 +106,6 @@ fn read(sim: &SimFileSystem, path: &Path) -> Vec<u8> {
     read_all(&*sim.open(path).unwrap()).unwrap()
 }
 
-fn contents(sim: &SimFileSystem) -> BTreeMap<PathBuf, Vec<u8>> {
-    paths(sim).into_iter().map(|path| (path.clone(), read(sim, &path))).collect()
-}
-
 /// Puts a file in the place of whatever has the name, durably.
 fn put(sim: &SimFileSystem, path: &Path, bytes: &[u8]) {
     let _ = sim.remove(path);
@@ -126,10 +121,10 @@ fn refusal(
     checkpoint: Option<(StoreId, LogPosition)>,
     context: &str,
 ) -> Option<PathBuf> {
-    let (before, operations) = (contents(sim), sim.operations());
+    let (before, operations) = (sim.contents(), sim.operations());
     let error = open_as(sim, FILE_BYTES, checkpoint, 99).err()?;
     assert_eq!(sim.operations(), operations, "{context}: a refused log is left alone");
-    assert!(contents(sim) == before, "{context}: a refused log is left as it was");
+    assert!(sim.contents() == before, "{context}: a refused log is left as it was");
     let StorageError::Corrupt { path, .. } = error else { panic!("{context}: {error}") };
     Some(path)
 }
@@ -309,17 +304,6 @@ fn a_write_that_did_not_finish_is_there_whole_or_not_at_all() {
     assert!(there > 0 && gone > 0, "{there} writes were there, {gone} were gone");
 }
 
-fn random_bit(files: &[(PathBuf, u64)], rng: &mut SplitMix64) -> (PathBuf, u64) {
-    let mut bit = rng.below(files.iter().map(|(_, size)| size * 8).sum());
-    for (path, size) in files {
-        if bit < size * 8 {
-            return (path.clone(), bit);
-        }
-        bit -= size * 8;
-    }
-    unreachable!("the bit lies in one of the files")
-}
-
 #[test]
 fn any_flipped_bit_is_damage() {
     const FLIPS: u64 = 800;
@@ -334,7 +318,7 @@ fn any_flipped_bit_is_damage() {
             1 => &all[4..], // the last file: its frames and the blank sectors behind them
             _ => &all[..],
         };
-        let (path, bit) = random_bit(files, &mut rng);
+        let (path, bit) = SimFileSystem::random_bit(files, &mut rng);
         let context = format!("seed {seed}: byte {}, bit {}, {path:?}", bit / 8, bit % 8);
         let sim = log.sim.fork();
         sim.flip_bit(&path, bit);
