@@ -146,9 +146,9 @@ async fn a_damaged_checkpoint_is_made_up_for_by_the_one_before_and_the_log() {
     }
     client.batch_execute(&insert(200..201)).await.expect("the last row");
     server.kill9().await;
-    let checkpoints = files(server.data(), |name| name.starts_with("checkpoint-"));
-    assert_eq!(checkpoints.len(), 2, "{checkpoints:?}");
-    let newest = checkpoints.last().expect("a checkpoint");
+    let manifests = files(server.data(), |name| name.starts_with("manifest-"));
+    assert_eq!(manifests.len(), 2, "{manifests:?}");
+    let newest = manifests.last().expect("a manifest");
     let mut bytes = std::fs::read(newest).expect("a file");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 4;

@@ -7,9 +7,10 @@ use arrow::array::{
 };
 use arrow::compute::{filter_record_batch, interleave_record_batch, prep_null_mask_filter};
 use arrow::datatypes::SchemaRef;
-use datafusion::common::{Result, ScalarValue};
+use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 use datafusion::physical_expr::PhysicalExpr;
+use storage::StorageError;
 use storage::memtable::{Chunk, Rows, Table};
 use types::{CommitTs, RowOrdinal};
 
@@ -31,11 +32,11 @@ impl Source {
     /// The columns of `schema` for the rows of a chunk.
     fn widen(&self, chunk: &Chunk) -> Result<RecordBatch> {
         if !self.row_id {
-            return Ok(chunk.batch().clone());
+            return Ok(chunk.batch().map_err(storage_error)?.clone());
         }
         let first = u64::from(chunk.base());
         let ids: UInt64Array = (first..first + chunk.len() as u64).collect();
-        let mut columns = chunk.batch().columns().to_vec();
+        let mut columns = chunk.batch().map_err(storage_error)?.columns().to_vec();
         columns.push(Arc::new(ids) as ArrayRef);
         Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
     }
@@ -135,6 +136,11 @@ impl Source {
     }
 }
 
+/// Passes a failure of storage through DataFusion.
+pub(crate) fn storage_error(error: StorageError) -> DataFusionError {
+    DataFusionError::External(Box::new(error))
+}
+
 fn project(batch: &RecordBatch, projection: &[usize]) -> Result<RecordBatch> {
     Ok(batch.project(projection)?)
 }
@@ -168,7 +174,7 @@ pub(crate) fn point_lookup(
             Ok(_) | Err(_) => return Ok(None),
         }
     }
-    Ok(Some(table.find(&key, at)?.map(|ordinal| ordinal.0)))
+    Ok(Some(table.find(&key, at).map_err(storage_error)?.map(|ordinal| ordinal.0)))
 }
 
 /// The literal that a predicate `column = literal` compares with.

@@ -25,6 +25,7 @@ use types::Distance;
 use vector::Metric;
 
 use super::Source;
+use super::rows::storage_error;
 
 /// What the optimizer rule asks a scan for.
 #[derive(Debug, Clone, PartialEq)]
@@ -112,7 +113,7 @@ impl Search {
             at: self.source.at,
             admitted: admitted.as_deref(),
         };
-        let (found, report) = match &self.index {
+        let searched = match &self.index {
             Some(index) => index.search(&self.rows, &request),
             None => {
                 let metric = Metric::new(self.search.distance);
@@ -121,6 +122,7 @@ impl Search {
                 exact_search(&metric, &self.rows, &vectors, &request)
             }
         };
+        let (found, report) = searched.map_err(storage_error)?;
         let ordinals: Vec<u32> = found.iter().map(|neighbor| neighbor.ordinal).collect();
         Ok((self.source.fetch(&self.rows, &ordinals)?, report))
     }

@@ -130,18 +130,24 @@ fn encode_write(out: &mut Vec<u8>, write: &TableWrite) -> Result<(), DecodeError
     Ok(())
 }
 
-/// Appends a record batch without its schema.
-pub(crate) fn encode_batch(out: &mut Vec<u8>, batch: &RecordBatch) -> Result<(), ArrowError> {
+/// Message and body of a record batch without its schema.
+pub(crate) fn encode_body(batch: &RecordBatch) -> Result<(Vec<u8>, Vec<u8>), ArrowError> {
     let (_, encoded): (_, EncodedData) = IpcDataGenerator::default().encode(
         batch,
         &mut DictionaryTracker::new(true),
         &IpcWriteOptions::default(),
         &mut IpcWriteContext::default(),
     )?;
-    put_u32(out, encoded.ipc_message.len());
-    out.extend_from_slice(&(encoded.arrow_data.len() as u64).to_le_bytes());
-    out.extend_from_slice(&encoded.ipc_message);
-    out.extend_from_slice(&encoded.arrow_data);
+    Ok((encoded.ipc_message, encoded.arrow_data))
+}
+
+/// Appends a record batch without its schema.
+fn encode_batch(out: &mut Vec<u8>, batch: &RecordBatch) -> Result<(), ArrowError> {
+    let (message, body) = encode_body(batch)?;
+    put_u32(out, message.len());
+    out.extend_from_slice(&(body.len() as u64).to_le_bytes());
+    out.extend_from_slice(&message);
+    out.extend_from_slice(&body);
     Ok(())
 }
 
@@ -183,7 +189,7 @@ fn skip_batch(cursor: &mut Cursor<'_>) -> Option<()> {
 }
 
 /// Reads what [`encode_batch`] or a zero length wrote.
-pub(crate) fn decode_batch(
+fn decode_batch(
     cursor: &mut Cursor<'_>,
     schema: &SchemaRef,
 ) -> Result<Option<RecordBatch>, DecodeError> {
@@ -197,17 +203,25 @@ pub(crate) fn decode_batch(
         Some((cursor.take(message_len as usize)?, cursor.take(body_len)?))
     };
     let Some((message, body)) = parts() else { return Err(cut) };
+    Ok(Some(decode_body(message, &Buffer::from(body), schema)?))
+}
+
+/// Reads what [`encode_body`] made, in place where `body` is aligned.
+pub(crate) fn decode_body(
+    message: &[u8],
+    body: &Buffer,
+    schema: &SchemaRef,
+) -> Result<RecordBatch, DecodeError> {
     let message = arrow_ipc::root_as_message(message)
         .map_err(|_| DecodeError::Malformed("not an Arrow message"))?;
     let header = message.header_as_record_batch();
     let header = header.ok_or(DecodeError::Malformed("not an Arrow record batch"))?;
-    let batch = arrow_ipc::reader::read_record_batch(
-        &Buffer::from(body),
+    Ok(arrow_ipc::reader::read_record_batch(
+        body,
         header,
         Arc::clone(schema),
         &HashMap::new(),
         None,
         &message.version(),
-    )?;
-    Ok(Some(batch))
+    )?)
 }

@@ -101,6 +101,19 @@ impl StorageError {
         Self::Io { action, path: path.to_owned(), source: Arc::new(source) }
     }
 
+    /// An entry that is durable and cannot be applied.
+    pub(crate) fn apply(what: impl std::fmt::Display) -> Self {
+        Self::io("apply", "log entry".as_ref(), io::Error::other(what.to_string()))
+    }
+
+    /// Wraps an error of writing a file; a full disk is a matter of its own.
+    pub(crate) fn write(path: &Path, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::StorageFull => Self::DiskFull,
+            _ => Self::io("write", path, source),
+        }
+    }
+
     /// Damage at a place in a file.
     pub(crate) fn corrupt(path: &Path, offset: usize, what: impl Into<String>) -> Self {
         Self::Corrupt { path: path.to_owned(), offset: offset as u64, what: what.into() }

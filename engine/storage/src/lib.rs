@@ -1,4 +1,4 @@
-//! Everything durable: the log, the row versions it makes, checkpoints, read views.
+//! Everything durable: the log, the row versions it makes, segments and manifests, read views.
 //!
 //! One write path: a [`Command`] is proposed to the [`CommitLog`], made durable, and applied by
 //! [`Store`] in log order; nothing else changes rows or the catalog. Reading pins a [`ReadView`],
@@ -13,18 +13,21 @@
     reason = "kinds of I/O errors and of Arrow types are not ours to list"
 )]
 
-mod checkpoint;
 mod command;
 mod commit;
+mod compaction;
 mod error;
+mod flush;
 pub mod fs;
 mod indexer;
+mod manifest;
 pub mod memtable;
+mod segment;
 mod store;
 pub mod wal;
 
-pub use checkpoint::CheckpointFile;
 pub use command::{Command, DecodeError, TableWrite};
 pub use commit::{Applied, CommitLog, Effect, Outcome, Reply};
 pub use error::{Rejection, StorageError, format_micros};
+pub use manifest::CheckpointFile;
 pub use store::{OpenReport, ReadView, Store, StoreOptions};

@@ -9,12 +9,13 @@ use catalog::{Catalog, Define, Defined};
 use parking_lot::{Mutex, RwLock};
 use types::{Clock, CommitTs, IndexId, Lsn, SplitMix64, TableId};
 
-use crate::checkpoint::{self, CheckpointFile};
 use crate::command::{Command, TableWrite};
 use crate::commit::{Applied, CommitLog, Effect, LocalLog, Outcome};
 use crate::error::{Rejection, StorageError, format_micros};
+use crate::flush::{Flush, Place};
 use crate::fs::{DirectoryLock, FileSystem};
 use crate::indexer::Indexer;
+use crate::manifest::{self, CheckpointFile, Manifest, Restored};
 use crate::memtable::{Table, VectorIndex};
 use crate::wal::{self, LogOptions, LogPosition, RecoveryReport, StoreId};
 
@@ -30,9 +31,10 @@ pub struct StoreOptions {
     pub directory: PathBuf,
     /// Bytes of a log file.
     pub log_file_bytes: usize,
-    /// A checkpoint is written when the log has grown by this much, or by the size of the last
-    /// checkpoint if that is more: so checkpoints at most double what is written.
+    /// A checkpoint is written when the log has grown by this much.
     pub checkpoint_log_bytes: u64,
+    /// Rows of a chunk are two to the power of this; a data directory keeps what it began with.
+    pub chunk_bits: u32,
     /// Threads that build indexes; 0 leaves rows uncovered, which tests use.
     pub index_threads: usize,
     /// Whether checkpoints are written without being asked for.
@@ -49,6 +51,7 @@ impl StoreOptions {
             directory: directory.to_owned(),
             log_file_bytes: 16 << 20,
             checkpoint_log_bytes: 64 << 20,
+            chunk_bits: 12,
             index_threads: std::thread::available_parallelism().map_or(1, usize::from).min(8),
             automatic_checkpoints: true,
             seed,
@@ -59,10 +62,10 @@ impl StoreOptions {
 /// What opening a store found.
 #[derive(Debug, Clone)]
 pub struct OpenReport {
-    /// Position of the checkpoint that was read; `None` when there was none.
+    /// Position of the manifest that was read; `None` when there was none.
     pub checkpoint: Option<Lsn>,
-    /// Newer checkpoints that are damaged and were passed over, with the reason. The log made up
-    /// for them.
+    /// Damaged files that something else made up for: manifests or files they name, where an older
+    /// manifest and the log were read in their place, and graphs, which are built again.
     pub damaged: Vec<(PathBuf, String)>,
     /// What the log held.
     pub log: RecoveryReport,
@@ -74,6 +77,12 @@ struct State {
     position: LogPosition,
     catalog: Arc<Catalog>,
     tables: Arc<BTreeMap<TableId, Arc<Table>>>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self { position: LogPosition::START, catalog: Arc::default(), tables: Arc::default() }
+    }
 }
 
 /// The state as of an instant. Pinned once per statement and handed down by value.
@@ -134,6 +143,7 @@ impl ReadView {
 pub(crate) struct Machine {
     state: RwLock<Arc<State>>,
     indexer: Indexer,
+    chunk_bits: u32,
     /// Log bytes since the last checkpoint.
     log_bytes: AtomicU64,
 }
@@ -155,7 +165,9 @@ impl Machine {
         let mut after = State { position, ..State::clone(&before) };
         let outcome = match command {
             Command::Write(writes) => apply_writes(&before, writes, position.commit_ts)?,
-            Command::Define(define) => apply_define(&mut after, define, position.commit_ts)?,
+            Command::Define(define) => {
+                apply_define(&mut after, define, position.commit_ts, self.chunk_bits)?
+            }
             Command::Tick => Ok(Effect::Ticked),
         };
         if matches!(outcome, Ok(Effect::Written | Effect::Defined(_))) {
@@ -164,14 +176,6 @@ impl Machine {
         *self.state.write() = Arc::new(after);
         self.log_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         Ok(outcome)
-    }
-}
-
-fn bug(what: impl std::fmt::Display) -> StorageError {
-    StorageError::Io {
-        action: "apply",
-        path: "log entry".into(),
-        source: Arc::new(std::io::Error::other(what.to_string())),
     }
 }
 
@@ -193,18 +197,23 @@ fn apply_writes(
         if !alive.is_some_and(|collection| collection.life.contains(at)) {
             return Ok(Err(Rejection::TableGone));
         }
-        match table.check(write) {
+        match table.check(write)? {
             Ok(proof) => checked.push((table, write, proof)),
             Err(rejection) => return Ok(Err(rejection)),
         }
     }
     for (table, write, proof) in checked {
-        table.apply(write, proof, at).map_err(bug)?;
+        table.apply(write, proof, at)?;
     }
     Ok(Ok(Effect::Written))
 }
 
-fn apply_define(state: &mut State, define: &Define, at: CommitTs) -> Result<Outcome, StorageError> {
+fn apply_define(
+    state: &mut State,
+    define: &Define,
+    at: CommitTs,
+    chunk_bits: u32,
+) -> Result<Outcome, StorageError> {
     let (catalog, defined) = match state.catalog.define(define, at) {
         Ok(changed) => changed,
         Err(error) => return Ok(Err(Rejection::Catalog(error))),
@@ -212,7 +221,8 @@ fn apply_define(state: &mut State, define: &Define, at: CommitTs) -> Result<Outc
     match &defined {
         Defined::Collection(id) => {
             if let Some(collection) = catalog.collection_by_id(*id) {
-                let table = Table::new(collection.clone()).map_err(bug)?;
+                let table = Table::new(collection.clone(), chunk_bits);
+                let table = table.map_err(StorageError::apply)?;
                 let mut tables = BTreeMap::clone(&state.tables);
                 tables.insert(*id, Arc::new(table));
                 state.tables = Arc::new(tables);
@@ -240,6 +250,13 @@ fn apply_define(state: &mut State, define: &Define, at: CommitTs) -> Result<Outc
     Ok(Ok(Effect::Defined(defined)))
 }
 
+/// What the next checkpoint builds on.
+#[derive(Debug, Default)]
+struct Checkpoints {
+    newest: Option<(Lsn, Manifest)>,
+    next_file: u64,
+}
+
 /// An open data directory.
 #[derive(Debug)]
 pub struct Store {
@@ -249,13 +266,13 @@ pub struct Store {
     machine: Arc<Machine>,
     log: LocalLog,
     store_id: StoreId,
-    /// Size of the last checkpoint. Held while one is written.
-    checkpointing: Mutex<u64>,
+    /// Held while a checkpoint is written.
+    checkpointing: Mutex<Checkpoints>,
     _lock: Box<dyn DirectoryLock>,
 }
 
 impl Store {
-    /// Opens a data directory: newest whole checkpoint, then the log behind it.
+    /// Opens a data directory: newest whole manifest, then the log behind it.
     ///
     /// # Errors
     /// When the directory is in use, a file is damaged or missing, or the system refuses. Nothing
@@ -274,20 +291,41 @@ impl Store {
             std::io::ErrorKind::WouldBlock => StorageError::InUse(directory.clone()),
             _ => StorageError::io("lock", &lock_path, e),
         })?;
-        let (restored, damaged) = newest_checkpoint(&*fs, &directory)?;
-        let checkpoint = restored.as_ref().map(|r| (r.store, r.position));
-        let machine = Arc::new(Machine::new(restored, options.index_threads));
+        let Newest { state, checkpoints, passed_over, mut damaged } =
+            newest_manifest(&*fs, &directory)?;
+        let checkpoint = state.as_ref().map(|(store, state)| (*store, state.position));
+        let chunk_bits = match &checkpoints.newest {
+            Some((_, manifest)) => manifest.chunk_bits,
+            None => options.chunk_bits,
+        };
+        let state = state.map(|(_, state)| state).unwrap_or_default();
+        let machine = Arc::new(Machine::new(state, chunk_bits, options.index_threads));
         let log_options = LogOptions {
             directory: log_directory,
             file_bytes: options.log_file_bytes,
-            may_be_fresh: checkpoint.is_none() && damaged.is_empty(),
+            may_be_fresh: checkpoint.is_none() && passed_over.is_empty(),
         };
         let rng = SplitMix64::new(options.seed);
         let recovered =
             wal::recover(&fs, &log_options, checkpoint, rng, |entry| machine.replay(&entry));
-        let (writer, log_report) = recovered.map_err(|error| name_damaged(error, &damaged))?;
-        for (path, _) in &damaged {
-            checkpoint::set_aside(&*fs, &directory, path)?;
+        let (writer, log_report) = match (recovered, passed_over.first()) {
+            (Ok(recovered), _) => recovered,
+            // The log cannot make up for what is damaged.
+            (Err(StorageError::Corrupt { .. }), Some((_, damage))) if checkpoint.is_none() => {
+                return Err(damage.clone());
+            }
+            (Err(error), damage) => return Err(name_damaged(error, damage.map(|(_, e)| e))),
+        };
+        for (path, damage) in &passed_over {
+            manifest::set_aside(&*fs, &directory, path)?;
+            let path = match damage {
+                StorageError::Corrupt { path, .. } => path,
+                _ => path,
+            };
+            damaged.push((path.clone(), damage.to_string()));
+        }
+        if checkpoint.is_some() {
+            manifest::remove_unnamed(&*fs, &directory)?;
         }
         let store_id = writer.store_id();
         let fresh = writer.position() == LogPosition::START;
@@ -305,7 +343,7 @@ impl Store {
             machine,
             log,
             store_id,
-            checkpointing: Mutex::new(0),
+            checkpointing: Mutex::new(checkpoints),
             _lock: lock,
         };
         if fresh {
@@ -380,36 +418,45 @@ impl Store {
         }
     }
 
-    /// Writes a checkpoint of the newest state and removes log files and checkpoints that are no
-    /// longer needed. `None` when there was nothing new to write.
+    /// Writes a checkpoint of the newest state: moves full chunks to segments, writes a manifest, and
+    /// removes log files, manifests and data files that are no longer needed. `None` when there was
+    /// nothing new to write.
     ///
     /// # Errors
     /// When a file cannot be written; the log stays whole then.
     pub fn checkpoint(&self) -> Result<Option<CheckpointFile>, StorageError> {
-        let mut last_bytes = self.checkpointing.lock();
+        let mut last = self.checkpointing.lock();
+        let Checkpoints { newest, next_file } = &mut *last;
         let view = self.read_view();
-        let directory = &self.options.directory;
-        let newest = checkpoint::list(&*self.fs, directory)?.into_iter().next();
-        if newest.is_some_and(|file| file.index >= view.position().index) {
+        let position = view.position();
+        if newest.as_ref().is_some_and(|(index, _)| *index >= position.index) {
             return Ok(None);
         }
+        let (fs, directory) = (&*self.fs, self.options.directory.as_path());
         let counted = self.machine.log_bytes.load(Ordering::Relaxed);
-        let (file, bytes) = checkpoint::write(&*self.fs, directory, self.store_id, &view)?;
-        *last_bytes = bytes;
-        self.machine.log_bytes.fetch_sub(counted, Ordering::Relaxed);
-        if let Some(oldest) = checkpoint::remove_old(&*self.fs, directory)? {
-            wal::purge(&*self.fs, &directory.join(LOG_DIRECTORY), oldest)?;
+        let chunk_bits = self.machine.chunk_bits;
+        let place = Place { fs, directory, store: self.store_id, chunk_bits };
+        let previous = newest.as_ref().map(|(_, manifest)| manifest);
+        let (manifest, moved) = Flush::run(place, &view, previous, next_file)?;
+        let file = manifest::write(fs, directory, self.store_id, position, &manifest)?;
+        *newest = Some((position.index, manifest));
+        for (table, segments) in moved {
+            table.move_to(segments);
         }
+        self.machine.log_bytes.fetch_sub(counted, Ordering::Relaxed);
+        if let Some(oldest) = manifest::remove_old(fs, directory)? {
+            wal::purge(fs, &directory.join(LOG_DIRECTORY), oldest)?;
+        }
+        manifest::remove_unnamed(fs, directory)?;
         Ok(Some(file))
     }
 
     /// Whether the log has grown so far that a checkpoint is due.
     #[must_use]
     pub fn checkpoint_due(&self) -> bool {
-        let last = self.checkpointing.try_lock().map_or(u64::MAX, |bytes| *bytes);
         self.options.automatic_checkpoints
-            && self.machine.log_bytes.load(Ordering::Relaxed)
-                >= self.options.checkpoint_log_bytes.max(last)
+            && self.checkpointing.try_lock().is_some()
+            && self.machine.log_bytes.load(Ordering::Relaxed) >= self.options.checkpoint_log_bytes
     }
 
     /// Answers every proposal taken, stops the threads and writes a last checkpoint.
@@ -445,24 +492,11 @@ impl std::task::Wake for Unpark {
 }
 
 impl Machine {
-    fn new(restored: Option<checkpoint::Restored>, index_threads: usize) -> Self {
-        let state = match restored {
-            Some(restored) => State {
-                position: restored.position,
-                catalog: Arc::new(restored.catalog),
-                tables: Arc::new(
-                    restored.tables.into_iter().map(|t| (t.collection().id, t)).collect(),
-                ),
-            },
-            None => State {
-                position: LogPosition::START,
-                catalog: Arc::default(),
-                tables: Arc::default(),
-            },
-        };
+    fn new(state: State, chunk_bits: u32, index_threads: usize) -> Self {
         Self {
             state: RwLock::new(Arc::new(state)),
             indexer: Indexer::new(index_threads),
+            chunk_bits,
             log_bytes: AtomicU64::new(0),
         }
     }
@@ -471,7 +505,7 @@ impl Machine {
     fn replay(&self, entry: &wal::Entry) -> Result<(), StorageError> {
         let state = Arc::clone(&self.state.read());
         let schema_of = |id| state.tables.get(&id).map(|table| Arc::clone(table.schema()));
-        let command = Command::decode(&entry.payload, schema_of).map_err(bug)?;
+        let command = Command::decode(&entry.payload, schema_of).map_err(StorageError::apply)?;
         let position =
             LogPosition { term: entry.term, index: entry.index, commit_ts: entry.commit_ts };
         // A rejection was reported when the entry was first applied.
@@ -495,33 +529,82 @@ impl Machine {
     }
 }
 
-type Newest = (Option<checkpoint::Restored>, Vec<(PathBuf, String)>);
+/// What the newest usable manifest gives.
+#[derive(Default)]
+struct Newest {
+    state: Option<(StoreId, State)>,
+    checkpoints: Checkpoints,
+    /// Newer manifests, and why they are of no use.
+    passed_over: Vec<(PathBuf, StorageError)>,
+    /// Damaged files that are made again.
+    damaged: Vec<(PathBuf, String)>,
+}
 
-/// The newest checkpoint that is whole, and the damaged ones before it.
-fn newest_checkpoint(fs: &dyn FileSystem, directory: &Path) -> Result<Newest, StorageError> {
-    let mut damaged = Vec::new();
-    for file in checkpoint::list(fs, directory)? {
-        match checkpoint::read(fs, &file.path) {
-            Ok(restored) => return Ok((Some(restored), damaged)),
+fn newest_manifest(fs: &dyn FileSystem, directory: &Path) -> Result<Newest, StorageError> {
+    let mut newest = Newest::default();
+    for file in manifest::list(fs, directory)? {
+        let restored = manifest::read(fs, &file.path).and_then(|restored| {
+            let state = restore(fs, directory, &restored, &mut newest.damaged)?;
+            Ok((restored, state))
+        });
+        match restored {
+            Ok((restored, state)) => {
+                let Restored { store, position, manifest } = restored;
+                newest.state = Some((store, state));
+                newest.checkpoints.next_file = manifest.next_file;
+                newest.checkpoints.newest = Some((position.index, manifest));
+                break;
+            }
             Err(error @ StorageError::Corrupt { .. }) => {
-                damaged.push((file.path, error.to_string()));
+                newest.damaged.clear();
+                newest.passed_over.push((file.path, error));
             }
             Err(error) => return Err(error),
         }
     }
-    Ok((None, damaged))
+    Ok(newest)
 }
 
-/// When the log cannot make up for a damaged checkpoint, both are named.
-fn name_damaged(error: StorageError, damaged: &[(PathBuf, String)]) -> StorageError {
-    match (error, damaged.first()) {
-        (StorageError::Corrupt { path, offset, what }, Some((_, checkpoint))) => {
-            StorageError::Corrupt {
-                path,
-                offset,
-                what: format!("{what} (a checkpoint was passed over: {checkpoint})"),
+/// The state that a manifest names.
+fn restore(
+    fs: &dyn FileSystem,
+    directory: &Path,
+    restored: &Restored,
+    damaged: &mut Vec<(PathBuf, String)>,
+) -> Result<State, StorageError> {
+    let Restored { store, position, manifest } = restored;
+    let place = Place { fs, directory, store: *store, chunk_bits: manifest.chunk_bits };
+    let mut tables = BTreeMap::new();
+    for collection in manifest.catalog.collections_ever() {
+        let table = Table::new(collection.clone(), manifest.chunk_bits);
+        let table = table.map_err(StorageError::apply)?;
+        if let Some(files) = manifest.tables.iter().find(|files| files.table == collection.id) {
+            place.restore(&table, files, manifest, damaged)?;
+        }
+        for definition in manifest.catalog.indexes_of(collection.id, position.commit_ts) {
+            // A graph that no file holds is built again.
+            if table.index(definition.id).is_none() {
+                let index = VectorIndex::new(definition.clone(), table.collection());
+                table.add_index(Arc::new(index));
             }
         }
+        tables.insert(collection.id, Arc::new(table));
+    }
+    Ok(State {
+        position: *position,
+        catalog: Arc::new(manifest.catalog.clone()),
+        tables: Arc::new(tables),
+    })
+}
+
+/// When the log cannot make up for a damaged manifest, both are named.
+fn name_damaged(error: StorageError, damage: Option<&StorageError>) -> StorageError {
+    match (error, damage) {
+        (StorageError::Corrupt { path, offset, what }, Some(damage)) => StorageError::Corrupt {
+            path,
+            offset,
+            what: format!("{what} (a checkpoint was passed over: {damage})"),
+        },
         (error, _) => error,
     }
 }

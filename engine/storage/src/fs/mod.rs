@@ -8,6 +8,8 @@
 //! (Pillai et al., OSDI 2014): data is durable after `sync_data`, a name after `sync_dir` of its
 //! directory, and nothing else is ordered.
 
+#[allow(unsafe_code, reason = "the one place that maps files; each block has its proof")]
+mod mmap;
 mod os;
 mod sim;
 
@@ -15,6 +17,7 @@ use std::fmt::Debug;
 use std::io;
 use std::path::Path;
 
+use arrow::buffer::Buffer;
 pub use os::OsFileSystem;
 pub use sim::{CrashPolicy, SimFileSystem};
 
@@ -74,6 +77,13 @@ pub trait FileSystem: Send + Sync + Debug {
     /// # Errors
     /// When the file does not exist or cannot be opened.
     fn open(&self, path: &Path) -> io::Result<Box<dyn File>>;
+
+    /// The bytes of a sealed file, aligned for Arrow, read when they are touched where the system
+    /// can do that. The file must never be written again; it may be removed.
+    ///
+    /// # Errors
+    /// When the file does not exist or cannot be mapped.
+    fn map(&self, path: &Path) -> io::Result<Buffer>;
 
     /// Renames a file over whatever has the new name.
     ///

@@ -6,6 +6,8 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
+use arrow::buffer::Buffer;
+
 use super::{DirectoryLock, File, FileSystem};
 
 /// The operating system's file system.
@@ -72,6 +74,10 @@ impl FileSystem for OsFileSystem {
     fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
         let file = fs::OpenOptions::new().read(true).write(true).open(path)?;
         Ok(Box::new(OsFile(file)))
+    }
+
+    fn map(&self, path: &Path) -> io::Result<Buffer> {
+        super::mmap::map(&fs::File::open(path)?)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

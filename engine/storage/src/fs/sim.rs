@@ -13,6 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arrow::buffer::Buffer;
 use types::SplitMix64;
 
 use super::{DirectoryLock, File, FileSystem};
@@ -308,6 +309,12 @@ impl FileSystem for SimFileSystem {
     fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
         let inode = self.state().inode(path)?;
         Ok(Box::new(SimFile { state: Arc::clone(&self.state), inode }))
+    }
+
+    fn map(&self, path: &Path) -> io::Result<Buffer> {
+        let state = self.state();
+        let inode = state.inode(path)?;
+        Ok(Buffer::from_slice_ref(&state.inodes[inode].current))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

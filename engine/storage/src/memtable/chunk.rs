@@ -1,13 +1,18 @@
-//! A run of row versions: an immutable record batch, the instants at which each row began, and the
-//! instants at which it ended.
+//! A run of row versions: an immutable record batch in memory or in a segment, the instants at which
+//! each row began, and the instants at which it ended.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::{Array as _, FixedSizeListArray, Float32Array, RecordBatch};
 use arrow::buffer::{NullBuffer, ScalarBuffer};
 use arrow::compute::concat_batches;
+use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use types::CommitTs;
+
+use crate::error::StorageError;
+use crate::segment::Segment;
 
 /// The numbers of one vector column of a chunk, ready for kernels.
 #[derive(Debug, Clone)]
@@ -35,39 +40,104 @@ impl VectorColumn {
     }
 }
 
+/// The columns of a chunk.
+#[derive(Debug)]
+struct Columns {
+    batch: RecordBatch,
+    vectors: Vec<Option<VectorColumn>>,
+}
+
+impl Columns {
+    fn of(batch: RecordBatch) -> Self {
+        let vectors = batch.columns().iter().map(|column| VectorColumn::of(column)).collect();
+        Self { batch, vectors }
+    }
+}
+
+/// Where the columns are.
+#[derive(Debug)]
+enum Place {
+    Memory(Columns),
+    /// In a chunk of a segment; read and checked when first asked for.
+    Segment {
+        segment: Arc<Segment>,
+        at: usize,
+        schema: SchemaRef,
+        read: OnceLock<Result<Columns, StorageError>>,
+    },
+}
+
+/// When rows ended; none did while nothing is stored. Shared by a chunk in memory and the one in a
+/// segment that takes its place.
+#[derive(Debug, Default)]
+struct Ends {
+    slots: OnceLock<Box<[AtomicI64]>>,
+    any: AtomicBool,
+}
+
+impl Ends {
+    fn get(&self, slot: usize) -> CommitTs {
+        let end = self.slots.get().map(|slots| slots[slot].load(Ordering::Acquire));
+        end.map_or(CommitTs::INFINITY, CommitTs)
+    }
+
+    fn set(&self, slot: usize, rows: usize, at: CommitTs) {
+        let alive = || (0..rows).map(|_| AtomicI64::new(CommitTs::INFINITY.0)).collect();
+        self.slots.get_or_init(alive)[slot].store(at.0, Ordering::Release);
+        self.any.store(true, Ordering::Release);
+    }
+}
+
 /// A run of row versions with ordinals `base..base + len`.
 #[derive(Debug)]
 pub struct Chunk {
     base: u32,
-    batch: RecordBatch,
-    begin: Vec<i64>,
-    end: Vec<AtomicI64>,
-    any_ended: AtomicBool,
-    vectors: Vec<Option<VectorColumn>>,
+    begins: ScalarBuffer<i64>,
+    ends: Arc<Ends>,
+    place: Place,
 }
 
 impl Chunk {
     /// Rows that begin and have not ended.
-    pub(super) fn new(base: u32, batch: RecordBatch, begin: Vec<i64>) -> Self {
-        let end = begin.iter().map(|_| AtomicI64::new(CommitTs::INFINITY.0)).collect();
-        Self::with_ends(base, batch, begin, end)
+    pub(crate) fn new(base: u32, batch: RecordBatch, begins: ScalarBuffer<i64>) -> Self {
+        Self { base, begins, ends: Arc::default(), place: Place::Memory(Columns::of(batch)) }
     }
 
-    fn with_ends(base: u32, batch: RecordBatch, begin: Vec<i64>, end: Vec<AtomicI64>) -> Self {
-        let ended = |end: &AtomicI64| end.load(Ordering::Relaxed) != CommitTs::INFINITY.0;
-        let any_ended = AtomicBool::new(end.iter().any(ended));
-        let vectors = batch.columns().iter().map(|column| VectorColumn::of(column)).collect();
-        Self { base, batch, begin, end, any_ended, vectors }
+    /// Chunk `at` of a segment, with no ended rows.
+    pub(crate) fn in_segment(segment: &Arc<Segment>, at: usize, schema: &SchemaRef) -> Self {
+        let identity = segment.identity();
+        let from = at * identity.chunk_rows;
+        let rows = identity.chunk_rows.min(segment.rows() - from);
+        Self {
+            base: identity.base.0 + u32::try_from(from).unwrap_or(u32::MAX),
+            begins: segment.begins().slice(from, rows),
+            ends: Arc::default(),
+            place: Place::Segment {
+                segment: Arc::clone(segment),
+                at,
+                schema: Arc::clone(schema),
+                read: OnceLock::new(),
+            },
+        }
     }
 
-    /// One chunk of two that follow each other. Only the applying thread may call this: an end
-    /// timestamp written meanwhile would be lost.
-    pub(super) fn concat(&self, next: &Self) -> Result<Self, ArrowError> {
-        let batch = concat_batches(self.batch.schema_ref(), [&self.batch, &next.batch])?;
-        let begin = [self.begin.as_slice(), next.begin.as_slice()].concat();
-        let copy = |end: &AtomicI64| AtomicI64::new(end.load(Ordering::Relaxed));
-        let end = self.end.iter().chain(&next.end).map(copy).collect();
-        Ok(Self::with_ends(self.base, batch, begin, end))
+    /// The same rows in a segment. Rows that end later end in both.
+    pub(super) fn moved_to(&self, segment: &Arc<Segment>, at: usize, schema: &SchemaRef) -> Self {
+        Self { ends: Arc::clone(&self.ends), ..Self::in_segment(segment, at, schema) }
+    }
+
+    /// One chunk of two in memory that follow each other. Only the applying thread may call this:
+    /// an end timestamp written meanwhile would be lost.
+    pub(super) fn concat(&self, next: &Self) -> Result<Self, StorageError> {
+        let (left, right) = (self.batch()?, next.batch()?);
+        let batch = concat_batches(left.schema_ref(), [left, right])
+            .map_err(|e: ArrowError| StorageError::apply(e))?;
+        let begins = [&*self.begins, &*next.begins].concat();
+        let joined = Self::new(self.base, batch, begins.into());
+        for (slot, end) in self.ended().chain(next.ended().map(|(s, e)| (s + self.len(), e))) {
+            joined.end(slot, end);
+        }
+        Ok(joined)
     }
 
     /// Ordinal of the first row.
@@ -79,69 +149,80 @@ impl Chunk {
     /// Number of rows.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.begin.len()
+        self.begins.len()
     }
 
     /// Whether there are no rows, which is never the case for a chunk of a table.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.begin.is_empty()
+        self.begins.is_empty()
+    }
+
+    fn columns(&self) -> Result<&Columns, StorageError> {
+        match &self.place {
+            Place::Memory(columns) => Ok(columns),
+            Place::Segment { segment, at, schema, read } => read
+                .get_or_init(|| segment.chunk(*at, schema).map(Columns::of))
+                .as_ref()
+                .map_err(StorageError::clone),
+        }
     }
 
     /// The rows' columns, in the table's schema.
-    #[must_use]
-    pub fn batch(&self) -> &RecordBatch {
-        &self.batch
+    ///
+    /// # Errors
+    /// When they are in a segment and damaged.
+    pub fn batch(&self) -> Result<&RecordBatch, StorageError> {
+        Ok(&self.columns()?.batch)
     }
 
     /// The numbers of vector column `column`; `None` for a column of another type.
-    #[must_use]
-    pub fn vectors(&self, column: usize) -> Option<&VectorColumn> {
-        self.vectors.get(column)?.as_ref()
+    ///
+    /// # Errors
+    /// When they are in a segment and damaged.
+    pub fn vectors(&self, column: usize) -> Result<Option<&VectorColumn>, StorageError> {
+        Ok(self.columns()?.vectors.get(column).and_then(Option::as_ref))
     }
 
     /// When row `slot` begins and ends.
     #[must_use]
     pub fn life(&self, slot: usize) -> (CommitTs, CommitTs) {
-        (CommitTs(self.begin[slot]), CommitTs(self.end[slot].load(Ordering::Acquire)))
+        (CommitTs(self.begins[slot]), self.ends.get(slot))
     }
 
     /// Whether row `slot` is visible at `at`.
     #[must_use]
     pub fn visible(&self, slot: usize, at: CommitTs) -> bool {
-        self.begin[slot] <= at.0 && at.0 < self.end[slot].load(Ordering::Acquire)
+        self.begins[slot] <= at.0 && at < self.ends.get(slot)
     }
 
     /// Whether all rows are visible at `at`, told without looking at each. Rows are in log order,
     /// so the last began last.
     #[must_use]
     pub fn all_visible(&self, at: CommitTs) -> bool {
-        !self.any_ended.load(Ordering::Acquire)
-            && self.begin.last().is_none_or(|begin| *begin <= at.0)
+        !self.ends.any.load(Ordering::Acquire)
+            && self.begins.last().is_none_or(|begin| *begin <= at.0)
     }
 
     /// Ends row `slot`.
-    pub(super) fn end(&self, slot: usize, at: CommitTs) {
-        self.any_ended.store(true, Ordering::Release);
-        self.end[slot].store(at.0, Ordering::Release);
+    pub(crate) fn end(&self, slot: usize, at: CommitTs) {
+        self.ends.set(slot, self.len(), at);
+    }
+
+    /// Number of rows that began at or before `at`.
+    pub(crate) fn begun_at(&self, at: CommitTs) -> usize {
+        self.begins.partition_point(|begin| *begin <= at.0)
     }
 
     /// Instants at which the rows begin.
     pub(crate) fn begins(&self) -> &[i64] {
-        &self.begin
+        &self.begins
     }
 
-    /// Instants at which the rows end as seen at `at`: later ends are not yet known.
-    pub(crate) fn ends_at(&self, at: CommitTs) -> Vec<i64> {
-        let known = |end: &AtomicI64| match end.load(Ordering::Acquire) {
-            later if later > at.0 => CommitTs::INFINITY.0,
-            end => end,
-        };
-        self.end.iter().map(known).collect()
-    }
-
-    pub(crate) fn restore(base: u32, batch: RecordBatch, begin: Vec<i64>, end: &[i64]) -> Self {
-        let end = end.iter().map(|end| AtomicI64::new(*end)).collect();
-        Self::with_ends(base, batch, begin, end)
+    /// The rows that ended, and when.
+    pub(crate) fn ended(&self) -> impl Iterator<Item = (usize, CommitTs)> + '_ {
+        let slots = self.ends.slots.get().map_or(&[][..], |slots| slots);
+        let ends = slots.iter().map(|end| CommitTs(end.load(Ordering::Acquire)));
+        ends.enumerate().filter(|(_, end)| *end != CommitTs::INFINITY)
     }
 }

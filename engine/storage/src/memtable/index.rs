@@ -18,6 +18,7 @@ use vector::quantize::{FullPrecision, Quantizer as _};
 use vector::{Metric, Neighbor, Vectors as _, flat};
 
 use super::rows::{Rows, VectorRows};
+use crate::error::StorageError;
 
 /// Points inserted between two looks at the cancel flag and two moves of `covered`.
 const BATCH_POINTS: u32 = 1_024;
@@ -150,10 +151,12 @@ impl VectorIndex {
         self.graph.memory_bytes()
     }
 
-    /// The graph as bytes and the number of ordinals it covers; inserting waits meanwhile.
-    pub(crate) fn to_bytes(&self, rows: u32) -> Vec<u8> {
+    /// The graph as bytes and the number of ordinals it covers, at most `rows`; inserting waits
+    /// meanwhile.
+    pub(crate) fn to_bytes(&self, rows: u32) -> (Vec<u8>, u32) {
         let _guard = self.building.lock();
-        self.graph.to_bytes(self.covered().min(rows))
+        let covered = self.covered().min(rows);
+        (self.graph.to_bytes(covered), covered)
     }
 
     /// Inserts the next rows that the graph does not cover. True while some are left.
@@ -194,8 +197,14 @@ impl VectorIndex {
 
     /// The `k` nearest qualifying rows, nearest first. Rows without a distance (NULL, or cosine with
     /// a zero vector) come last, in ordinal order.
-    #[must_use]
-    pub fn search(&self, rows: &Rows, request: &IndexSearch<'_>) -> (Vec<Neighbor>, SearchReport) {
+    ///
+    /// # Errors
+    /// When a vector that had to be compared is damaged.
+    pub fn search(
+        &self,
+        rows: &Rows,
+        request: &IndexSearch<'_>,
+    ) -> Result<(Vec<Neighbor>, SearchReport), StorageError> {
         let vectors = rows.vectors(self.definition.column, self.dim);
         let covered = self.covered().min(rows.len());
         let qualifying = match request.admitted {
@@ -217,13 +226,14 @@ impl VectorIndex {
         if walk {
             let found = self.walk(rows, &vectors, request, covered, &mut report);
             if let Some(found) = found.filter(|found| found.len() == request.k) {
-                return (found, report);
+                rows.check_damage()?;
+                return Ok((found, report));
             }
             report.strategy = Strategy::GraphThenExact;
         }
-        let (found, scan) = exact_search(&self.metric, rows, &vectors, request);
+        let (found, scan) = exact_search(&self.metric, rows, &vectors, request)?;
         report.distances += scan.distances;
-        (found, report)
+        Ok((found, report))
     }
 
     fn walk(
@@ -277,13 +287,15 @@ impl VectorIndex {
 
 /// The exact answer, without any index: the `k` nearest qualifying rows, then rows without a
 /// distance.
-#[must_use]
+///
+/// # Errors
+/// When a vector is damaged.
 pub fn exact_search(
     metric: &Metric,
     rows: &Rows,
     vectors: &VectorRows<'_>,
     request: &IndexSearch<'_>,
-) -> (Vec<Neighbor>, SearchReport) {
+) -> Result<(Vec<Neighbor>, SearchReport), StorageError> {
     let mut seen = 0;
     let probe = metric.probe(request.query);
     let qualifying: Box<dyn Iterator<Item = u32>> = match request.admitted {
@@ -303,8 +315,9 @@ pub fn exact_search(
     let room = request.k - found.len();
     let farthest = |ordinal| Neighbor { value: f32::NAN, ordinal };
     found.extend(without.into_iter().take(room).map(farthest));
+    rows.check_damage()?;
     let strategy = Strategy::Exact;
-    (found, SearchReport { strategy, visited: 0, distances, qualifying: seen })
+    Ok((found, SearchReport { strategy, visited: 0, distances, qualifying: seen }))
 }
 
 fn fraction(part: usize, whole: u32) -> f64 {

@@ -1,32 +1,74 @@
 //! The row versions of a table at one moment, as a list of chunks.
 //!
-//! Full chunks hold [`CHUNK_ROWS`] rows and stand at `ordinal / CHUNK_ROWS`. Younger rows form a
-//! tail of smaller chunks, merged like the digits of a binary counter: a row is copied at most
-//! `log2(CHUNK_ROWS)` times however small the writes are.
+//! Full chunks hold the same number of rows, a power of two, and stand at `ordinal / chunk_rows`;
+//! they are in memory or in segments. Younger rows form a tail of smaller chunks in memory, merged
+//! like the digits of a binary counter: a row is copied at most `log2(chunk_rows)` times however
+//! small the writes are.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::RecordBatch;
-use arrow::error::ArrowError;
 use types::{CommitTs, RowOrdinal};
 
-use super::chunk::{Chunk, VectorColumn};
-
-const CHUNK_BITS: u32 = 12;
-/// Rows of a full chunk.
-pub(crate) const CHUNK_ROWS: usize = 1 << CHUNK_BITS;
+use super::chunk::Chunk;
+use crate::error::StorageError;
 
 /// The row versions of a table at one moment. Cheap to clone.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Rows {
-    full: Vec<Arc<Chunk>>,
+    /// Rows of a full chunk are two to the power of this.
+    chunk_bits: u32,
+    full: Arc<[Arc<Chunk>]>,
     tail: Vec<Arc<Chunk>>,
     len: u32,
     /// Rows not ended by the newest commit.
     live: u32,
+    /// The first damage that reading vectors met. Vectors are read where an error cannot be
+    /// returned; whoever reads them asks for it afterwards.
+    damage: Arc<OnceLock<StorageError>>,
 }
 
 impl Rows {
+    pub(crate) fn new(chunk_bits: u32) -> Self {
+        Self {
+            chunk_bits,
+            full: Arc::new([]),
+            tail: Vec::new(),
+            len: 0,
+            live: 0,
+            damage: Arc::default(),
+        }
+    }
+
+    /// Rows of a full chunk.
+    pub(crate) fn chunk_rows(&self) -> usize {
+        1 << self.chunk_bits
+    }
+
+    /// The full chunks, by ordinal.
+    pub(crate) fn full(&self) -> &[Arc<Chunk>] {
+        &self.full
+    }
+
+    /// Puts chunks of segments in the places of the same rows in memory.
+    pub(super) fn replace(&mut self, chunks: impl Iterator<Item = (usize, Chunk)>) {
+        let mut full = self.full.to_vec();
+        for (at, chunk) in chunks {
+            if let Some(place) = full.get_mut(at) {
+                *place = Arc::new(chunk);
+            }
+        }
+        self.full = full.into();
+    }
+
+    /// Tells of damage that a search met: its answer is worthless then.
+    ///
+    /// # Errors
+    /// When reading a vector of this table failed since the store was opened.
+    pub fn check_damage(&self) -> Result<(), StorageError> {
+        self.damage.get().map_or(Ok(()), |damage| Err(damage.clone()))
+    }
+
     /// All row versions, living and ended.
     #[must_use]
     pub fn len(&self) -> u32 {
@@ -56,8 +98,8 @@ impl Rows {
         if ordinal.0 >= self.len {
             return None;
         }
-        if let Some(chunk) = self.full.get((ordinal.0 >> CHUNK_BITS) as usize) {
-            return Some((chunk, ordinal.0 as usize % CHUNK_ROWS));
+        if let Some(chunk) = self.full.get((ordinal.0 >> self.chunk_bits) as usize) {
+            return Some((chunk, ordinal.0 as usize & (self.chunk_rows() - 1)));
         }
         let after = self.tail.partition_point(|chunk| chunk.base() <= ordinal.0);
         let chunk = self.tail.get(after.checked_sub(1)?)?;
@@ -100,24 +142,24 @@ impl Rows {
     }
 
     /// The rows after `batch` was appended at `at`.
-    pub(super) fn append(&self, batch: &RecordBatch, at: CommitTs) -> Result<Self, ArrowError> {
+    pub(super) fn append(&self, batch: &RecordBatch, at: CommitTs) -> Result<Self, StorageError> {
         let mut next = self.clone();
         let mut from = 0;
         while from < batch.num_rows() {
-            let room = CHUNK_ROWS - next.len as usize % CHUNK_ROWS;
+            let room = self.chunk_rows() - next.len as usize % self.chunk_rows();
             let count = room.min(batch.num_rows() - from);
-            let begin = vec![at.0; count];
-            next.push(Chunk::new(next.len, batch.slice(from, count), begin), count)?;
+            let begins = vec![at.0; count].into();
+            next.push(Chunk::new(next.len, batch.slice(from, count), begins), count)?;
             from += count;
         }
         next.live += u32::try_from(batch.num_rows()).unwrap_or(u32::MAX);
         Ok(next)
     }
 
-    fn push(&mut self, chunk: Chunk, count: usize) -> Result<(), ArrowError> {
+    fn push(&mut self, chunk: Chunk, count: usize) -> Result<(), StorageError> {
         self.tail.push(Arc::new(chunk));
         self.len += u32::try_from(count).unwrap_or(u32::MAX);
-        let complete = (self.len as usize).is_multiple_of(CHUNK_ROWS);
+        let complete = (self.len as usize).is_multiple_of(self.chunk_rows());
         while let [.., left, right] = self.tail.as_slice() {
             if !complete && left.len() > right.len() {
                 break;
@@ -127,7 +169,8 @@ impl Rows {
             self.tail.push(merged);
         }
         if complete {
-            self.full.append(&mut self.tail);
+            let full = self.full.iter().map(Arc::clone);
+            self.full = full.chain(self.tail.drain(..)).collect();
         }
         Ok(())
     }
@@ -140,11 +183,10 @@ impl Rows {
         }
     }
 
-    /// Puts back a chunk read from a checkpoint.
-    pub(crate) fn restore(&mut self, chunk: Chunk) -> Result<(), ArrowError> {
+    /// Puts back a chunk that a manifest names; its ended rows have their ends.
+    pub(crate) fn restore(&mut self, chunk: Chunk) -> Result<(), StorageError> {
         let count = chunk.len();
-        let live = (0..count).filter(|slot| chunk.life(*slot).1 == CommitTs::INFINITY).count();
-        self.live += u32::try_from(live).unwrap_or(0);
+        self.live += u32::try_from(count - chunk.ended().count()).unwrap_or(0);
         self.push(chunk, count)
     }
 }
@@ -164,7 +206,13 @@ impl vector::Vectors for VectorRows<'_> {
 
     fn vector(&self, ordinal: u32) -> Option<&[f32]> {
         let (chunk, slot) = self.rows.locate(RowOrdinal(ordinal))?;
-        chunk.vectors(self.column).and_then(|vectors: &VectorColumn| vectors.get(slot))
+        match chunk.vectors(self.column) {
+            Ok(vectors) => vectors?.get(slot),
+            Err(damage) => {
+                let _ = self.rows.damage.set(damage);
+                None
+            }
+        }
     }
 }
 
@@ -186,7 +234,7 @@ mod tests {
             sizes in prop::collection::vec(prop_oneof![1_i64..5, 100_i64..5_000], 1..30),
             ends in prop::collection::vec(any::<u32>(), 0..20),
         ) {
-            let mut rows = Rows::default();
+            let mut rows = Rows::new(12);
             let mut total = 0;
             let mut model: Vec<(i64, i64)> = Vec::new();
             for (step, size) in sizes.iter().enumerate() {
@@ -204,11 +252,11 @@ mod tests {
                 }
             }
             prop_assert_eq!(rows.len() as usize, model.len());
-            prop_assert!(rows.tail.len() <= CHUNK_BITS as usize + 1, "{} pieces", rows.tail.len());
+            prop_assert!(rows.tail.len() <= 13, "{} pieces", rows.tail.len());
             for (ordinal, life) in model.iter().enumerate() {
                 let at = RowOrdinal(u32::try_from(ordinal).unwrap());
                 let (chunk, slot) = rows.locate(at).unwrap();
-                let column = chunk.batch().column(0).as_any().downcast_ref::<Int64Array>().unwrap();
+                let column = chunk.batch().unwrap().column(0).as_any().downcast_ref::<Int64Array>().unwrap();
                 prop_assert_eq!(column.value(slot), i64::try_from(ordinal).unwrap());
                 prop_assert_eq!(chunk.life(slot), (CommitTs(life.0), CommitTs(life.1)));
             }

@@ -1,4 +1,7 @@
 //! A collection's row versions, its primary key and its vector indexes.
+//!
+//! Rows of a segment are found by its own lookup table of keys; the map in memory holds the keys of
+//! the rows that are in no segment yet.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -8,26 +11,30 @@ use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::row::{RowConverter, SortField};
 use catalog::{Collection, Index};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use types::limits::TABLE_ROWS_MAX;
 use types::{CommitTs, IndexId, RowId, RowOrdinal};
 
+use super::chunk::Chunk;
 use super::index::VectorIndex;
 use super::rows::Rows;
 use super::schema::arrow_schema;
 use crate::command::TableWrite;
-use crate::error::Rejection;
+use crate::error::{Rejection, StorageError};
+use crate::segment::{Segment, hash_key};
 
 /// A primary key's bytes, ordered as the key's columns are (`arrow::row`).
 type Key = Box<[u8]>;
 
 /// Finds the versions of a row by primary key.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Keys {
-    /// Newest version of every key that was ever inserted.
+    /// Newest version in memory of every key.
     newest: HashMap<Key, u32>,
-    /// The version of the same key before a version.
+    /// The version in memory of the same key before a version.
     previous: HashMap<u32, u32>,
+    /// Older rows, by ordinal.
+    segments: Arc<[Arc<Segment>]>,
 }
 
 /// A collection in memory.
@@ -36,6 +43,8 @@ pub struct Table {
     collection: Collection,
     schema: SchemaRef,
     converter: Option<RowConverter>,
+    /// Held while `rows` is replaced by a version made from itself.
+    changing: Mutex<()>,
     rows: RwLock<Arc<Rows>>,
     keys: RwLock<Keys>,
     indexes: RwLock<BTreeMap<IndexId, Arc<VectorIndex>>>,
@@ -53,7 +62,7 @@ impl Table {
     ///
     /// # Errors
     /// When a type cannot be a primary key, which `CREATE TABLE` refuses before.
-    pub(crate) fn new(collection: Collection) -> Result<Self, ArrowError> {
+    pub(crate) fn new(collection: Collection, chunk_bits: u32) -> Result<Self, ArrowError> {
         let schema = arrow_schema(&collection);
         let field = |at: &usize| SortField::new(schema.field(*at).data_type().clone());
         let fields: Vec<SortField> = collection.primary_key.iter().map(field).collect();
@@ -62,8 +71,13 @@ impl Table {
             collection,
             schema,
             converter,
-            rows: RwLock::default(),
-            keys: RwLock::default(),
+            changing: Mutex::new(()),
+            rows: RwLock::new(Arc::new(Rows::new(chunk_bits))),
+            keys: RwLock::new(Keys {
+                newest: HashMap::new(),
+                previous: HashMap::new(),
+                segments: Arc::new([]),
+            }),
             indexes: RwLock::default(),
         })
     }
@@ -113,20 +127,57 @@ impl Table {
     /// key's columns in key order.
     ///
     /// # Errors
-    /// When the columns are not of the key's types.
-    pub fn find(&self, key: &[ArrayRef], at: CommitTs) -> Result<Option<RowOrdinal>, ArrowError> {
+    /// When the columns are not of the key's types, or the segment that has the row is damaged.
+    pub fn find(&self, key: &[ArrayRef], at: CommitTs) -> Result<Option<RowOrdinal>, StorageError> {
         let Some(converter) = &self.converter else { return Ok(None) };
-        let converted = converter.convert_columns(key)?;
+        let converted = converter.convert_columns(key).map_err(StorageError::apply)?;
+        let key = converted.row(0);
         let keys = self.keys.read();
         let rows = self.rows();
-        let mut version = keys.newest.get(converted.row(0).data()).copied();
+        let mut version = keys.newest.get(key.data()).copied();
         while let Some(ordinal) = version {
             if rows.visible(RowOrdinal(ordinal), at) {
                 return Ok(Some(RowOrdinal(ordinal)));
             }
             version = keys.previous.get(&ordinal).copied();
         }
+        let segments = Arc::clone(&keys.segments);
+        drop(keys);
+        self.find_in(&segments, &rows, key.data(), |chunk, slot| chunk.visible(slot, at))
+    }
+
+    /// The youngest version in `segments` that has the key and satisfies `wanted`.
+    fn find_in(
+        &self,
+        segments: &[Arc<Segment>],
+        rows: &Rows,
+        key: &[u8],
+        wanted: impl Fn(&Chunk, usize) -> bool,
+    ) -> Result<Option<RowOrdinal>, StorageError> {
+        let hash = hash_key(key);
+        for segment in segments.iter().rev() {
+            let base = segment.identity().base.0;
+            for row in segment.rows_of_key(hash)? {
+                let ordinal = RowOrdinal(base + row);
+                let Some((chunk, slot)) = rows.locate(ordinal) else { continue };
+                if wanted(chunk, slot)
+                    && self.keys_of(&chunk.batch()?.slice(slot, 1))?[0].as_ref() == key
+                {
+                    return Ok(Some(ordinal));
+                }
+            }
+        }
         Ok(None)
+    }
+
+    fn keys_of(&self, batch: &RecordBatch) -> Result<Vec<Key>, StorageError> {
+        self.convert_keys(batch).map_err(StorageError::apply)
+    }
+
+    /// Hashes of the rows' keys, for a segment; `None` without a primary key.
+    pub(crate) fn hashes_of(&self, batch: &RecordBatch) -> Result<Option<Vec<u64>>, StorageError> {
+        let hashes = |keys: Vec<Key>| keys.iter().map(|key| hash_key(key)).collect();
+        self.converter.as_ref().map(|_| self.keys_of(batch).map(hashes)).transpose()
     }
 
     fn convert_keys(&self, batch: &RecordBatch) -> Result<Vec<Key>, ArrowError> {
@@ -138,55 +189,71 @@ impl Table {
     }
 
     /// Whether `write` can be applied to the state as it is.
-    pub(crate) fn check(&self, write: &TableWrite) -> Result<Checked, Rejection> {
+    pub(crate) fn check(
+        &self,
+        write: &TableWrite,
+    ) -> Result<Result<Checked, Rejection>, StorageError> {
         let rows = self.rows();
         let mut ended = Vec::with_capacity(write.ended.len());
         let mut ended_set = HashSet::with_capacity(write.ended.len());
         for row in &write.ended {
-            let ordinal = Self::ordinal(*row).ok_or(Rejection::Conflict)?;
+            let Some(ordinal) = Self::ordinal(*row) else { return Ok(Err(Rejection::Conflict)) };
             let alive = rows
                 .locate(ordinal)
                 .is_some_and(|(chunk, slot)| chunk.life(slot).1 == CommitTs::INFINITY);
             if !alive || !ended_set.insert(ordinal.0) {
-                return Err(Rejection::Conflict);
+                return Ok(Err(Rejection::Conflict));
             }
             ended.push(ordinal);
         }
-        let Some(batch) = &write.begun else { return Ok(Checked { ended, keys: Vec::new() }) };
+        let Some(batch) = &write.begun else {
+            return Ok(Ok(Checked { ended, keys: Vec::new() }));
+        };
         if u64::from(rows.len()) + batch.num_rows() as u64 > TABLE_ROWS_MAX {
-            return Err(Rejection::TableFull(TABLE_ROWS_MAX));
+            return Ok(Err(Rejection::TableFull(TABLE_ROWS_MAX)));
         }
         let types = |schema: &SchemaRef| -> Vec<DataType> {
             schema.fields().iter().map(|field| field.data_type().clone()).collect()
         };
         if types(&batch.schema()) != types(&self.schema) {
-            return Err(Rejection::Malformed("rows are not of the table's types"));
+            return Ok(Err(Rejection::Malformed("rows are not of the table's types")));
         }
-        let converted = self.convert_keys(batch);
-        let converted = converted.map_err(|_| Rejection::Malformed("no key of the rows"))?;
-        self.check_unique(&converted, &ended_set, &rows)?;
-        Ok(Checked { ended, keys: converted })
+        let Ok(converted) = self.convert_keys(batch) else {
+            return Ok(Err(Rejection::Malformed("no key of the rows")));
+        };
+        if let Some(row) = self.taken(&converted, &ended_set, &rows)? {
+            let constraint = self.collection.primary_key_name();
+            return Ok(Err(Rejection::DuplicateKey { constraint, row }));
+        }
+        Ok(Ok(Checked { ended, keys: converted }))
     }
 
-    fn check_unique(
+    /// The first of new rows whose key another row has that will live on.
+    fn taken(
         &self,
         converted: &[Key],
         ended: &HashSet<u32>,
         rows: &Rows,
-    ) -> Result<(), Rejection> {
+    ) -> Result<Option<usize>, StorageError> {
         let keys = self.keys.read();
         let mut seen = HashSet::with_capacity(converted.len());
         for (row, key) in converted.iter().enumerate() {
-            let taken = keys.newest.get(key).is_some_and(|ordinal| {
-                let life = rows.locate(RowOrdinal(*ordinal)).map(|(chunk, slot)| chunk.life(slot));
-                !ended.contains(ordinal) && life.is_some_and(|life| life.1 == CommitTs::INFINITY)
-            });
+            let lives_on = |chunk: &Chunk, slot: usize| {
+                let ordinal = chunk.base() + u32::try_from(slot).unwrap_or(u32::MAX);
+                chunk.life(slot).1 == CommitTs::INFINITY && !ended.contains(&ordinal)
+            };
+            let taken = match keys.newest.get(key) {
+                // Older versions have ended.
+                Some(ordinal) => rows
+                    .locate(RowOrdinal(*ordinal))
+                    .is_some_and(|(chunk, slot)| lives_on(chunk, slot)),
+                None => self.find_in(&keys.segments, rows, key, lives_on)?.is_some(),
+            };
             if taken || !seen.insert(key) {
-                let constraint = self.collection.primary_key_name();
-                return Err(Rejection::DuplicateKey { constraint, row });
+                return Ok(Some(row));
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Applies a write that was checked against this very state.
@@ -195,7 +262,8 @@ impl Table {
         write: &TableWrite,
         checked: Checked,
         at: CommitTs,
-    ) -> Result<(), ArrowError> {
+    ) -> Result<(), StorageError> {
+        let _guard = self.changing.lock();
         let mut rows = Rows::clone(&self.rows.read());
         for ordinal in checked.ended {
             rows.end(ordinal, at);
@@ -218,14 +286,61 @@ impl Table {
         }
     }
 
-    /// Puts back rows read from a checkpoint.
-    pub(crate) fn restore(&self, chunk: super::Chunk) -> Result<(), ArrowError> {
-        let keys = self.convert_keys(chunk.batch())?;
-        self.enter_keys(keys, chunk.base());
+    /// Puts back rows that a manifest names: those of `segments`, which hold full chunks alone, with
+    /// their ends, then younger ones in memory.
+    pub(crate) fn restore(
+        &self,
+        segments: Vec<Arc<Segment>>,
+        chunks: Vec<Chunk>,
+    ) -> Result<(), StorageError> {
+        let in_segments = segments.iter().map(|segment| segment.rows()).sum::<usize>();
         let mut rows = Rows::clone(&self.rows.read());
-        rows.restore(chunk)?;
+        for chunk in chunks {
+            if chunk.base() as usize >= in_segments {
+                self.enter_keys(self.keys_of(chunk.batch()?)?, chunk.base());
+            }
+            rows.restore(chunk)?;
+        }
+        self.keys.write().segments = segments.into();
         *self.rows.write() = Arc::new(rows);
         Ok(())
+    }
+
+    /// Reads rows from `segments`, which hold full chunks from the first ordinal on, in place of
+    /// memory or of older segments with the same rows.
+    pub(crate) fn move_to(&self, segments: Vec<Arc<Segment>>) {
+        let _guard = self.changing.lock();
+        let mut rows = Rows::clone(&self.rows.read());
+        let old = self.segments();
+        let (mut moved, mut next) = (Vec::new(), 0);
+        for segment in &segments {
+            let chunks = segment.rows() / rows.chunk_rows();
+            if !old.iter().any(|old| Arc::ptr_eq(old, segment)) {
+                let chunk = |at: usize| rows.full()[next + at].moved_to(segment, at, &self.schema);
+                moved.extend((0..chunks).map(|at| (next + at, chunk(at))));
+            }
+            next += chunks;
+        }
+        let first = u32::try_from(next * rows.chunk_rows()).unwrap_or(u32::MAX);
+        rows.replace(moved.into_iter());
+        *self.rows.write() = Arc::new(rows);
+        let mut keys = self.keys.write();
+        keys.segments = segments.into();
+        keys.newest.retain(|_, ordinal| *ordinal >= first);
+        keys.previous.retain(|ordinal, previous| *ordinal >= first && *previous >= first);
+    }
+
+    /// The segments that hold the oldest rows, by ordinal.
+    pub(crate) fn segments(&self) -> Arc<[Arc<Segment>]> {
+        Arc::clone(&self.keys.read().segments)
+    }
+
+    /// Checks every byte of the table's segments.
+    ///
+    /// # Errors
+    /// With the first block that is damaged.
+    pub fn check_segments(&self) -> Result<(), StorageError> {
+        self.segments().iter().try_for_each(|segment| segment.check())
     }
 
     pub(crate) fn add_index(&self, index: Arc<VectorIndex>) {

@@ -108,9 +108,10 @@ pub fn recover(
             last_file = Some(contents);
         }
     }
-    walk.check_reached()?;
     if let Some(contents) = last_file {
-        walk.finish(&contents)?;
+        walk.judge_end(&contents)?;
+        walk.check_reached(&contents)?;
+        walk.copy(&contents)?;
     }
     log_file::remove_half_made(&**fs, directory)?;
     let store = walk.store.unwrap_or_else(|| random_store_id(&mut rng));
@@ -261,18 +262,18 @@ impl Walk<'_> {
     }
 
     /// The log reaches the checkpoint.
-    fn check_reached(&self) -> Result<(), StorageError> {
+    fn check_reached(&self, contents: &Contents) -> Result<(), StorageError> {
         match self.last {
             Some((index, _)) if index < self.checkpoint.index => {
                 let what = "the log ends before the checkpoint";
-                Err(StorageError::corrupt(self.directory, 0, what))
+                Err(StorageError::corrupt(&contents.path, contents.valid, what))
             }
             Some(_) | None => Ok(()),
         }
     }
 
-    /// Judges the end of the last file and copies its valid frames to a new one.
-    fn finish(&mut self, contents: &Contents) -> Result<(), StorageError> {
+    /// Judges the end of the last file.
+    fn judge_end(&mut self, contents: &Contents) -> Result<(), StorageError> {
         let stamp = sector::stamp(contents.header.salt, self.next.number);
         let rest = &contents.bytes[contents.valid..];
         let (mut blank_until_end, mut torn) = (true, false);
@@ -298,6 +299,11 @@ impl Walk<'_> {
         if torn {
             self.report.torn = Some((contents.path.clone(), contents.valid as u64));
         }
+        Ok(())
+    }
+
+    /// Copies the valid frames of the last file to a new one under its name.
+    fn copy(&self, contents: &Contents) -> Result<(), StorageError> {
         let frames = &contents.bytes[SECTOR..contents.valid];
         log_file::create(self.fs, self.directory, &contents.header, frames, 0)?;
         Ok(())

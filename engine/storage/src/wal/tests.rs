@@ -402,10 +402,10 @@ fn a_log_that_does_not_meet_the_checkpoint_is_damage() {
     let end = end_of(&log.model);
     let beyond =
         LogPosition { index: end.index.next(), commit_ts: end.commit_ts.successor(), ..end };
-    let directory = Path::new(DIRECTORY);
-    assert_damaged(&log.sim, Some((log.store, beyond)), directory, "the log ends too early");
+    let last = &log.last_file;
+    assert_damaged(&log.sim, Some((log.store, beyond)), last, "the log ends too early");
     let empty = SimFileSystem::default();
-    assert_damaged(&empty, Some((log.store, end)), directory, "there is no log");
+    assert_damaged(&empty, Some((log.store, end)), Path::new(DIRECTORY), "there is no log");
 }
 
 /// As [`assert_goes_on`], for a log whose beginning a checkpoint replaces.

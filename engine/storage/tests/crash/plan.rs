@@ -24,7 +24,7 @@ enum Step {
 }
 
 /// Entries of one sector and of many, one larger than a log file; several log files before each
-/// checkpoint; the third checkpoint removes the first.
+/// checkpoint; later checkpoints remove earlier ones, make segments of full chunks, and merge those.
 const SCRIPT: &[Step] = &[
     Step::Create,
     Step::Insert(&[(1, 10), (2, 700), (3, 5)]),
@@ -43,7 +43,12 @@ const SCRIPT: &[Step] = &[
     Step::Update(1, 100),
     Step::Delete(&[10]),
     Step::Checkpoint,
-    Step::Insert(&[(11, 20)]),
+    Step::Insert(&[(11, 20), (12, 20), (13, 20), (14, 20)]),
+    Step::Checkpoint,
+    Step::Insert(&[(15, 20), (16, 20), (17, 20), (18, 20)]),
+    Step::Delete(&[12, 16]),
+    Step::Checkpoint,
+    Step::Insert(&[(12, 20)]),
     Step::Update(11, 600),
 ];
 

@@ -30,6 +30,8 @@ pub(crate) fn options() -> StoreOptions {
         directory: "data".into(),
         log_file_bytes: 4 << 10,
         checkpoint_log_bytes: u64::MAX,
+        // Chunks of four rows, so that few rows make many segments.
+        chunk_bits: 2,
         index_threads: 0,
         automatic_checkpoints: false,
         seed: 42,
@@ -197,13 +199,19 @@ impl Versions {
 
 /// All row versions a table does hold, by ordinal.
 pub(crate) fn history(table: &Table) -> Versions {
+    read_history(table).unwrap()
+}
+
+/// The same, or what is damaged.
+pub(crate) fn read_history(table: &Table) -> Result<Versions, StorageError> {
     let rows = table.rows();
     let mut versions = Vec::new();
     for chunk in rows.chunks() {
         assert_eq!(chunk.base() as usize, versions.len(), "chunks follow each other");
-        let keys = chunk.batch().column(0).as_primitive::<Int64Type>();
-        let values = chunk.batch().column(1).as_string::<i32>();
-        let vectors = chunk.vectors(EMBEDDING).unwrap();
+        let batch = chunk.batch()?;
+        let keys = batch.column(0).as_primitive::<Int64Type>();
+        let values = batch.column(1).as_string::<i32>();
+        let vectors = chunk.vectors(EMBEDDING)?.unwrap();
         for slot in 0..chunk.len() {
             let (begin, end) = chunk.life(slot);
             let (key, value) = (keys.value(slot), values.value(slot).to_owned());
@@ -212,7 +220,7 @@ pub(crate) fn history(table: &Table) -> Versions {
             versions.push(Version { key, value, begin, end });
         }
     }
-    Versions(versions)
+    Ok(Versions(versions))
 }
 
 /// All row versions of a table that may not exist.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
 
+use arrow::buffer::Buffer;
 use catalog::{Define, HnswOptions};
 use storage::fs::{CrashPolicy, DirectoryLock, File, FileSystem, SimFileSystem};
 use storage::{Command, StorageError, Store};
@@ -36,7 +37,7 @@ impl FileSystem for Pausing {
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn File>> {
         let name = path.file_name().unwrap().to_string_lossy();
-        if name.starts_with("checkpoint-") && self.armed.swap(false, Ordering::SeqCst) {
+        if name.starts_with("manifest-") && self.armed.swap(false, Ordering::SeqCst) {
             self.meeting.wait();
             self.meeting.wait();
         }
@@ -45,6 +46,10 @@ impl FileSystem for Pausing {
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
         self.inner.open(path)
+    }
+
+    fn map(&self, path: &Path) -> io::Result<Buffer> {
+        self.inner.map(path)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

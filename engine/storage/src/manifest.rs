@@ -1,0 +1,360 @@
+//! Manifests: the whole state at one log position as a list of immutable files, so that the log
+//! before it can go and a start reads it instead of the log.
+//!
+//! A manifest is written when all its files are durable, to a temporary name, synced, and renamed to
+//! `manifest-<index, 20 digits>`; so a file under that name is whole or damaged. The newest [`KEPT`]
+//! stay and the log is kept from the oldest of them on: a damaged manifest, or a damaged file that
+//! the one before it does not name, costs a longer replay and no data.
+//!
+//! Data files belong to a namespace and lie in its directory, `namespaces/<id>/<number>.<kind>`.
+//! Their numbers are never used twice. What no kept manifest names is removed.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use catalog::Catalog;
+use serde::{Deserialize, Serialize};
+use twox_hash::XxHash3_128;
+use types::{CommitTs, IndexId, Lsn, SchemaId, TableId, Term};
+
+use crate::error::StorageError;
+use crate::fs::{FileSystem, read_all};
+use crate::wal::{Cursor, LogPosition, StoreId};
+
+/// Manifests kept.
+pub(crate) const KEPT: usize = 3;
+
+const PREFIX: &str = "manifest-";
+const TEMPORARY: &str = ".tmp";
+const DAMAGED: &str = ".damaged";
+const MAGIC: [u8; 8] = *b"AZMANI\0\x01";
+const HEADER_BYTES: usize = 64;
+const HASH_BYTES: usize = 16;
+const NAMESPACES: &str = "namespaces";
+
+/// A manifest on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckpointFile {
+    /// Where it stands in the log.
+    pub index: Lsn,
+    /// The file.
+    pub path: PathBuf,
+}
+
+/// XXH3-128 of a file, or of its header and footer where those hold the checksums of the rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Hash(pub(crate) u128);
+
+impl Hash {
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        Self(XxHash3_128::oneshot(bytes))
+    }
+}
+
+impl Serialize for Hash {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{:032x}", self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Hash {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        u128::from_str_radix(&text, 16).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+/// A data file, as whoever opens it must find it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DataFile {
+    pub(crate) number: u64,
+    pub(crate) bytes: u64,
+    pub(crate) hash: Hash,
+}
+
+/// What a data file is, and its suffix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FileKind {
+    Segment,
+    Ends,
+    Graph,
+}
+
+impl FileKind {
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Segment => "segment",
+            Self::Ends => "ends",
+            Self::Graph => "graph",
+        }
+    }
+}
+
+/// Rows in a segment, and when they ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SegmentFiles {
+    /// Ordinal of the first row.
+    pub(crate) base: u32,
+    pub(crate) rows: u32,
+    pub(crate) file: DataFile,
+    /// Absent while no row has ended.
+    pub(crate) ends: Option<DataFile>,
+}
+
+/// A graph, and how many ordinals it covers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct GraphFile {
+    pub(crate) index: IndexId,
+    pub(crate) covered: u32,
+    pub(crate) file: DataFile,
+}
+
+/// All files of a table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TableFiles {
+    pub(crate) table: TableId,
+    /// Full chunks, by ordinal.
+    pub(crate) segments: Vec<SegmentFiles>,
+    /// The rows behind them, fewer than a chunk.
+    pub(crate) tail: Option<SegmentFiles>,
+    pub(crate) graphs: Vec<GraphFile>,
+}
+
+/// What a manifest says besides its position.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Manifest {
+    /// Rows of a full chunk are two to the power of this.
+    pub(crate) chunk_bits: u32,
+    /// Larger than the number of any file.
+    pub(crate) next_file: u64,
+    pub(crate) catalog: Catalog,
+    pub(crate) tables: Vec<TableFiles>,
+}
+
+/// A manifest that was read.
+#[derive(Debug)]
+pub(crate) struct Restored {
+    pub(crate) store: StoreId,
+    pub(crate) position: LogPosition,
+    pub(crate) manifest: Manifest,
+}
+
+impl Manifest {
+    /// Numbers of all files.
+    fn files(&self) -> impl Iterator<Item = u64> + '_ {
+        self.tables.iter().flat_map(|table| {
+            let segments = table.segments.iter().chain(&table.tail);
+            let rows = segments.flat_map(|segment| {
+                std::iter::once(segment.file.number).chain(segment.ends.map(|ends| ends.number))
+            });
+            rows.chain(table.graphs.iter().map(|graph| graph.file.number))
+        })
+    }
+
+    /// Namespaces that have or had tables.
+    fn namespaces(&self) -> BTreeSet<SchemaId> {
+        self.catalog.collections_ever().map(|collection| collection.schema).collect()
+    }
+}
+
+/// The directory of a namespace's files.
+pub(crate) fn namespace_directory(directory: &Path, namespace: SchemaId) -> PathBuf {
+    directory.join(NAMESPACES).join(namespace.0.to_string())
+}
+
+/// The path of a data file.
+pub(crate) fn path_of(
+    directory: &Path,
+    namespace: SchemaId,
+    number: u64,
+    kind: FileKind,
+) -> PathBuf {
+    let name = format!("{number:020}.{}", kind.suffix());
+    namespace_directory(directory, namespace).join(name)
+}
+
+/// The manifests of a data directory, newest first. Half-made files are removed.
+pub(crate) fn list(
+    fs: &dyn FileSystem,
+    directory: &Path,
+) -> Result<Vec<CheckpointFile>, StorageError> {
+    let names = fs.list(directory).map_err(|e| StorageError::io("list", directory, e))?;
+    let mut files = Vec::new();
+    for name in names {
+        let path = directory.join(&name);
+        let Some(digits) = name.strip_prefix(PREFIX) else { continue };
+        if name.ends_with(DAMAGED) {
+            continue;
+        }
+        if name.ends_with(TEMPORARY) {
+            fs.remove(&path).map_err(|e| StorageError::io("remove", &path, e))?;
+            continue;
+        }
+        match digits.parse() {
+            Ok(index) if digits.len() == 20 => {
+                files.push(CheckpointFile { index: Lsn(index), path });
+            }
+            Ok(_) | Err(_) => return Err(StorageError::corrupt(&path, 0, "not a manifest")),
+        }
+    }
+    files.sort_by_key(|file| std::cmp::Reverse(file.index));
+    Ok(files)
+}
+
+/// Writes a manifest; its files are durable already.
+pub(crate) fn write(
+    fs: &dyn FileSystem,
+    directory: &Path,
+    store: StoreId,
+    position: LogPosition,
+    manifest: &Manifest,
+) -> Result<CheckpointFile, StorageError> {
+    let path = directory.join(format!("{PREFIX}{:020}", position.index.0));
+    let temporary = directory.join(format!("{PREFIX}{:020}{TEMPORARY}", position.index.0));
+    let content = serde_json::to_vec(manifest).map_err(std::io::Error::other);
+    let content = content.map_err(|e| StorageError::io("encode", &path, e))?;
+    let mut bytes = header(store, position, content.len()).to_vec();
+    bytes.extend_from_slice(&content);
+    let hash = Hash::of(&bytes);
+    bytes.extend_from_slice(&hash.0.to_le_bytes());
+    let _ = fs.remove(&temporary);
+    let file = fs.create(&temporary).map_err(|e| StorageError::write(&temporary, e))?;
+    file.write_at(0, &bytes).map_err(|e| StorageError::write(&temporary, e))?;
+    file.sync_data().map_err(|e| StorageError::io("sync", &temporary, e))?;
+    fs.rename(&temporary, &path).map_err(|e| StorageError::io("rename", &temporary, e))?;
+    fs.sync_dir(directory).map_err(|e| StorageError::io("sync", directory, e))?;
+    Ok(CheckpointFile { index: position.index, path })
+}
+
+fn header(store: StoreId, position: LogPosition, content: usize) -> [u8; HEADER_BYTES] {
+    let mut out = [0; HEADER_BYTES];
+    out[0..8].copy_from_slice(&MAGIC);
+    out[8..24].copy_from_slice(&store.0);
+    out[24..32].copy_from_slice(&position.term.0.to_le_bytes());
+    out[32..40].copy_from_slice(&position.index.0.to_le_bytes());
+    out[40..48].copy_from_slice(&position.commit_ts.0.to_le_bytes());
+    out[48..56].copy_from_slice(&(content as u64).to_le_bytes());
+    out
+}
+
+/// Reads a manifest.
+pub(crate) fn read(fs: &dyn FileSystem, path: &Path) -> Result<Restored, StorageError> {
+    let file = fs.open(path).map_err(|e| StorageError::io("open", path, e))?;
+    let bytes = read_all(&*file).map_err(|e| StorageError::io("read", path, e))?;
+    let corrupt = |offset: usize, what: &str| StorageError::corrupt(path, offset, what);
+    let Some((whole, hash)) = bytes.split_last_chunk::<HASH_BYTES>() else {
+        return Err(corrupt(0, "the file is cut off"));
+    };
+    if Hash::of(whole).0.to_le_bytes() != *hash {
+        return Err(corrupt(0, "the hash of the file is wrong"));
+    }
+    let Some((head, content)) = whole.split_first_chunk::<HEADER_BYTES>() else {
+        return Err(corrupt(0, "the header is cut off"));
+    };
+    if !head.starts_with(&MAGIC) {
+        return Err(corrupt(0, "not a manifest of a version this server knows"));
+    }
+    let mut cursor = Cursor(&head[8..]);
+    let mut read = || {
+        let store = StoreId(cursor.take(16)?.try_into().ok()?);
+        let (term, index) = (Term(cursor.u64()?), Lsn(cursor.u64()?));
+        let position = LogPosition { term, index, commit_ts: CommitTs(cursor.i64()?) };
+        (cursor.u64()? == content.len() as u64).then_some((store, position))
+    };
+    let (store, position) = read().ok_or_else(|| corrupt(0, "the header is damaged"))?;
+    let manifest = serde_json::from_slice(content);
+    let manifest = manifest.map_err(|e| corrupt(HEADER_BYTES, &e.to_string()))?;
+    Ok(Restored { store, position, manifest })
+}
+
+/// Reads a data file whose whole content is hashed.
+pub(crate) fn read_file(
+    fs: &dyn FileSystem,
+    path: &Path,
+    expected: &DataFile,
+) -> Result<Vec<u8>, StorageError> {
+    let file = fs.open(path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => StorageError::corrupt(path, 0, "the file is missing"),
+        _ => StorageError::io("open", path, e),
+    })?;
+    let bytes = read_all(&*file).map_err(|e| StorageError::io("read", path, e))?;
+    if bytes.len() as u64 != expected.bytes || Hash::of(&bytes) != expected.hash {
+        return Err(StorageError::corrupt(path, 0, "the hash of the file is wrong"));
+    }
+    Ok(bytes)
+}
+
+/// Takes a damaged manifest out of the row, so that it does not count as one to fall back to; the
+/// bytes are kept for whoever wants to look.
+pub(crate) fn set_aside(
+    fs: &dyn FileSystem,
+    directory: &Path,
+    path: &Path,
+) -> Result<(), StorageError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(DAMAGED);
+    let aside = PathBuf::from(name);
+    fs.rename(path, &aside).map_err(|e| StorageError::io("rename", path, e))?;
+    fs.sync_dir(directory).map_err(|e| StorageError::io("sync", directory, e))
+}
+
+/// Removes all but the newest [`KEPT`] manifests, durably; returns the position of the oldest kept,
+/// once there are as many.
+pub(crate) fn remove_old(
+    fs: &dyn FileSystem,
+    directory: &Path,
+) -> Result<Option<Lsn>, StorageError> {
+    let files = list(fs, directory)?;
+    for file in files.iter().skip(KEPT) {
+        fs.remove(&file.path).map_err(|e| StorageError::io("remove", &file.path, e))?;
+    }
+    if files.len() > KEPT {
+        fs.sync_dir(directory).map_err(|e| StorageError::io("sync", directory, e))?;
+    }
+    Ok(files.get(KEPT - 1).map(|file| file.index))
+}
+
+/// Removes data files that no manifest names. Does nothing while a manifest cannot be read: its
+/// files are not known.
+pub(crate) fn remove_unnamed(fs: &dyn FileSystem, directory: &Path) -> Result<(), StorageError> {
+    let (mut named, mut namespaces) = (BTreeSet::new(), BTreeSet::new());
+    for file in list(fs, directory)? {
+        match read(fs, &file.path) {
+            Ok(restored) => {
+                named.extend(restored.manifest.files());
+                namespaces.extend(restored.manifest.namespaces());
+            }
+            Err(StorageError::Corrupt { .. }) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+    for namespace in namespaces {
+        let directory = namespace_directory(directory, namespace);
+        for (number, path) in data_files(fs, &directory)? {
+            if !named.contains(&number) {
+                fs.remove(&path).map_err(|e| StorageError::io("remove", &path, e))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Numbers and paths of the data files in a namespace's directory.
+pub(crate) fn data_files(
+    fs: &dyn FileSystem,
+    directory: &Path,
+) -> Result<Vec<(u64, PathBuf)>, StorageError> {
+    let names = match fs.list(directory) {
+        Ok(names) => names,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(StorageError::io("list", directory, error)),
+    };
+    let number = |name: &str| {
+        let (digits, suffix) = name.split_once('.')?;
+        let known = [FileKind::Segment, FileKind::Ends, FileKind::Graph];
+        known.iter().any(|kind| kind.suffix() == suffix).then_some(())?;
+        digits.parse().ok()
+    };
+    let found = |name: String| Some((number(&name)?, directory.join(name)));
+    Ok(names.into_iter().filter_map(found).collect())
+}

@@ -1,0 +1,161 @@
+//! A segment file, open.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use arrow::array::RecordBatch;
+use arrow::buffer::{Buffer, ScalarBuffer};
+use arrow::datatypes::SchemaRef;
+
+use super::format::{Block, HEADER_BYTES, Header, Kind, read};
+use super::keys::KeyTable;
+use super::writer::{Identity, Written};
+use crate::command::decode_body;
+use crate::error::StorageError;
+use crate::fs::FileSystem;
+
+/// An open segment: cheap to open whatever its size, and read where it is touched.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    path: PathBuf,
+    bytes: Buffer,
+    identity: Identity,
+    begins: ScalarBuffer<i64>,
+    chunks: Vec<Block>,
+    keys: Option<Block>,
+    keys_checked: OnceLock<Result<(), StorageError>>,
+}
+
+impl Segment {
+    /// Opens a file that is known to be `identity` as it was `written`.
+    ///
+    /// # Errors
+    /// When it cannot be mapped, or header, footer or the block of instants are not what was
+    /// written.
+    pub(crate) fn open(
+        fs: &dyn FileSystem,
+        path: &Path,
+        identity: Identity,
+        written: Written,
+    ) -> Result<Self, StorageError> {
+        let bytes = fs.map(path).map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotFound => StorageError::corrupt(path, 0, "the file is missing"),
+            _ => StorageError::io("map", path, e),
+        })?;
+        if bytes.len() as u64 != written.bytes {
+            let what = format!("the file has {} bytes, not {}", bytes.len(), written.bytes);
+            return Err(StorageError::corrupt(path, bytes.len(), what));
+        }
+        let (header, blocks) = read(path, &bytes, written.root)?;
+        let expected = Header {
+            store: identity.store,
+            number: identity.number,
+            table: identity.table.0,
+            base: identity.base.0,
+            rows: written.rows,
+            chunk_rows: u32::try_from(identity.chunk_rows).unwrap_or(u32::MAX),
+        };
+        if header != expected {
+            return Err(StorageError::corrupt(path, 0, "the segment is of other rows"));
+        }
+        let rows = written.rows as usize;
+        let of = |kind: Kind| blocks.iter().copied().filter(move |b| b.kind == kind.code());
+        let chunks: Vec<Block> = of(Kind::Chunk).collect();
+        let (Some(begins), keys) = (of(Kind::Begins).next(), of(Kind::Keys).next()) else {
+            return Err(StorageError::corrupt(path, 0, "a segment without instants"));
+        };
+        let mut segment = Self {
+            path: path.to_owned(),
+            bytes,
+            identity,
+            begins: ScalarBuffer::from(Vec::new()),
+            chunks,
+            keys,
+            keys_checked: OnceLock::new(),
+        };
+        let content = segment.block(&begins)?;
+        if begins.body != rows * 8 || segment.chunks.len() != rows.div_ceil(identity.chunk_rows) {
+            return Err(StorageError::corrupt(path, HEADER_BYTES, "blocks of other rows"));
+        }
+        segment.begins = ScalarBuffer::new(content, 0, rows);
+        Ok(segment)
+    }
+
+    pub(crate) fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// Number of rows.
+    pub(crate) fn rows(&self) -> usize {
+        self.begins.len()
+    }
+
+    /// When each row began.
+    pub(crate) fn begins(&self) -> &ScalarBuffer<i64> {
+        &self.begins
+    }
+
+    /// A block's bytes, checked.
+    fn block(&self, block: &Block) -> Result<Buffer, StorageError> {
+        let content = self.bytes.slice_with_length(block.offset, block.length);
+        if crc32c::crc32c(&content) == block.crc {
+            return Ok(content);
+        }
+        let what = "the checksum of a block is wrong; restore the file from a backup";
+        Err(StorageError::corrupt(&self.path, block.offset, what))
+    }
+
+    /// Reads the columns of a chunk in place.
+    ///
+    /// # Errors
+    /// When its block is damaged.
+    pub(crate) fn chunk(&self, at: usize, schema: &SchemaRef) -> Result<RecordBatch, StorageError> {
+        let missing = || StorageError::corrupt(&self.path, 0, "a chunk that is not there");
+        let block = self.chunks.get(at).ok_or_else(missing)?;
+        let content = self.block(block)?;
+        let (body, message) = (block.body, block.message);
+        let decoded = decode_body(
+            &content.as_slice()[body..body + message],
+            &content.slice_with_length(0, body),
+            schema,
+        );
+        let from = at * self.identity.chunk_rows;
+        let rows = self.identity.chunk_rows.min(self.rows() - from);
+        match decoded {
+            Ok(batch) if batch.num_rows() == rows => Ok(batch),
+            Ok(_) => Err(StorageError::corrupt(&self.path, block.offset, "rows are missing")),
+            Err(error) => Err(StorageError::corrupt(&self.path, block.offset, error.to_string())),
+        }
+    }
+
+    /// Rows, from the segment's first, whose primary key may have the hash; the youngest first.
+    ///
+    /// # Errors
+    /// When the lookup table is damaged.
+    pub(crate) fn rows_of_key(
+        &self,
+        hash: u64,
+    ) -> Result<impl Iterator<Item = u32> + '_, StorageError> {
+        let table = match &self.keys {
+            None => None,
+            Some(block) => {
+                self.keys_checked.get_or_init(|| self.block(block).map(drop)).clone()?;
+                let from = block.offset;
+                let content = &self.bytes.as_slice()[from..from + block.body];
+                let table = KeyTable::read(content, self.rows());
+                let what = "the lookup table of keys is of other rows";
+                Some(table.ok_or_else(|| StorageError::corrupt(&self.path, from, what))?)
+            }
+        };
+        Ok(table.into_iter().flat_map(move |table| table.rows(hash).rev()))
+    }
+
+    /// Checks every block.
+    ///
+    /// # Errors
+    /// With the first damaged one.
+    pub(crate) fn check(&self) -> Result<(), StorageError> {
+        let blocks = self.chunks.iter().chain(&self.keys);
+        blocks.map(|block| self.block(block)).try_for_each(|block| block.map(drop))
+    }
+}
