@@ -45,7 +45,10 @@ struct State {
     durable: BTreeMap<PathBuf, usize>,
     operations: u64,
     stop_after: Option<u64>,
-    fail_next_sync: bool,
+    /// Syncs of files and directories so far.
+    syncs: u64,
+    /// The sync that fails.
+    fail_sync: Option<u64>,
     capacity: Option<u64>,
     locked: bool,
 }
@@ -58,6 +61,12 @@ impl State {
             Some(limit) if self.operations > limit => Err(io::Error::other("simulated crash")),
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// Counts a sync; whether it is the one to fail.
+    fn sync_fails(&mut self) -> bool {
+        self.syncs += 1;
+        self.fail_sync == Some(self.syncs - 1)
     }
 
     fn inode(&self, path: &Path) -> io::Result<usize> {
@@ -107,9 +116,17 @@ impl SimFileSystem {
         state.stop_after = Some(state.operations + operations);
     }
 
-    /// Makes the next `sync_data` fail; nothing is synced by it.
-    pub fn fail_next_sync(&self) {
-        self.state().fail_next_sync = true;
+    /// Syncs of files and directories so far.
+    #[must_use]
+    pub fn syncs(&self) -> u64 {
+        self.state().syncs
+    }
+
+    /// Lets `syncs` more syncs succeed and fails the one after; nothing is synced by it, then or
+    /// later.
+    pub fn fail_sync_after(&self, syncs: u64) {
+        let mut state = self.state();
+        state.fail_sync = Some(state.syncs + syncs);
     }
 
     /// Limits the bytes of all files together; writing past it fails like a full disk.
@@ -271,14 +288,18 @@ impl File for SimFile {
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.step()?;
-        if std::mem::take(&mut state.fail_next_sync) {
+        let fails = state.sync_fails();
+        let inode = &mut state.inodes[self.inode];
+        let dirty = std::mem::take(&mut inode.dirty);
+        if fails {
             // Linux marks the pages clean after a failed fsync: they will never be written.
-            state.inodes[self.inode].dirty.clear();
             return Err(io::Error::other("simulated fsync failure"));
         }
-        let inode = &mut state.inodes[self.inode];
-        inode.durable.clone_from(&inode.current);
-        inode.dirty.clear();
+        inode.durable.resize(inode.current.len(), 0);
+        for sector in dirty {
+            let bytes = sector * SECTOR..((sector + 1) * SECTOR).min(inode.current.len());
+            inode.durable[bytes.clone()].copy_from_slice(&inode.current[bytes]);
+        }
         Ok(())
     }
 }
@@ -337,6 +358,9 @@ impl FileSystem for SimFileSystem {
     fn sync_dir(&self, directory: &Path) -> io::Result<()> {
         let mut state = self.state();
         state.step()?;
+        if state.sync_fails() {
+            return Err(io::Error::other("simulated fsync failure"));
+        }
         let inside = |path: &PathBuf| path.parent() == Some(directory);
         let mut durable = std::mem::take(&mut state.durable);
         durable.retain(|path, _| !inside(path));

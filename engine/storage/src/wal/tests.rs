@@ -429,7 +429,7 @@ fn a_failed_sync_closes_the_log_and_loses_nothing_durable() {
         let mut rng = SplitMix64::new(19);
         let mut model = log.model.clone();
         append(&mut writer, &[2_000], &mut rng, &mut model);
-        log.sim.fail_next_sync();
+        log.sim.fail_sync_after(0);
         let refused = entries_after(writer.position(), &[700, 20], &mut rng);
         let error = writer.append(&refused).unwrap_err();
         assert!(matches!(error, StorageError::Io { .. }), "{policy:?}: {error}");
@@ -496,7 +496,7 @@ fn a_full_disk_refuses_only_what_needs_a_new_file() {
 #[test]
 fn a_failed_sync_of_a_new_file_closes_the_log() {
     let (sim, mut writer, model, mut rng) = nearly_full(21);
-    sim.fail_next_sync();
+    sim.fail_sync_after(0);
     let large = entries_after(writer.position(), &[3_000], &mut rng);
     let error = writer.append(&large).unwrap_err();
     assert!(matches!(error, StorageError::Io { .. }), "{error}");

@@ -7,9 +7,7 @@ use storage::fs::SimFileSystem;
 use types::{Coded as _, SplitMix64, SqlState};
 
 use crate::plan::Plan;
-use crate::support::{START_MICROS, clock_at, open, read_history};
-
-const FLIPS: u64 = 1_000;
+use crate::support::{START_MICROS, clock_at, open, read_history, scaled};
 
 fn is_manifest(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("manifest-"))
@@ -38,7 +36,7 @@ fn a_flipped_bit_is_never_a_silent_difference() {
     assert_eq!(kinds[1].len(), 3, "{files:?}");
     assert!(kinds[2].iter().any(|(path, _)| path.extension().unwrap() == "ends"), "{files:?}");
     let (mut refused, mut reported, mut on_reading, mut unread) = (0, 0, 0, 0);
-    for seed in 0..FLIPS {
+    for seed in 0..scaled(600, 3_000) {
         let mut rng = SplitMix64::new(seed);
         let among = &kinds[usize::try_from(seed % 3).unwrap()];
         let (path, bit) = SimFileSystem::random_bit(among, &mut rng);
@@ -74,5 +72,6 @@ fn a_flipped_bit_is_never_a_silent_difference() {
     }
     let counts =
         format!("{refused} refused, {reported} told, {on_reading} on reading, {unread} unread");
-    assert!(refused > 100 && reported > 50 && on_reading > 50, "{counts}");
+    println!("{counts}");
+    assert!(refused > 100 && reported > 50 && on_reading > 30, "{counts}");
 }

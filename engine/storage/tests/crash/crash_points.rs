@@ -1,12 +1,13 @@
-//! A crash at every operation of a workload, and at every operation of the recovery from one.
+//! A crash at every operation of a workload, and at every operation of the recovery from one; a sync
+//! that fails, at every sync of the workload.
 
-use storage::fs::CrashPolicy;
+use storage::fs::{CrashPolicy, SimFileSystem};
 
 use crate::plan::Plan;
-use crate::support::{START_MICROS, clock_at, open};
+use crate::support::{START_MICROS, clock_at, open, scaled};
 
 fn policies(seed: u64) -> Vec<CrashPolicy> {
-    let random = (0..6).map(|coin| CrashPolicy::Random(seed * 100 + coin));
+    let random = (0..scaled(6, 90)).map(|coin| CrashPolicy::Random(seed * 100 + coin));
     [CrashPolicy::LoseUnsynced, CrashPolicy::KeepAll].into_iter().chain(random).collect()
 }
 
@@ -24,7 +25,8 @@ fn no_crash_loses_what_was_acknowledged() {
             states += 1;
         }
     }
-    assert!(states >= 1_000, "{states} states of {} operations", plan.operations);
+    println!("{states} states of {} operations", plan.operations);
+    assert!(states >= scaled(2_000, 20_000), "{states} states of {} operations", plan.operations);
 }
 
 #[test]
@@ -54,4 +56,22 @@ fn a_crash_during_recovery_loses_nothing_either() {
         }
     }
     assert!(states >= 500, "{states} states of {} operations", plan.operations);
+}
+
+#[test]
+fn no_failed_sync_loses_what_was_acknowledged() {
+    let plan = Plan::record_rounds(12);
+    let syncs = plan.syncs.min(scaled(60, 200));
+    assert!(plan.syncs >= 200, "{} syncs", plan.syncs);
+    for sync in 0..syncs {
+        let fs = SimFileSystem::default();
+        fs.fail_sync_after(sync);
+        let run = plan.run_on(fs);
+        for policy in policies(sync) {
+            let context = format!("sync {sync} fails, then {policy:?}");
+            let fs = run.fs.crash(policy);
+            let store = plan.judge(&fs, &run, &context);
+            plan.assert_goes_on(&fs, store, &context);
+        }
+    }
 }

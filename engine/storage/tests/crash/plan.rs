@@ -17,40 +17,52 @@ const RESTART_MICROS: i64 = START_MICROS + 3_600_000_000;
 /// A step of the workload; rows are given as key and bytes of the value.
 enum Step {
     Create,
-    Insert(&'static [(i64, usize)]),
-    Delete(&'static [i64]),
+    Insert(Vec<(i64, usize)>),
+    Delete(Vec<i64>),
     Update(i64, usize),
     Checkpoint,
 }
 
 /// Entries of one sector and of many, one larger than a log file; several log files before each
 /// checkpoint; later checkpoints remove earlier ones, make segments of full chunks, and merge those.
-const SCRIPT: &[Step] = &[
-    Step::Create,
-    Step::Insert(&[(1, 10), (2, 700), (3, 5)]),
-    Step::Insert(&[(4, 1_800)]),
-    Step::Update(2, 40),
-    Step::Insert(&[(5, 10), (6, 10)]),
-    Step::Delete(&[1]),
-    Step::Checkpoint,
-    Step::Insert(&[(1, 900)]),
-    Step::Update(4, 2_500),
-    Step::Delete(&[3, 5]),
-    Step::Insert(&[(7, 300), (8, 300), (9, 300)]),
-    Step::Update(7, 10),
-    Step::Checkpoint,
-    Step::Insert(&[(10, 5_000)]),
-    Step::Update(1, 100),
-    Step::Delete(&[10]),
-    Step::Checkpoint,
-    Step::Insert(&[(11, 20), (12, 20), (13, 20), (14, 20)]),
-    Step::Checkpoint,
-    Step::Insert(&[(15, 20), (16, 20), (17, 20), (18, 20)]),
-    Step::Delete(&[12, 16]),
-    Step::Checkpoint,
-    Step::Insert(&[(12, 20)]),
-    Step::Update(11, 600),
-];
+fn script(rounds: i64) -> Vec<Step> {
+    let mut steps = vec![
+        Step::Create,
+        Step::Insert(vec![(1, 10), (2, 700), (3, 5)]),
+        Step::Insert(vec![(4, 1_800)]),
+        Step::Update(2, 40),
+        Step::Insert(vec![(5, 10), (6, 10)]),
+        Step::Delete(vec![1]),
+        Step::Checkpoint,
+        Step::Insert(vec![(1, 900)]),
+        Step::Update(4, 2_500),
+        Step::Delete(vec![3, 5]),
+        Step::Insert(vec![(7, 300), (8, 300), (9, 300)]),
+        Step::Update(7, 10),
+        Step::Checkpoint,
+        Step::Insert(vec![(10, 5_000)]),
+        Step::Update(1, 100),
+        Step::Delete(vec![10]),
+        Step::Checkpoint,
+        Step::Insert(vec![(11, 20), (12, 20), (13, 20), (14, 20)]),
+        Step::Checkpoint,
+        Step::Insert(vec![(15, 20), (16, 20), (17, 20), (18, 20)]),
+        Step::Delete(vec![12, 16]),
+        Step::Checkpoint,
+        Step::Insert(vec![(12, 20)]),
+        Step::Update(11, 600),
+    ];
+    for round in 0..rounds {
+        let key = 100 + 10 * round;
+        steps.extend([
+            Step::Insert((key..key + 5).map(|key| (key, 30)).collect()),
+            Step::Delete(vec![key + 1]),
+            Step::Checkpoint,
+            Step::Update(key + 2, 60),
+        ]);
+    }
+    steps
+}
 
 impl Step {
     /// Ordinals that end and rows that begin.
@@ -88,8 +100,9 @@ pub(crate) struct Plan {
     pub(crate) table: TableId,
     /// The files at the end.
     pub(crate) fs: SimFileSystem,
-    /// Changing operations of the whole run.
+    /// Changing operations of the whole run, and syncs.
     pub(crate) operations: u64,
+    pub(crate) syncs: u64,
 }
 
 /// How far a run came.
@@ -107,6 +120,11 @@ fn log_files(fs: &SimFileSystem) -> usize {
 impl Plan {
     /// Runs the script once without a crash and notes everything.
     pub(crate) fn record() -> Self {
+        Self::record_rounds(0)
+    }
+
+    /// The same, followed by rounds of writes and a checkpoint.
+    pub(crate) fn record_rounds(rounds: i64) -> Self {
         let fs = SimFileSystem::default();
         let clock = clock_at(START_MICROS);
         let (store, _) = open(&fs, &clock).unwrap();
@@ -114,7 +132,7 @@ impl Plan {
         let mut versions = Versions::default();
         let mut after = vec![versions.clone()];
         let mut purged_most = 0;
-        for (number, step) in SCRIPT.iter().enumerate() {
+        for (number, step) in script(rounds).iter().enumerate() {
             let (ended, begun) = step.rows(number, &versions);
             let command = match step {
                 Step::Checkpoint => {
@@ -143,27 +161,34 @@ impl Plan {
         }
         assert!(purged_most >= 2, "no checkpoint removed more than {purged_most} log files");
         drop(store);
-        let operations = fs.operations();
-        Self { actions, after, commits, table, fs, operations }
+        let (operations, syncs) = (fs.operations(), fs.syncs());
+        Self { actions, after, commits, table, fs, operations, syncs }
     }
 
     /// Follows the plan until `operations` changing operations have succeeded.
     pub(crate) fn run(&self, operations: u64) -> Run {
         let fs = SimFileSystem::default();
         fs.stop_after(operations);
+        self.run_on(fs)
+    }
+
+    /// Follows the plan until a proposal fails. A checkpoint that fails is not the end.
+    pub(crate) fn run_on(&self, fs: SimFileSystem) -> Run {
         let clock = clock_at(START_MICROS);
         let mut run = Run { fs, acknowledged: 0, proposed: 0 };
         let Ok((store, _)) = open(&run.fs, &clock) else { return run };
         for action in &self.actions {
             let Action::Propose(command) = action else {
-                if store.checkpoint().is_err() {
-                    break;
-                }
+                let _ = store.checkpoint();
                 continue;
             };
             clock.step(STEP_MICROS);
             run.proposed += 1;
-            let Ok(applied) = store.propose_blocking(command.clone()) else { break };
+            let Ok(applied) = store.propose_blocking(command.clone()) else {
+                let again = store.propose_blocking(Command::Tick);
+                assert!(again.is_err(), "the log took an entry after one that failed");
+                break;
+            };
             assert_eq!(applied.commit_ts, self.commits[run.acknowledged]);
             run.acknowledged += 1;
         }

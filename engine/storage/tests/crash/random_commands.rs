@@ -14,10 +14,10 @@ use types::{
 };
 
 use crate::support::{
-    EMBEDDING, Row, START_MICROS, Versions, clock_at, create_table, history, open, row, table_write,
+    EMBEDDING, Row, START_MICROS, Versions, clock_at, create_table, history, open, row, scaled,
+    table_write,
 };
 
-const SEEDS: u64 = 5;
 const OPENINGS: u64 = 5;
 const COMMANDS: u64 = 60;
 const CLOCK_STEP_MAX: i64 = 10_000_000;
@@ -305,7 +305,7 @@ impl World {
 
 #[test]
 fn random_commands_agree_with_the_model_at_every_instant() {
-    for seed in 0..SEEDS {
+    for seed in 0..scaled(5, 100) {
         let mut world = World::new(seed);
         let mut fs = SimFileSystem::default();
         for opening in 0..OPENINGS {

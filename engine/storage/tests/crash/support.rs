@@ -20,6 +20,11 @@ use types::{Clock, CommitTs, Dim, RowOrdinal, SchemaId, SteppedClock, TableId};
 pub(crate) const START_MICROS: i64 = 1_700_000_000_000_000;
 const DIM: Dim = Dim(3);
 
+/// How much of a thing to try: on every change, or, with `AZIMUTH_GATE` set, before a release.
+pub(crate) fn scaled(smoke: u64, gate: u64) -> u64 {
+    if std::env::var_os("AZIMUTH_GATE").is_some() { gate } else { smoke }
+}
+
 pub(crate) fn clock_at(micros: i64) -> Arc<SteppedClock> {
     Arc::new(SteppedClock::new(micros))
 }
