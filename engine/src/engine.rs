@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use storage::fs::{FileSystem, OsFileSystem};
-use storage::{OpenReport, Store, StoreOptions};
+use storage::{FileReport, OpenReport, Store, StoreOptions};
 use tokio::sync::watch;
 use types::{Clock, Principal, SystemClock};
 
@@ -34,6 +34,14 @@ impl EngineOptions {
             query_memory_bytes: 2 << 30,
         }
     }
+}
+
+/// Reads every file of a data directory that no server uses against its checksums.
+///
+/// # Errors
+/// When a server uses the directory, or the system refuses to read. Damage is told in the reports.
+pub fn inspect(directory: &Path) -> Result<Vec<FileReport>> {
+    Ok(storage::inspect(&OsFileSystem, directory)?)
 }
 
 /// An open database.

@@ -27,7 +27,7 @@ mod sql;
 mod values;
 
 pub use datafusion::common::ScalarValue;
-pub use engine::{Engine, EngineOptions};
+pub use engine::{Engine, EngineOptions, inspect};
 pub use error::{EngineError, Result};
 pub use planner::CopyIn;
 pub use query::RowStream;
@@ -35,6 +35,6 @@ pub use session::{Canceller, timed_out};
 pub use session::{Described, Outcome, Session};
 pub use settings::Settings;
 pub use sql::{ParsedStatement, Statement, types::PG_TYPE_KEY};
-pub use storage::{OpenReport, StoreOptions};
+pub use storage::{FileReport, OpenReport, StoreOptions};
 pub use udfs::{check_dimension, parse_vector, vector_scalar, vector_slice, write_vector};
 pub use values::{scalar_from_text, timestamp_text};

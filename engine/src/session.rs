@@ -153,6 +153,7 @@ impl Session {
                 self.engine.checkpoint().await?;
                 return Ok(done("CHECKPOINT"));
             }
+            Statement::CheckTable(name) => return self.check_table(name).await,
         };
         match &***sql {
             ast::Statement::Query(query) => {
@@ -303,6 +304,17 @@ impl Session {
             self.commit(write).await?;
         }
         Ok(format!("COPY {rows}"))
+    }
+
+    /// Reads every byte of a table's files against its checksum.
+    async fn check_table(&self, name: &ast::ObjectName) -> Result<Outcome> {
+        let view = self.engine.store.read_view();
+        let id = target(&view, &self.settings.default_schema(), name)?.id;
+        let table = view.table(id).map(Arc::clone);
+        let table = table.ok_or_else(|| EngineError::no_table(&name.to_string()))?;
+        let checking = self.engine.executor.spawn_blocking(move || Ok(table.check_segments()?));
+        self.interruptible(checking).await?;
+        Ok(done("CHECK TABLE"))
     }
 
     async fn define(&self, statement: &ast::Statement) -> Result<Outcome> {

@@ -25,18 +25,23 @@ pub enum ServerError {
     /// Writing to the log failed; what was acknowledged is safe.
     #[error("the log failed, the server stops: {0}")]
     LogFailed(String),
+    /// Files of a data directory are damaged.
+    #[error("{0} files are damaged; restore them from a backup")]
+    Damaged(usize),
     /// The demonstration could not talk to its server.
     #[error("demo: {0}")]
     Demo(String),
 }
 
 impl ServerError {
-    /// The process's exit status (`sysexits.h`): 78 configuration, 69 unavailable, 74 I/O, 70 other.
+    /// The process's exit status (`sysexits.h`): 78 configuration, 69 unavailable, 74 I/O,
+    /// 65 damaged data, 70 other.
     #[must_use]
     pub fn exit_status(&self) -> u8 {
         match self {
             Self::Config(_) => 78,
             Self::Listen { .. } => 69,
+            Self::Damaged(_) => 65,
             Self::LogFailed(_) | Self::Start(_) => 74,
             Self::Engine(_) | Self::Demo(_) => 70,
         }

@@ -34,6 +34,8 @@ pub enum Statement {
     Sql(Arc<Tree>),
     /// `CHECKPOINT`
     Checkpoint,
+    /// `CHECK TABLE name`
+    CheckTable(ast::ObjectName),
 }
 
 /// A syntax tree. Trees are as deep as a statement has operators and are dropped by recursion, so a
@@ -103,6 +105,17 @@ fn parse_one(tokens: Vec<TokenWithSpan>, deep: bool) -> Result<ParsedStatement> 
         && word.value.eq_ignore_ascii_case("checkpoint")
     {
         return Ok(ParsedStatement { statement: Statement::Checkpoint, parameters });
+    }
+    if let [Token::Word(check), Token::Word(table), _, ..] = words.as_slice()
+        && check.keyword == Keyword::CHECK
+        && table.keyword == Keyword::TABLE
+    {
+        let dialect = AzimuthDialect::new(tokens.len());
+        let mut parser = parser(&dialect, tokens);
+        parser.expect_keywords(&[Keyword::CHECK, Keyword::TABLE])?;
+        let name = parser.parse_object_name(false)?;
+        parser.expect_token(&Token::EOF)?;
+        return Ok(ParsedStatement { statement: Statement::CheckTable(name), parameters });
     }
     if let Some(Token::Word(word)) = words.first()
         && word.keyword == Keyword::EXPLAIN

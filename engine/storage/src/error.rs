@@ -30,6 +30,14 @@ pub enum StorageError {
         /// What is wrong.
         what: String,
     },
+    /// A whole file of a format that came after this server.
+    #[error("file \"{path}\" is of format version {version}, which this server does not know")]
+    NewerFormat {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        version: u8,
+    },
     /// The data directory is served by another process.
     #[error("data directory \"{0}\" is in use by another server")]
     InUse(PathBuf),
@@ -114,6 +122,17 @@ impl StorageError {
         }
     }
 
+    /// What is wrong with a file that is whole and does not begin with `magic`, whose last byte is
+    /// the format version.
+    pub(crate) fn foreign(path: &Path, magic: [u8; 8], bytes: &[u8]) -> Self {
+        match bytes.first_chunk::<8>() {
+            Some([name @ .., version]) if magic.starts_with(name) && *version > magic[7] => {
+                Self::NewerFormat { path: path.to_owned(), version: *version }
+            }
+            _ => Self::corrupt(path, 0, "the file is of another kind than its name says"),
+        }
+    }
+
     /// Damage at a place in a file.
     pub(crate) fn corrupt(path: &Path, offset: usize, what: impl Into<String>) -> Self {
         Self::Corrupt { path: path.to_owned(), offset: offset as u64, what: what.into() }
@@ -125,6 +144,7 @@ impl Coded for StorageError {
         match self {
             Self::Io { .. } | Self::Poisoned(_) => SqlState::IO_ERROR,
             Self::Corrupt { .. } => SqlState::DATA_CORRUPTED,
+            Self::NewerFormat { .. } => SqlState::FEATURE_NOT_SUPPORTED,
             Self::InUse(_) => SqlState::OBJECT_IN_USE,
             Self::DiskFull => SqlState::DISK_FULL,
             Self::EntryTooLarge { .. } => SqlState::CONFIGURATION_LIMIT_EXCEEDED,
@@ -144,6 +164,9 @@ impl Coded for StorageError {
                 "Restore the file from a backup; the server does not start on damaged data."
                     .to_owned(),
             ),
+            Self::NewerFormat { .. } => {
+                Some("Open the data directory with the server that wrote it.".to_owned())
+            }
             Self::DiskFull => Some("Free some space; writing resumes by itself.".to_owned()),
             Self::Io { .. }
             | Self::Poisoned(_)

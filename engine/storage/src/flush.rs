@@ -343,8 +343,8 @@ impl Place<'_> {
         let bytes = read_file(self.fs, &path, ends)?;
         let corrupt = |what: &str| StorageError::corrupt(&path, 0, what);
         let entries = bytes.strip_prefix(&ENDS_MAGIC);
-        let mut cursor =
-            Cursor(entries.ok_or_else(|| corrupt("not ends of a version this server knows"))?);
+        let foreign = || StorageError::foreign(&path, ENDS_MAGIC, &bytes);
+        let mut cursor = Cursor(entries.ok_or_else(foreign)?);
         while !cursor.0.is_empty() {
             let entry = cursor.u32().zip(cursor.i64());
             let (row, end) = entry.ok_or_else(|| corrupt("ends are cut off"))?;

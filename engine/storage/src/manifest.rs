@@ -81,7 +81,7 @@ pub(crate) enum FileKind {
 }
 
 impl FileKind {
-    fn suffix(self) -> &'static str {
+    pub(crate) fn suffix(self) -> &'static str {
         match self {
             Self::Segment => "segment",
             Self::Ends => "ends",
@@ -141,7 +141,7 @@ pub(crate) struct Restored {
 
 impl Manifest {
     /// Numbers of all files.
-    fn files(&self) -> impl Iterator<Item = u64> + '_ {
+    pub(crate) fn files(&self) -> impl Iterator<Item = u64> + '_ {
         self.tables.iter().flat_map(|table| {
             let segments = table.segments.iter().chain(&table.tail);
             let rows = segments.flat_map(|segment| {
@@ -173,7 +173,7 @@ pub(crate) fn path_of(
     namespace_directory(directory, namespace).join(name)
 }
 
-/// The manifests of a data directory, newest first. Half-made files are removed.
+/// The manifests of a data directory, newest first.
 pub(crate) fn list(
     fs: &dyn FileSystem,
     directory: &Path,
@@ -183,11 +183,7 @@ pub(crate) fn list(
     for name in names {
         let path = directory.join(&name);
         let Some(digits) = name.strip_prefix(PREFIX) else { continue };
-        if name.ends_with(DAMAGED) {
-            continue;
-        }
-        if name.ends_with(TEMPORARY) {
-            fs.remove(&path).map_err(|e| StorageError::io("remove", &path, e))?;
+        if name.ends_with(DAMAGED) || name.ends_with(TEMPORARY) {
             continue;
         }
         match digits.parse() {
@@ -199,6 +195,16 @@ pub(crate) fn list(
     }
     files.sort_by_key(|file| std::cmp::Reverse(file.index));
     Ok(files)
+}
+
+/// Removes files that a crash left half made.
+pub(crate) fn remove_half_made(fs: &dyn FileSystem, directory: &Path) -> Result<(), StorageError> {
+    let names = fs.list(directory).map_err(|e| StorageError::io("list", directory, e))?;
+    for name in names.iter().filter(|n| n.starts_with(PREFIX) && n.ends_with(TEMPORARY)) {
+        let path = directory.join(name);
+        fs.remove(&path).map_err(|e| StorageError::io("remove", &path, e))?;
+    }
+    Ok(())
 }
 
 /// Writes a manifest; its files are durable already.
@@ -252,7 +258,7 @@ pub(crate) fn read(fs: &dyn FileSystem, path: &Path) -> Result<Restored, Storage
         return Err(corrupt(0, "the header is cut off"));
     };
     if !head.starts_with(&MAGIC) {
-        return Err(corrupt(0, "not a manifest of a version this server knows"));
+        return Err(StorageError::foreign(path, MAGIC, head));
     }
     let mut cursor = Cursor(&head[8..]);
     let mut read = || {
@@ -324,7 +330,7 @@ pub(crate) fn remove_unnamed(fs: &dyn FileSystem, directory: &Path) -> Result<()
                 named.extend(restored.manifest.files());
                 namespaces.extend(restored.manifest.namespaces());
             }
-            Err(StorageError::Corrupt { .. }) => return Ok(()),
+            Err(StorageError::Corrupt { .. } | StorageError::NewerFormat { .. }) => return Ok(()),
             Err(error) => return Err(error),
         }
     }

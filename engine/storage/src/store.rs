@@ -22,7 +22,7 @@ use crate::wal::{self, LogOptions, LogPosition, RecoveryReport, StoreId};
 /// How far in the future an instant may lie that a read waits for.
 const FUTURE_MICROS_MAX: i64 = 500_000;
 const LOCK_FILE: &str = "LOCK";
-const LOG_DIRECTORY: &str = "log";
+pub(crate) const LOG_DIRECTORY: &str = "log";
 
 /// Settings of a store.
 #[derive(Debug, Clone)]
@@ -286,11 +286,7 @@ impl Store {
         let log_directory = directory.join(LOG_DIRECTORY);
         fs.create_dir_all(&log_directory)
             .map_err(|e| StorageError::io("create", &log_directory, e))?;
-        let lock_path = directory.join(LOCK_FILE);
-        let lock = fs.lock(&lock_path).map_err(|e| match e.kind() {
-            std::io::ErrorKind::WouldBlock => StorageError::InUse(directory.clone()),
-            _ => StorageError::io("lock", &lock_path, e),
-        })?;
+        let lock = lock(&*fs, &directory)?;
         let Newest { state, checkpoints, passed_over, mut damaged } =
             newest_manifest(&*fs, &directory)?;
         let checkpoint = state.as_ref().map(|(store, state)| (*store, state.position));
@@ -324,6 +320,7 @@ impl Store {
             };
             damaged.push((path.clone(), damage.to_string()));
         }
+        manifest::remove_half_made(&*fs, &directory)?;
         if checkpoint.is_some() {
             manifest::remove_unnamed(&*fs, &directory)?;
         }
@@ -527,6 +524,18 @@ impl Machine {
         }
         found
     }
+}
+
+/// Keeps other processes out of a data directory.
+pub(crate) fn lock(
+    fs: &dyn FileSystem,
+    directory: &Path,
+) -> Result<Box<dyn DirectoryLock>, StorageError> {
+    let path = directory.join(LOCK_FILE);
+    fs.lock(&path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::WouldBlock => StorageError::InUse(directory.to_owned()),
+        _ => StorageError::io("lock", &path, e),
+    })
 }
 
 /// What the newest usable manifest gives.

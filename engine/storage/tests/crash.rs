@@ -2,7 +2,7 @@
 //! workload, flipped bits, refused commands, and what happens while a checkpoint is written.
 //!
 //! Everything goes through `Store` and its log; every test is a function of the seeds and numbers
-//! in its messages.
+//! in its messages. `AZIMUTH_GATE=1` tries as much as a release wants.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -10,11 +10,17 @@
     missing_docs,
     reason = "a test that meets the unexpected fails"
 )]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "fixtures are files, and the environment asks for the size of a run"
+)]
 
 #[path = "crash/bit_flips.rs"]
 mod bit_flips;
 #[path = "crash/crash_points.rs"]
 mod crash_points;
+#[path = "crash/fixtures.rs"]
+mod fixtures;
 #[path = "crash/plan.rs"]
 mod plan;
 #[path = "crash/random_commands.rs"]

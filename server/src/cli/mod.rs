@@ -1,6 +1,7 @@
 //! The command line.
 
 mod demo;
+mod inspect;
 mod sample;
 mod serve;
 
@@ -26,6 +27,8 @@ struct Cli {
 enum Command {
     /// Serve a data directory in the foreground.
     Serve(ServerFlags),
+    /// Read every file of a data directory that no server uses against its checksums.
+    Inspect(ServerFlags),
     /// Load the bundled sample, answer a few searches, and keep serving for you to try.
     Demo {
         #[command(flatten)]
@@ -79,6 +82,7 @@ pub fn main() -> ExitCode {
     let result = runtime.block_on(async {
         match cli.command {
             Command::Serve(flags) => serve::run(&flags.resolve()?).await,
+            Command::Inspect(flags) => inspect::run(&flags.resolve()?),
             Command::Demo { flags, once } => demo::run(&flags.resolve()?, once).await,
         }
     });

@@ -31,7 +31,7 @@ enum External {
 use External::{Not, Only};
 
 /// For tests, benches and examples: the engine, the server end to end, and what is measured alone.
-const MEASURED: &[&str] = &["engine", "server", "vector", "storage", "types"];
+const MEASURED: &[&str] = &["engine", "server", "vector", "storage", "catalog", "types"];
 
 const RULES: &[Rule] = &[
     Rule { name: "types", ours: &[], external: Only(&["thiserror", "serde"]) },

@@ -155,7 +155,10 @@ pub(super) fn read(
         let bytes = count.checked_mul(ENTRY_BYTES);
         bytes.and_then(|bytes| at.checked_add(bytes)) == Some(trailer_at) && *at >= HEADER_BYTES
     });
-    let whole = trailer[TRAILER_BYTES - 8..] == MAGIC && zeros.iter().all(|byte| *byte == 0);
+    // The version is judged in the header, when its hash is known to be right.
+    let whole = trailer[TRAILER_BYTES - 8..].starts_with(&MAGIC[..7])
+        && trailer[TRAILER_BYTES - 1] == head[7]
+        && zeros.iter().all(|byte| *byte == 0);
     let Some((footer_at, _)) = places.filter(|_| whole) else {
         return Err(corrupt(trailer_at, "the trailer is damaged"));
     };
@@ -163,8 +166,7 @@ pub(super) fn read(
     if hash != expected.to_le_bytes() || root(head, footer) != expected {
         return Err(corrupt(footer_at, "the hash of header and footer is wrong"));
     }
-    let header = Header::read(head);
-    let header = header.ok_or_else(|| corrupt(0, "not a segment of a known version"))?;
+    let header = Header::read(head).ok_or_else(|| StorageError::foreign(path, MAGIC, head))?;
     let mut cursor = Cursor(footer);
     let blocks: Vec<Block> = std::iter::from_fn(|| Block::read(&mut cursor)).collect();
     let mut at = HEADER_BYTES;

@@ -63,15 +63,18 @@ impl FileHeader {
         out
     }
 
-    pub(super) fn decode(sector: &[u8]) -> Result<Self, &'static str> {
-        let sector = sector.get(..SECTOR).ok_or("the file is shorter than its header")?;
+    /// Reads the header from the first bytes of the file `path`.
+    pub(super) fn decode(path: &Path, bytes: &[u8]) -> Result<Self, StorageError> {
+        let corrupt = |what: &str| StorageError::corrupt(path, 0, what);
+        let sector = bytes.get(..SECTOR);
+        let sector = sector.ok_or_else(|| corrupt("the file is shorter than its header"))?;
         let (body, crc) = sector.split_at(SECTOR - 4);
         if crc != crc32c::crc32c(body).to_le_bytes() {
-            return Err("the checksum of the file's header is wrong");
+            return Err(corrupt("the checksum of the file's header is wrong"));
         }
         let mut cursor = Cursor(body);
         if cursor.take(8) != Some(&MAGIC) {
-            return Err("the file is not a log of a version this server knows");
+            return Err(StorageError::foreign(path, MAGIC, body));
         }
         let mut read = || -> Option<Self> {
             let store = StoreId(cursor.take(16)?.try_into().ok()?);
@@ -90,7 +93,7 @@ impl FileHeader {
                 salt,
             })
         };
-        read().ok_or("the file's header holds impossible positions")
+        read().ok_or_else(|| corrupt("the file's header holds impossible positions"))
     }
 }
 
@@ -132,7 +135,7 @@ pub(super) fn read_header(fs: &dyn FileSystem, path: &Path) -> Result<FileHeader
     let file = fs.open(path).map_err(|e| StorageError::io("open", path, e))?;
     let mut sector = [0; SECTOR];
     file.read_at(0, &mut sector).map_err(|e| StorageError::io("read", path, e))?;
-    FileHeader::decode(&sector).map_err(|what| StorageError::corrupt(path, 0, what))
+    FileHeader::decode(path, &sector)
 }
 
 /// Makes a file of `size` zero bytes after its header and `content`, durably, under its final name.

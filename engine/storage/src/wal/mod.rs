@@ -23,6 +23,7 @@ mod writer;
 use types::{CommitTs, Lsn, Term};
 
 pub use log_file::StoreId;
+pub(crate) use recovery::verify;
 pub use recovery::{LogOptions, RecoveryReport, recover};
 pub use writer::LogWriter;
 pub(crate) use writer::purge;

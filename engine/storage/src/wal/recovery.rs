@@ -83,10 +83,43 @@ pub fn recover(
     mut apply: impl FnMut(Entry) -> Result<(), StorageError>,
 ) -> Result<(LogWriter, RecoveryReport), StorageError> {
     let directory = &*options.directory;
-    let numbers = log_file::list(&**fs, directory)?;
+    let (walk, last_file, numbers) = walk(&**fs, options, checkpoint, &mut apply)?;
+    if let Some(contents) = last_file {
+        walk.copy(&contents)?;
+    }
+    log_file::remove_half_made(&**fs, directory)?;
+    let store = walk.store.unwrap_or_else(|| random_store_id(&mut rng));
+    let file_number = numbers.last().map_or(1, |number| number + 1);
+    let begin = Begin { store, file_number, next: walk.next, position: walk.position };
+    let report = walk.report;
+    let writer = LogWriter::begin(Arc::clone(fs), directory, options.file_bytes, begin, rng)?;
+    Ok((writer, report))
+}
+
+/// Reads the log without changing anything.
+///
+/// # Errors
+/// As [`recover`].
+pub(crate) fn verify(
+    fs: &dyn FileSystem,
+    options: &LogOptions,
+    checkpoint: Option<(StoreId, LogPosition)>,
+) -> Result<RecoveryReport, StorageError> {
+    Ok(walk(fs, options, checkpoint, &mut |_| Ok(()))?.0.report)
+}
+
+/// Reads all files and judges the end of the last one, which is returned with all files' numbers.
+fn walk<'a>(
+    fs: &'a dyn FileSystem,
+    options: &'a LogOptions,
+    checkpoint: Option<(StoreId, LogPosition)>,
+    apply: &mut impl FnMut(Entry) -> Result<(), StorageError>,
+) -> Result<(Walk<'a>, Option<Contents>, Vec<u64>), StorageError> {
+    let directory = &*options.directory;
+    let numbers = log_file::list(fs, directory)?;
     let start = checkpoint.map_or(LogPosition::START, |(_, position)| position);
     let mut walk = Walk {
-        fs: &**fs,
+        fs,
         directory,
         checkpoint: start,
         store: checkpoint.map(|(store, _)| store),
@@ -101,25 +134,16 @@ pub fn recover(
     }
     let mut last_file = None;
     for (at, number) in numbers.iter().enumerate() {
-        let contents = walk.read_file(*number, at == 0, &mut apply)?;
+        let contents = walk.read_file(*number, at == 0, apply)?;
         if at + 1 < numbers.len() {
             walk.expect_clean_end(&contents)?;
         } else {
+            walk.judge_end(&contents)?;
+            walk.check_reached(&contents)?;
             last_file = Some(contents);
         }
     }
-    if let Some(contents) = last_file {
-        walk.judge_end(&contents)?;
-        walk.check_reached(&contents)?;
-        walk.copy(&contents)?;
-    }
-    log_file::remove_half_made(&**fs, directory)?;
-    let store = walk.store.unwrap_or_else(|| random_store_id(&mut rng));
-    let file_number = numbers.last().map_or(1, |number| number + 1);
-    let begin = Begin { store, file_number, next: walk.next, position: walk.position };
-    let report = walk.report;
-    let writer = LogWriter::begin(Arc::clone(fs), directory, options.file_bytes, begin, rng)?;
-    Ok((writer, report))
+    Ok((walk, last_file, numbers))
 }
 
 fn random_store_id(rng: &mut SplitMix64) -> StoreId {
@@ -140,8 +164,7 @@ impl Walk<'_> {
         let path = log_file::path_of(self.directory, number);
         let file = self.fs.open(&path).map_err(|e| StorageError::io("open", &path, e))?;
         let bytes = fs::read_all(&*file).map_err(|e| StorageError::io("read", &path, e))?;
-        let header =
-            FileHeader::decode(&bytes).map_err(|what| StorageError::corrupt(&path, 0, what))?;
+        let header = FileHeader::decode(&path, &bytes)?;
         self.check_header(&path, number, &header, first)?;
         self.report.files += 1;
         let mut contents = Contents { path, header, bytes, valid: SECTOR };
@@ -185,7 +208,7 @@ impl Walk<'_> {
     }
 
     /// The frame at the end of the valid ones, its checksum and its end; `None` when no valid frame
-    /// stands there, which [`Walk::finish`] or [`Walk::expect_clean_end`] judges.
+    /// stands there, which [`Walk::judge_end`] or [`Walk::expect_clean_end`] judges.
     fn read_frame(
         &self,
         contents: &Contents,

@@ -595,7 +595,7 @@ proptest! {
         bytes in prop::collection::vec(any::<u8>(), 0..700),
         salt in any::<u64>(),
     ) {
-        prop_assert!(FileHeader::decode(&bytes).is_err());
+        prop_assert!(FileHeader::decode(Path::new(DIRECTORY), &bytes).is_err());
         prop_assert!(frame::decode_header(&bytes, salt).is_err());
     }
 

@@ -75,3 +75,23 @@ fn a_flipped_bit_is_never_a_silent_difference() {
     println!("{counts}");
     assert!(refused > 100 && reported > 50 && on_reading > 30, "{counts}");
 }
+
+/// The newest manifests of a run, all damaged but the oldest.
+#[test]
+fn the_oldest_kept_manifest_and_the_log_hold_everything() {
+    for rounds in 0..scaled(8, 30) {
+        let plan = Plan::record_rounds(i64::try_from(rounds).unwrap());
+        let files = plan.fs.files().into_iter().map(|(path, _)| path);
+        let manifests: Vec<PathBuf> = files.filter(|path| is_manifest(path)).collect();
+        assert_eq!(manifests.len(), 3, "{manifests:?}");
+        for spared in [0, 1] {
+            let fs = plan.fs.fork();
+            manifests[spared + 1..].iter().for_each(|path| fs.flip_bit(path, 700));
+            let (store, report) = open(&fs, &clock_at(START_MICROS)).unwrap();
+            assert_eq!(report.damaged.len(), 2 - spared, "{report:?}");
+            let view = store.read_view();
+            let found = read_history(view.table(plan.table).unwrap()).unwrap();
+            assert_eq!(Some(&found), plan.after.last(), "{rounds} rounds, {spared} spared");
+        }
+    }
+}

@@ -91,7 +91,8 @@ impl Model {
         let mut keys = BTreeSet::new();
         for (row, begun) in change.begun.iter().enumerate() {
             let taken = versions.alive(begun.key).is_some_and(|at| !ended.contains(&at));
-            if taken || !keys.insert(begun.key) {
+            let keyed = !collection.primary_key.is_empty();
+            if keyed && (taken || !keys.insert(begun.key)) {
                 let constraint = collection.primary_key_name();
                 return Err(Rejection::DuplicateKey { constraint, row });
             }
@@ -130,7 +131,8 @@ impl Chooser<'_> {
     fn create_table(&mut self) -> Option<Define> {
         let schemas = self.model.catalog.namespaces(self.now).map(|namespace| namespace.id);
         let schema = pick(self.rng, schemas.collect())?;
-        Some(create_table(schema, &format!("t{}", self.rng.below(6))))
+        let kind = if self.rng.below(3) == 0 { "keyless" } else { "t" };
+        Some(create_table(schema, &format!("{kind}{}", self.rng.below(6))))
     }
 
     fn living_table(&mut self) -> Option<TableId> {
@@ -298,7 +300,9 @@ impl World {
             let visible = expected.iter().find(|at| versions.0[**at as usize].key == key);
             let columns: [ArrayRef; 1] = [Arc::new(Int64Array::from(vec![key]))];
             let found = table.find(&columns, at).unwrap();
-            assert_eq!(found, visible.copied().map(RowOrdinal), "{context}, key {key}");
+            let keyed = !table.collection().primary_key.is_empty();
+            let visible = visible.copied().filter(|_| keyed);
+            assert_eq!(found, visible.map(RowOrdinal), "{context}, key {key}");
         }
     }
 }

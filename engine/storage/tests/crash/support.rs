@@ -52,7 +52,8 @@ pub(crate) fn open(
     Store::open(options(), fs, clock)
 }
 
-/// The definition that all tables share: `id` is the primary key.
+/// The definition that all tables share: `id` is the primary key, but where the name says there is
+/// none.
 pub(crate) fn create_table(schema: SchemaId, name: &str) -> Define {
     let column = |name: &str, column_type: ColumnType, nullable: bool| Column {
         name: name.to_owned(),
@@ -64,7 +65,8 @@ pub(crate) fn create_table(schema: SchemaId, name: &str) -> Define {
         column("value", ColumnType::Text, true),
         column("embedding", ColumnType::Vector(DIM), true),
     ];
-    Define::CreateCollection { schema, name: name.to_owned(), columns, primary_key: vec![0] }
+    let primary_key = if name.starts_with("keyless") { Vec::new() } else { vec![0] };
+    Define::CreateCollection { schema, name: name.to_owned(), columns, primary_key }
 }
 
 /// Position of the vector column.

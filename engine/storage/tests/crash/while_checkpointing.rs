@@ -17,7 +17,7 @@ use crate::support::{
     EMBEDDING, START_MICROS, change_rows, clock_at, history_of, make_table, open, options, row,
 };
 
-/// A file system that stops before it makes the file of a checkpoint, once, and waits there.
+/// A file system that stops before it makes the first file of a checkpoint, once, and waits there.
 #[derive(Debug)]
 struct Pausing {
     inner: SimFileSystem,
@@ -37,7 +37,7 @@ impl FileSystem for Pausing {
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn File>> {
         let name = path.file_name().unwrap().to_string_lossy();
-        if name.starts_with("manifest-") && self.armed.swap(false, Ordering::SeqCst) {
+        if name.ends_with(".segment") && self.armed.swap(false, Ordering::SeqCst) {
             self.meeting.wait();
             self.meeting.wait();
         }
@@ -69,12 +69,14 @@ impl FileSystem for Pausing {
     }
 }
 
-/// A store with one table of three rows, on a file system that can pause.
+/// A store with a table of three rows, and one without a key whose files are written later, on a
+/// file system that can pause.
 struct Stage {
     fs: Arc<Pausing>,
     clock: Arc<SteppedClock>,
     store: Store,
     table: TableId,
+    keyless: TableId,
 }
 
 fn stage() -> Stage {
@@ -83,8 +85,11 @@ fn stage() -> Stage {
     let files: Arc<dyn FileSystem> = Arc::<Pausing>::clone(&fs);
     let (store, _) = Store::open(options(), files, Arc::<SteppedClock>::clone(&clock)).unwrap();
     let table = make_table(&store, "t");
-    change_rows(&store, table, &[], &[row(1, "a"), row(2, "b"), row(3, "c")]).unwrap();
-    Stage { fs, clock, store, table }
+    let keyless = make_table(&store, "keyless");
+    for table in [table, keyless] {
+        change_rows(&store, table, &[], &[row(1, "a"), row(2, "b"), row(3, "c")]).unwrap();
+    }
+    Stage { fs, clock, store, table, keyless }
 }
 
 impl Stage {
@@ -105,7 +110,8 @@ impl Stage {
 
     /// After a power cut the checkpoint is whole and all is as it was.
     fn assert_recovers(self) -> Store {
-        let expected = history_of(&self.store, self.table);
+        let tables = [self.table, self.keyless];
+        let expected = tables.map(|table| history_of(&self.store, table));
         let (position, catalog) = {
             let view = self.store.read_view();
             (view.position(), view.catalog().clone())
@@ -117,7 +123,7 @@ impl Stage {
         assert!(report.checkpoint.is_some_and(|index| index < position.index), "{report:?}");
         assert_eq!(store.read_view().position(), position);
         assert!(*store.read_view().catalog() == catalog, "the catalogs differ");
-        assert_eq!(history_of(&store, self.table), expected);
+        assert_eq!(tables.map(|table| history_of(&store, table)), expected);
         store
     }
 }
@@ -137,12 +143,15 @@ fn rows_that_come_and_go_meanwhile_are_left_to_the_log() {
     let stage = stage();
     let table = stage.table;
     stage.checkpoint_while(|| {
-        change_rows(&stage.store, table, &[0], &[row(4, "new"), row(1, "moved")])?;
-        change_rows(&stage.store, table, &[1, 3], &[])?;
+        for table in [table, stage.keyless] {
+            change_rows(&stage.store, table, &[0], &[row(4, "new"), row(1, "moved")])?;
+            change_rows(&stage.store, table, &[1, 3], &[])?;
+            change_rows(&stage.store, table, &[], &[row(7, "x"), row(8, "y"), row(9, "z")])?;
+        }
         Ok(())
     });
     let living: Vec<usize> = history_of(&stage.assert_recovers(), table).living().collect();
-    assert_eq!(living, [2, 4]);
+    assert_eq!(living, [2, 4, 5, 6, 7]);
 }
 
 #[test]
@@ -184,5 +193,5 @@ fn tables_made_and_dropped_meanwhile_are_left_to_the_log() {
     let store = stage.assert_recovers();
     let view = store.read_view();
     let names: Vec<_> = view.catalog().collections(view.at()).map(|c| c.name.clone()).collect();
-    assert_eq!(names, ["t", "made"]);
+    assert_eq!(names, ["t", "keyless", "made"]);
 }

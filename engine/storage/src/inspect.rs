@@ -1,0 +1,152 @@
+//! Reads every file of a data directory that no server uses, and changes nothing.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use types::{RowOrdinal, SchemaId, TableId};
+
+use crate::error::{StorageError, format_micros};
+use crate::fs::FileSystem;
+use crate::manifest::{self, DataFile, FileKind, Restored, SegmentFiles, path_of, read_file};
+use crate::segment::{Identity, Segment, Written};
+use crate::store::{LOG_DIRECTORY, lock};
+use crate::wal::{self, LogOptions, LogPosition, StoreId};
+
+/// What was found in a file, or in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileReport {
+    /// The file, or the log's directory.
+    pub path: PathBuf,
+    /// What it is.
+    pub kind: &'static str,
+    /// What it holds; for a damaged one what is wrong.
+    pub content: String,
+    /// Whether all its checksums are right.
+    pub whole: bool,
+}
+
+/// Reads all files that a manifest names, the manifests and the log, against their checksums.
+///
+/// # Errors
+/// When a server uses the directory, or the system refuses to read. Damage is told in the reports.
+pub fn inspect(fs: &dyn FileSystem, directory: &Path) -> Result<Vec<FileReport>, StorageError> {
+    let _lock = lock(fs, directory)?;
+    let mut inspector = Inspector { fs, directory, seen: BTreeSet::new(), reports: Vec::new() };
+    let mut newest = None;
+    for file in manifest::list(fs, directory)? {
+        match manifest::read(fs, &file.path) {
+            Ok(restored) => {
+                let content = format!(
+                    "entry {} of {}: {} tables, {} files",
+                    restored.position.index,
+                    format_micros(restored.position.commit_ts),
+                    restored.manifest.tables.len(),
+                    restored.manifest.files().count(),
+                );
+                inspector.note(&file.path, "manifest", Ok(content))?;
+                inspector.files(&restored)?;
+                newest = newest.or(Some((restored.store, restored.position)));
+            }
+            Err(error) => inspector.note(&file.path, "manifest", Err(error))?,
+        }
+    }
+    inspector.log(newest)?;
+    Ok(inspector.reports)
+}
+
+struct Inspector<'a> {
+    fs: &'a dyn FileSystem,
+    directory: &'a Path,
+    /// Numbers of files that were read: manifests share them.
+    seen: BTreeSet<u64>,
+    reports: Vec<FileReport>,
+}
+
+impl Inspector<'_> {
+    fn note(
+        &mut self,
+        path: &Path,
+        kind: &'static str,
+        found: Result<String, StorageError>,
+    ) -> Result<(), StorageError> {
+        let (content, whole) = match found {
+            Ok(content) => (content, true),
+            Err(error @ (StorageError::Corrupt { .. } | StorageError::NewerFormat { .. })) => {
+                (error.to_string(), false)
+            }
+            Err(error) => return Err(error),
+        };
+        self.reports.push(FileReport { path: path.to_owned(), kind, content, whole });
+        Ok(())
+    }
+
+    fn files(&mut self, restored: &Restored) -> Result<(), StorageError> {
+        let manifest = &restored.manifest;
+        for table in &manifest.tables {
+            let Some(collection) = manifest.catalog.collection_by_id(table.table) else { continue };
+            let (namespace, name) = (collection.schema, &collection.name);
+            for files in table.segments.iter().chain(&table.tail) {
+                let chunk_rows = 1 << manifest.chunk_bits;
+                self.segment(restored.store, namespace, table.table, files, chunk_rows)?;
+                if let Some(ends) = files.ends {
+                    let what = format!("ends of rows of table {name}");
+                    self.whole_file(namespace, FileKind::Ends, &ends, &what)?;
+                }
+            }
+            for graph in &table.graphs {
+                let what = format!("links of {} rows of table {name}", graph.covered);
+                self.whole_file(namespace, FileKind::Graph, &graph.file, &what)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn segment(
+        &mut self,
+        store: StoreId,
+        namespace: SchemaId,
+        table: TableId,
+        files: &SegmentFiles,
+        chunk_rows: usize,
+    ) -> Result<(), StorageError> {
+        let number = files.file.number;
+        if !self.seen.insert(number) {
+            return Ok(());
+        }
+        let path = path_of(self.directory, namespace, number, FileKind::Segment);
+        let identity = Identity { store, number, table, base: RowOrdinal(files.base), chunk_rows };
+        let (bytes, root, rows) = (files.file.bytes, files.file.hash.0, files.rows);
+        let found = Segment::open(self.fs, &path, identity, Written { bytes, root, rows })
+            .and_then(|segment| segment.check())
+            .map(|()| format!("rows {} to {} of table {table}", files.base, files.base + rows - 1));
+        self.note(&path, "segment", found)
+    }
+
+    fn whole_file(
+        &mut self,
+        namespace: SchemaId,
+        kind: FileKind,
+        file: &DataFile,
+        what: &str,
+    ) -> Result<(), StorageError> {
+        if !self.seen.insert(file.number) {
+            return Ok(());
+        }
+        let path = path_of(self.directory, namespace, file.number, kind);
+        let found = read_file(self.fs, &path, file).map(|_| what.to_owned());
+        self.note(&path, kind.suffix(), found)
+    }
+
+    fn log(&mut self, newest: Option<(StoreId, LogPosition)>) -> Result<(), StorageError> {
+        let directory = self.directory.join(LOG_DIRECTORY);
+        let options =
+            LogOptions { directory: directory.clone(), file_bytes: 0, may_be_fresh: true };
+        let found = wal::verify(self.fs, &options, newest).map(|report| {
+            let torn = report.torn.map_or(String::new(), |(path, offset)| {
+                format!(", an unfinished write in {} at offset {offset}", path.display())
+            });
+            format!("{} files, {} entries after the manifest{torn}", report.files, report.entries)
+        });
+        self.note(&directory, "log", found)
+    }
+}
