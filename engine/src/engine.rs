@@ -104,6 +104,18 @@ impl Engine {
         Ok(())
     }
 
+    /// Waits while more was written than checkpoints keep up with.
+    ///
+    /// # Errors
+    /// When the checkpoint that would help cannot be written, for example for want of room.
+    pub(crate) async fn admit_write(&self) -> Result<()> {
+        if self.store.backlogged() {
+            let store = Arc::clone(&self.store);
+            self.executor.spawn_blocking(move || Ok(store.relieve()?)).await?;
+        }
+        Ok(())
+    }
+
     /// Whether the log has grown so far that a checkpoint is due.
     #[must_use]
     pub fn checkpoint_due(&self) -> bool {

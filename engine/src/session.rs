@@ -247,6 +247,7 @@ impl Session {
 
     /// Hands a write to the log and waits until it is durable and applied.
     async fn commit(&self, write: TableWrite) -> Result<Applied> {
+        self.engine.admit_write().await?;
         let begun = write.begun.clone();
         let table = write.table;
         let applied = self.engine.store.commit_log().propose(Command::Write(vec![write])).await;

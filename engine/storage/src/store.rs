@@ -21,6 +21,8 @@ use crate::wal::{self, LogOptions, LogPosition, RecoveryReport, StoreId};
 
 /// How far in the future an instant may lie that a read waits for.
 const FUTURE_MICROS_MAX: i64 = 500_000;
+/// Log bytes that may come after a checkpoint, in units of what makes the next one due.
+const BACKLOG_CHECKPOINTS: u64 = 4;
 const LOCK_FILE: &str = "LOCK";
 pub(crate) const LOG_DIRECTORY: &str = "log";
 
@@ -422,8 +424,14 @@ impl Store {
     /// # Errors
     /// When a file cannot be written; the log stays whole then.
     pub fn checkpoint(&self) -> Result<Option<CheckpointFile>, StorageError> {
-        let mut last = self.checkpointing.lock();
-        let Checkpoints { newest, next_file } = &mut *last;
+        self.checkpoint_after(&mut self.checkpointing.lock())
+    }
+
+    fn checkpoint_after(
+        &self,
+        last: &mut Checkpoints,
+    ) -> Result<Option<CheckpointFile>, StorageError> {
+        let Checkpoints { newest, next_file } = last;
         let view = self.read_view();
         let position = view.position();
         if newest.as_ref().is_some_and(|(index, _)| *index >= position.index) {
@@ -434,8 +442,19 @@ impl Store {
         let chunk_bits = self.machine.chunk_bits;
         let place = Place { fs, directory, store: self.store_id, chunk_bits };
         let previous = newest.as_ref().map(|(_, manifest)| manifest);
-        let (manifest, moved) = Flush::run(place, &view, previous, next_file)?;
-        let file = manifest::write(fs, directory, self.store_id, position, &manifest)?;
+        let written =
+            Flush::run(place, &view, previous, next_file).and_then(|(manifest, moved)| {
+                let file = manifest::write(fs, directory, self.store_id, position, &manifest)?;
+                Ok((manifest, moved, file))
+            });
+        let (manifest, moved, file) = match written {
+            Ok(written) => written,
+            Err(error) => {
+                // What was made so far takes room that may be what is missing.
+                let _ = manifest::remove_unnamed(fs, directory);
+                return Err(error);
+            }
+        };
         *newest = Some((position.index, manifest));
         for (table, segments) in moved {
             table.move_to(segments);
@@ -446,6 +465,27 @@ impl Store {
         }
         manifest::remove_unnamed(fs, directory)?;
         Ok(Some(file))
+    }
+
+    /// Whether the log has grown so far past the last checkpoint that writing has to wait for one:
+    /// what is not in segments is in memory.
+    #[must_use]
+    pub fn backlogged(&self) -> bool {
+        let limit = self.options.checkpoint_log_bytes.saturating_mul(BACKLOG_CHECKPOINTS);
+        self.options.automatic_checkpoints
+            && self.machine.log_bytes.load(Ordering::Relaxed) >= limit
+    }
+
+    /// Writes a checkpoint unless another thread did while this one waited.
+    ///
+    /// # Errors
+    /// As [`Store::checkpoint`].
+    pub fn relieve(&self) -> Result<(), StorageError> {
+        let mut last = self.checkpointing.lock();
+        if self.backlogged() {
+            self.checkpoint_after(&mut last)?;
+        }
+        Ok(())
     }
 
     /// Whether the log has grown so far that a checkpoint is due.

@@ -19,6 +19,8 @@
 mod bit_flips;
 #[path = "crash/crash_points.rs"]
 mod crash_points;
+#[path = "crash/disk_full.rs"]
+mod disk_full;
 #[path = "crash/fixtures.rs"]
 mod fixtures;
 #[path = "crash/plan.rs"]

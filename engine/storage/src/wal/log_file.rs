@@ -2,7 +2,8 @@
 //!
 //! A file is named `<number, 20 digits>.log`. Its first sector is the header; frames follow, each
 //! from the beginning of a sector; what is left is zero. A file gets its name only when header and
-//! zeros are durable, so a file with a bad header is damaged and never half-made.
+//! zeros are durable, so a file with a bad header is damaged and never half-made. `spare.tmp` is a
+//! file of zeros for when the disk is full.
 //!
 //! | offset | bytes | header field |
 //! |---|---|---|
@@ -28,6 +29,8 @@ const MAGIC: [u8; 8] = *b"AZLOG\0\0\x01";
 static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 pub(super) const SUFFIX: &str = ".log";
 pub(super) const TEMPORARY: &str = ".tmp";
+/// A file of zeros that lies ready for when the disk is full, so that a start needs no new room.
+const SPARE: &str = "spare.tmp";
 
 /// Identity of a data directory's log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,7 +108,7 @@ pub(super) fn path_of(directory: &Path, number: u64) -> PathBuf {
 /// Removes files that were being made when the process died.
 pub(super) fn remove_half_made(fs: &dyn FileSystem, directory: &Path) -> Result<(), StorageError> {
     let names = fs.list(directory).map_err(|e| StorageError::io("list", directory, e))?;
-    for name in names.iter().filter(|name| name.ends_with(TEMPORARY)) {
+    for name in names.iter().filter(|name| name.ends_with(TEMPORARY) && *name != SPARE) {
         let path = directory.join(name);
         fs.remove(&path).map_err(|e| StorageError::io("remove", &path, e))?;
     }
@@ -138,36 +141,116 @@ pub(super) fn read_header(fs: &dyn FileSystem, path: &Path) -> Result<FileHeader
     FileHeader::decode(path, &sector)
 }
 
-/// Makes a file of `size` zero bytes after its header and `content`, durably, under its final name.
+/// Makes a file of `size` bytes, zeros after its header, durably, under its final name.
 pub(super) fn create(
+    fs: &dyn FileSystem,
+    directory: &Path,
+    header: &FileHeader,
+    size: usize,
+) -> Result<Box<dyn File>, StorageError> {
+    let temporary = temporary_of(directory, header.number);
+    let file = zeros(fs, &temporary, size)?;
+    finish(fs, directory, header, file, &[])
+}
+
+/// Puts a file of the same size with `content` after its header in the place of one that was read,
+/// durably. When the disk is full, it is made of the spare.
+pub(super) fn replace(
     fs: &dyn FileSystem,
     directory: &Path,
     header: &FileHeader,
     content: &[u8],
     size: usize,
-) -> Result<Box<dyn File>, StorageError> {
-    let path = path_of(directory, header.number);
-    let temporary = path.with_extension(format!("log{TEMPORARY}"));
-    let io = |action: &'static str| {
-        let temporary = temporary.clone();
-        move |error: std::io::Error| match error.kind() {
-            std::io::ErrorKind::StorageFull => StorageError::DiskFull,
-            _ => StorageError::io(action, &temporary, error),
-        }
+) -> Result<(), StorageError> {
+    let temporary = temporary_of(directory, header.number);
+    let file = match zeros(fs, &temporary, size) {
+        Err(StorageError::DiskFull) => take_spare(fs, directory, &temporary, size)?,
+        made => made?,
     };
-    // A file left by an attempt that met a full disk.
-    let _ = fs.remove(&temporary);
-    let file = fs.create(&temporary).map_err(io("create"))?;
-    file.write_at(0, &header.encode()).map_err(io("write"))?;
-    file.write_at(SECTOR as u64, content).map_err(io("write"))?;
-    let mut at = SECTOR + content.len();
-    while at < size {
-        let piece = ZEROS.len().min(size - at);
-        file.write_at(at as u64, &ZEROS[..piece]).map_err(io("write"))?;
-        at += piece;
-    }
-    file.sync_data().map_err(io("sync"))?;
-    fs.rename(&temporary, &path).map_err(io("rename"))?;
+    finish(fs, directory, header, file, content).map(drop)
+}
+
+fn temporary_of(directory: &Path, number: u64) -> PathBuf {
+    path_of(directory, number).with_extension(format!("log{TEMPORARY}"))
+}
+
+/// Fills a file of zeros and gives it its name.
+fn finish(
+    fs: &dyn FileSystem,
+    directory: &Path,
+    header: &FileHeader,
+    file: Box<dyn File>,
+    content: &[u8],
+) -> Result<Box<dyn File>, StorageError> {
+    let (path, temporary) =
+        (path_of(directory, header.number), temporary_of(directory, header.number));
+    file.write_at(0, &header.encode()).map_err(|e| StorageError::write(&temporary, e))?;
+    file.write_at(SECTOR as u64, content).map_err(|e| StorageError::write(&temporary, e))?;
+    file.sync_data().map_err(|e| StorageError::io("sync", &temporary, e))?;
+    fs.rename(&temporary, &path).map_err(|e| StorageError::io("rename", &temporary, e))?;
     fs.sync_dir(directory).map_err(|e| StorageError::io("sync", directory, e))?;
     Ok(file)
+}
+
+/// A new file of zeros. One that does not fit is removed.
+fn zeros(fs: &dyn FileSystem, path: &Path, size: usize) -> Result<Box<dyn File>, StorageError> {
+    // A file left by an attempt that met a full disk.
+    let _ = fs.remove(path);
+    let file = fs.create(path).map_err(|e| StorageError::write(path, e))?;
+    match blank(&*file, size) {
+        Ok(()) => Ok(file),
+        Err(error) => {
+            let _ = fs.remove(path);
+            Err(StorageError::write(path, error))
+        }
+    }
+}
+
+/// Writes zeros over the first `size` bytes.
+fn blank(file: &dyn File, size: usize) -> std::io::Result<()> {
+    (0..size).step_by(ZEROS.len()).try_for_each(|at| {
+        let piece = ZEROS.len().min(size - at);
+        file.write_at(at as u64, &ZEROS[..piece])
+    })
+}
+
+/// The spare under another name, when it has `size` bytes.
+fn take_spare(
+    fs: &dyn FileSystem,
+    directory: &Path,
+    path: &Path,
+    size: usize,
+) -> Result<Box<dyn File>, StorageError> {
+    let spare = directory.join(SPARE);
+    let file = fs.open(&spare).map_err(|_| StorageError::DiskFull)?;
+    let bytes = file.size().map_err(|e| StorageError::io("size", &spare, e))?;
+    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    if bytes < size {
+        return Err(StorageError::DiskFull);
+    }
+    // Whatever became of it while it lay there.
+    blank(&*file, bytes).map_err(|e| StorageError::io("write", &spare, e))?;
+    fs.rename(&spare, path).map_err(|e| StorageError::io("rename", &spare, e))?;
+    Ok(file)
+}
+
+/// Sees to it that there is a spare of `size` bytes, unless the disk is too full for one.
+pub(super) fn keep_spare(
+    fs: &dyn FileSystem,
+    directory: &Path,
+    size: usize,
+) -> Result<(), StorageError> {
+    let path = directory.join(SPARE);
+    let have = fs.open(&path).and_then(|file| file.size());
+    if have.is_ok_and(|bytes| bytes >= size as u64) {
+        return Ok(());
+    }
+    match zeros(fs, &path, size) {
+        Ok(file) => {
+            file.sync_data().map_err(|e| StorageError::io("sync", &path, e))?;
+            fs.sync_dir(directory).map_err(|e| StorageError::io("sync", directory, e))
+        }
+        Err(StorageError::DiskFull) => Ok(()),
+        Err(error) => Err(error),
+    }
 }

@@ -328,8 +328,8 @@ impl Walk<'_> {
     /// Copies the valid frames of the last file to a new one under its name.
     fn copy(&self, contents: &Contents) -> Result<(), StorageError> {
         let frames = &contents.bytes[SECTOR..contents.valid];
-        log_file::create(self.fs, self.directory, &contents.header, frames, 0)?;
-        Ok(())
+        let size = contents.bytes.len().next_multiple_of(SECTOR);
+        log_file::replace(self.fs, self.directory, &contents.header, frames, size)
     }
 
     /// Stamped sectors may lie only within the frame whose write did not finish.

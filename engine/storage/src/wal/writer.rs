@@ -20,14 +20,23 @@ pub struct LogWriter {
     file_bytes: usize,
     store: StoreId,
     rng: SplitMix64,
+    /// Made with the first frame, so that a start needs no room for it.
+    current: Option<Current>,
+    /// Number of the next file.
+    next_file: u64,
+    next: Link,
+    position: LogPosition,
+    poisoned: Option<String>,
+}
+
+/// The file that is written.
+#[derive(Debug)]
+struct Current {
     file: Box<dyn File>,
     header: FileHeader,
     /// First sector that is still blank.
     offset: usize,
     size: usize,
-    next: Link,
-    position: LogPosition,
-    poisoned: Option<String>,
 }
 
 /// Where a new writer begins.
@@ -40,32 +49,23 @@ pub(super) struct Begin {
 }
 
 impl LogWriter {
-    /// Begins a fresh file behind everything that was recovered.
+    /// Begins behind everything that was recovered, with a fresh file once there is a frame for it.
     pub(super) fn begin(
         fs: Arc<dyn FileSystem>,
         directory: &Path,
         file_bytes: usize,
         begin: Begin,
-        mut rng: SplitMix64,
+        rng: SplitMix64,
     ) -> Result<Self, StorageError> {
-        let header = FileHeader {
-            store: begin.store,
-            number: begin.file_number,
-            first: begin.next,
-            first_index: begin.position.index.next(),
-            salt: rng.next_u64(),
-        };
-        let file = log_file::create(&*fs, directory, &header, &[], file_bytes)?;
+        log_file::keep_spare(&*fs, directory, file_bytes)?;
         Ok(Self {
             fs,
             directory: directory.to_owned(),
             file_bytes,
             store: begin.store,
             rng,
-            file,
-            header,
-            offset: SECTOR,
-            size: file_bytes,
+            current: None,
+            next_file: begin.file_number,
             next: begin.next,
             position: begin.position,
             poisoned: None,
@@ -97,7 +97,8 @@ impl LogWriter {
         let Some(last) = entries.last() else { return Ok(()) };
         self.check_order(entries);
         let sectors = sector::sectors_for(frame::frame_bytes(entries));
-        if self.offset + sectors * SECTOR > self.size {
+        let fits = |current: &Current| current.offset + sectors * SECTOR <= current.size;
+        if !self.current.as_ref().is_some_and(fits) {
             match self.roll(sectors) {
                 Ok(()) => {}
                 Err(StorageError::DiskFull) => return Err(StorageError::DiskFull),
@@ -107,17 +108,18 @@ impl LogWriter {
                 }
             }
         }
-        let (bytes, crc) = frame::encode(entries, self.next, self.header.salt);
-        let stamp = sector::stamp(self.header.salt, self.next.number);
+        let Some(current) = &mut self.current else { return Err(StorageError::Closed) };
+        let (bytes, crc) = frame::encode(entries, self.next, current.header.salt);
+        let stamp = sector::stamp(current.header.salt, self.next.number);
         let bytes = sector::scatter(&bytes, stamp);
-        let written = self.file.write_at(self.offset as u64, &bytes);
-        if let Err(error) = written.and_then(|()| self.file.sync_data()) {
-            let path = log_file::path_of(&self.directory, self.header.number);
+        let written = current.file.write_at(current.offset as u64, &bytes);
+        if let Err(error) = written.and_then(|()| current.file.sync_data()) {
+            let path = log_file::path_of(&self.directory, current.header.number);
             let error = StorageError::io("write", &path, error);
             self.poisoned = Some(error.to_string());
             return Err(error);
         }
-        self.offset += bytes.len();
+        current.offset += bytes.len();
         self.next = Link { number: self.next.number + 1, previous_crc: crc };
         self.position =
             LogPosition { term: last.term, index: last.index, commit_ts: last.commit_ts };
@@ -137,17 +139,16 @@ impl LogWriter {
     fn roll(&mut self, sectors: usize) -> Result<(), StorageError> {
         let header = FileHeader {
             store: self.store,
-            number: self.header.number + 1,
+            number: self.next_file,
             first: self.next,
             first_index: self.position.index.next(),
             salt: self.rng.next_u64(),
         };
         let size = self.file_bytes.max((1 + sectors) * SECTOR);
-        self.file = log_file::create(&*self.fs, &self.directory, &header, &[], size)?;
-        self.header = header;
-        self.offset = SECTOR;
-        self.size = size;
-        Ok(())
+        let file = log_file::create(&*self.fs, &self.directory, &header, size)?;
+        self.current = Some(Current { file, header, offset: SECTOR, size });
+        self.next_file += 1;
+        log_file::keep_spare(&*self.fs, &self.directory, self.file_bytes)
     }
 }
 

@@ -52,6 +52,9 @@ fn what_earlier_versions_wrote_is_read_and_written_to() {
         let root = directory(VERSION);
         let _ = fs::remove_dir_all(&root);
         for (path, bytes) in plan.fs.contents() {
+            if path.ends_with("spare.tmp") {
+                continue;
+            }
             let path = root.join(path.strip_prefix("data").unwrap());
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, bytes).unwrap();
@@ -84,7 +87,7 @@ fn files_of_a_later_version_are_refused() {
             let end = newer.len() - 16;
             let hash = twox_hash::XxHash3_128::oneshot(&newer[..end]);
             newer[end..].copy_from_slice(&hash.to_le_bytes());
-        } else if path.starts_with("data/log") {
+        } else if name.ends_with(".log") {
             let crc = crc32c::crc32c(&newer[..508]);
             newer[508..512].copy_from_slice(&crc.to_le_bytes());
         } else {

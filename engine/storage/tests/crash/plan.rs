@@ -1,6 +1,8 @@
 //! A fixed workload, what a store holds after each of its commands, and the judgement of a store
 //! that was recovered somewhere in between.
 
+use std::path::Path;
+
 use storage::fs::{CrashPolicy, SimFileSystem};
 use storage::{Command, Store};
 use types::{CommitTs, TableId};
@@ -114,7 +116,8 @@ pub(crate) struct Run {
 }
 
 fn log_files(fs: &SimFileSystem) -> usize {
-    fs.files().iter().filter(|(path, _)| path.starts_with("data/log")).count()
+    let log = |path: &Path| path.extension().is_some_and(|ending| ending == "log");
+    fs.files().iter().filter(|(path, _)| log(path)).count()
 }
 
 impl Plan {
