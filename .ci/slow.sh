@@ -1,13 +1,24 @@
 #!/usr/bin/env bash
-# What is too long for every change: measurements on real data, in release builds.
+# What is too long for every change: crash tests at the size of a release, and measurements on real
+# data, in release builds.
 #
 #   .ci/slow.sh DIR      DIR holds scifact/ and wordnet/ as benches/versus/README.md describes
+#
+# Power cuts need root, for loop mounts, and are left out without it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 data="${1:?usage: .ci/slow.sh DIR}"
 python="${PYTHON:-python3}"
+AZIMUTH_GATE=1 cargo test --locked -p storage --test crash -- --nocapture
+tests/sim/planted.sh
+AZIMUTH_KILLS=500 cargo test --locked -p tests --test it crash:: -- --nocapture
 cargo build --release --locked -p server -p benches
 target="${CARGO_TARGET_DIR:-target}/release"
+if [ "$(id -u)" -eq 0 ]; then
+    "$python" tests/sim/power_cut.py --azimuth "$target/azimuth" --cuts 200
+else
+    echo "power cuts left out: not root"
+fi
 "$target/engine-hnsw" "$data/wordnet" > "$target/engine-hnsw.json"
 "$python" benches/versus/hnsw_versus.py --data "$data/wordnet" --azimuth "$target/azimuth" \
     --user azimuth --dbname azimuth --engine-json "$target/engine-hnsw.json" \
@@ -18,3 +29,4 @@ server=$!
 trap 'kill "$server" 2>/dev/null || true' EXIT
 "$python" benches/recall/scifact.py --data "$data/scifact" --port 5439
 cargo bench --locked -p benches --bench kernels
+cargo bench --locked -p benches --bench storage

@@ -17,6 +17,7 @@ use types::SplitMix64;
 use crate::support::{column, figure, process, rows, value};
 
 const SEED: u64 = 20_261_122;
+/// Kills on every change; `AZIMUTH_KILLS` asks for another number.
 const CYCLES: u32 = 30;
 const WRITERS: i64 = 4;
 /// Enough for the index's graph to be worth walking.
@@ -32,6 +33,12 @@ type Versions = BTreeMap<i64, Option<i64>>;
 
 /// Rows that are there: version by id.
 type Observed = BTreeMap<i64, i64>;
+
+#[expect(clippy::disallowed_methods, reason = "the environment asks for the size of a run")]
+fn cycles() -> u32 {
+    let asked = std::env::var("AZIMUTH_KILLS").ok();
+    asked.map_or(CYCLES, |kills| kills.parse().expect("a number of kills"))
+}
 
 /// The text of a version of a row.
 fn note(id: i64, version: i64) -> String {
@@ -277,7 +284,8 @@ async fn nothing_acknowledged_is_lost_and_nothing_else_appears() {
     let mut server = process().await;
     let mut ledgers = set_up(&server).await;
     let (mut lost, mut phantom, mut missed) = (0, 0, 0);
-    for cycle in 1..=CYCLES {
+    let cycles = cycles();
+    for cycle in 1..=cycles {
         ledgers = write_and_kill(&mut server, ledgers, &mut rng).await;
         server.restart().await;
         let client = server.connect().await;
@@ -295,9 +303,9 @@ async fn nothing_acknowledged_is_lost_and_nothing_else_appears() {
     client.batch_execute("SET hnsw.ef_search = 40").await.expect("a setting");
     let plan = column(&client, &format!("EXPLAIN ANALYZE {}", nearest("id", (0, 0)))).await;
     let acknowledged: u64 = ledgers.iter().map(|ledger| ledger.acknowledged).sum();
-    let searches = SEARCHES * usize::try_from(CYCLES).expect("a count");
+    let searches = SEARCHES * usize::try_from(cycles).expect("a count");
     println!(
-        "{CYCLES} cycles, {acknowledged} statements acknowledged, {lost} rows lost, \
+        "{cycles} cycles, {acknowledged} statements acknowledged, {lost} rows lost, \
          {phantom} phantom rows, {missed} of {searches} rows missed by the index"
     );
     assert_eq!((lost, phantom), (0, 0));

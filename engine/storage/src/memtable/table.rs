@@ -328,6 +328,9 @@ impl Table {
         keys.segments = segments.into();
         keys.newest.retain(|_, ordinal| *ordinal >= first);
         keys.previous.retain(|ordinal, previous| *ordinal >= first && *previous >= first);
+        let left = 2 * keys.newest.len();
+        keys.newest.shrink_to(left);
+        keys.previous.shrink_to(left);
     }
 
     /// The segments that hold the oldest rows, by ordinal.

@@ -314,7 +314,7 @@ fn a_write_that_did_not_finish_is_there_whole_or_not_at_all() {
 
 #[test]
 fn any_flipped_bit_is_damage() {
-    const FLIPS: u64 = 800;
+    const FLIPS: u64 = 2_000;
     let log = written(14, &[&[100], &[1_200], &[40, 500], &[900]]);
     let all = files(&log.sim);
     let headers: Vec<_> = all.iter().map(|(path, _)| (path.clone(), SECTOR as u64)).collect();

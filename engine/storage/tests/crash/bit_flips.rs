@@ -1,13 +1,17 @@
 //! One flipped bit in any file of a data directory: opening refuses, or says so and reads the same.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use storage::StorageError;
-use storage::fs::SimFileSystem;
-use types::{Coded as _, SplitMix64, SqlState};
+use storage::fs::{FileSystem, SimFileSystem};
+use storage::{StorageError, Store, StoreOptions};
+use types::{Coded as _, SplitMix64, SqlState, SteppedClock};
 
 use crate::plan::Plan;
-use crate::support::{START_MICROS, clock_at, open, read_history, scaled};
+use crate::support::{
+    START_MICROS, change_rows, clock_at, create_index, history_of, make_table, open, options,
+    read_history, row, scaled,
+};
 
 fn is_manifest(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("manifest-"))
@@ -98,4 +102,42 @@ fn the_oldest_kept_manifest_and_the_log_hold_everything() {
             assert_eq!(Some(&found), plan.after.last(), "{rounds} rounds, {spared} spared");
         }
     }
+}
+
+#[test]
+fn a_damaged_graph_is_told_and_built_again() {
+    let (sim, clock) = (SimFileSystem::default(), clock_at(START_MICROS));
+    let files: Arc<dyn FileSystem> = Arc::new(sim.clone());
+    let building = StoreOptions { index_threads: 1, ..options() };
+    let (store, _) = Store::open(building, files, Arc::<SteppedClock>::clone(&clock)).unwrap();
+    let table = make_table(&store, "t");
+    let rows: Vec<_> = (0..60).map(|key| row(key, "x")).collect();
+    change_rows(&store, table, &[], &rows).unwrap();
+    store.propose_blocking(create_index(table, "i")).unwrap();
+    let covered = |store: &Store| {
+        store.read_view().table(table).unwrap().indexes().iter().map(|i| i.covered()).sum::<u32>()
+    };
+    while covered(&store) < 60 {
+        std::thread::yield_now();
+    }
+    store.checkpoint().unwrap();
+    let expected = history_of(&store, table);
+    drop(store);
+    let graphs: Vec<(PathBuf, u64)> = sim.files().into_iter().filter(|f| is_graph(&f.0)).collect();
+    assert_eq!(graphs.len(), 1);
+    assert_eq!(covered(&open(&sim.fork(), &clock).unwrap().0), 60, "a whole graph is read");
+    for seed in 0..scaled(100, 1_000) {
+        let (path, bit) = SimFileSystem::random_bit(&graphs, &mut SplitMix64::new(seed));
+        let fs = sim.fork();
+        fs.flip_bit(&path, bit);
+        let (store, report) = open(&fs, &clock).unwrap();
+        let damaged: Vec<_> = report.damaged.iter().map(|(file, _)| file).collect();
+        assert_eq!(damaged, [&path], "seed {seed}, bit {bit}");
+        assert_eq!(covered(&store), 0, "seed {seed}: none of its links are used");
+        assert_eq!(history_of(&store, table), expected, "seed {seed}");
+    }
+}
+
+fn is_graph(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "graph")
 }

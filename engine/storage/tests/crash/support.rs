@@ -8,13 +8,13 @@ use arrow::array::{
 };
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
-use catalog::{Column, ColumnType, Define, Defined};
+use catalog::{Column, ColumnType, Define, Defined, HnswOptions};
 use storage::fs::{FileSystem, SimFileSystem};
 use storage::memtable::{Table, arrow_type, vector_field};
 use storage::{
     Applied, Command, Effect, OpenReport, StorageError, Store, StoreOptions, TableWrite,
 };
-use types::{Clock, CommitTs, Dim, RowOrdinal, SchemaId, SteppedClock, TableId};
+use types::{Clock, CommitTs, Dim, Distance, RowOrdinal, SchemaId, SteppedClock, TableId};
 
 /// What the clock shows when a test begins.
 pub(crate) const START_MICROS: i64 = 1_700_000_000_000_000;
@@ -97,6 +97,17 @@ pub(crate) fn made_table(applied: &Applied) -> TableId {
         panic!("no table was made: {applied:?}")
     };
     *id
+}
+
+/// Makes an index of the vectors.
+pub(crate) fn create_index(table: TableId, name: &str) -> Command {
+    Command::Define(Define::CreateIndex {
+        table,
+        name: name.to_owned(),
+        column: EMBEDDING,
+        distance: Distance::L2,
+        options: HnswOptions::default(),
+    })
 }
 
 /// A row to insert; its vector follows from its key.

@@ -8,13 +8,13 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 
 use arrow::buffer::Buffer;
-use catalog::{Define, HnswOptions};
+use catalog::Define;
 use storage::fs::{CrashPolicy, DirectoryLock, File, FileSystem, SimFileSystem};
 use storage::{Command, StorageError, Store};
-use types::{Distance, SteppedClock, TableId};
+use types::{SteppedClock, TableId};
 
 use crate::support::{
-    EMBEDDING, START_MICROS, change_rows, clock_at, history_of, make_table, open, options, row,
+    START_MICROS, change_rows, clock_at, create_index, history_of, make_table, open, options, row,
 };
 
 /// A file system that stops before it makes the first file of a checkpoint, once, and waits there.
@@ -126,16 +126,6 @@ impl Stage {
         assert_eq!(tables.map(|table| history_of(&store, table)), expected);
         store
     }
-}
-
-fn create_index(table: TableId, name: &str) -> Command {
-    Command::Define(Define::CreateIndex {
-        table,
-        name: name.to_owned(),
-        column: EMBEDDING,
-        distance: Distance::L2,
-        options: HnswOptions::default(),
-    })
 }
 
 #[test]
