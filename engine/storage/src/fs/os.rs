@@ -77,7 +77,7 @@ impl FileSystem for OsFileSystem {
     }
 
     fn map(&self, path: &Path) -> io::Result<Buffer> {
-        super::mmap::map(&fs::File::open(path)?)
+        super::mmap::map(&fs::File::open(path)?, path)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
