@@ -248,6 +248,7 @@ impl Session {
     /// Hands a write to the log and waits until it is durable and applied.
     async fn commit(&self, write: TableWrite) -> Result<Applied> {
         self.engine.admit_write().await?;
+        self.engine.store.check_write(&write)?;
         let begun = write.begun.clone();
         let table = write.table;
         let applied = self.engine.store.commit_log().propose(Command::Write(vec![write])).await;
@@ -345,7 +346,7 @@ impl Session {
         let table = index.table;
         let rows = view.table(table).map_or(0, |table| table.rows().len());
         let built =
-            self.interruptible(async { Ok(store.wait_indexed(table, id, rows).await) }).await;
+            self.interruptible(async { Ok(store.wait_indexed(table, id, rows).await?) }).await;
         match built {
             Ok(_) => {
                 // The graph is worth more than the log that made it: keep it.

@@ -6,7 +6,7 @@ use arrow::array::{
     Array as _, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt64Array,
 };
 use arrow::compute::{filter_record_batch, interleave_record_batch, prep_null_mask_filter};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 use datafusion::physical_expr::PhysicalExpr;
@@ -76,6 +76,10 @@ impl Source {
 
     /// The qualifying rows of a chunk, projected.
     pub(crate) fn read(&self, chunk: &Chunk) -> Result<RecordBatch> {
+        if self.projection.is_empty() && self.predicate.is_none() {
+            // Rows are counted without being read.
+            return no_columns(chunk.count_visible(self.at));
+        }
         let wide = self.widen(chunk)?;
         let mask = self.mask(chunk, &wide)?;
         let narrow = project(&wide, &self.projection)?;
@@ -125,8 +129,7 @@ impl Source {
         }
         let schema = Arc::new(self.schema.project(&self.projection)?);
         if self.projection.is_empty() {
-            let options = RecordBatchOptions::new().with_row_count(Some(places.len()));
-            return Ok(RecordBatch::try_new_with_options(schema, Vec::new(), &options)?);
+            return no_columns(places.len());
         }
         if places.is_empty() {
             return Ok(RecordBatch::new_empty(schema));
@@ -134,6 +137,12 @@ impl Source {
         let batches: Vec<&RecordBatch> = batches.iter().collect();
         Ok(interleave_record_batch(&batches, &places)?)
     }
+}
+
+/// So many rows of no columns.
+fn no_columns(rows: usize) -> Result<RecordBatch> {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    Ok(RecordBatch::try_new_with_options(Arc::new(Schema::empty()), Vec::new(), &options)?)
 }
 
 /// Passes a failure of storage through DataFusion.

@@ -29,6 +29,17 @@ pub(crate) struct Group {
 /// The segments to have, given the sizes in chunks of those there are, when there are `full` chunks
 /// in all.
 pub(crate) fn plan(sizes: &[usize], full: usize, most: usize) -> Vec<Group> {
+    let mut groups = plan_apart(sizes, full, most);
+    while let Some(from) = merge(&groups, most) {
+        let chunks = groups[from].chunks.start..full;
+        groups.truncate(from);
+        groups.push(Group { chunks, unchanged: None });
+    }
+    groups
+}
+
+/// The same without joining any.
+pub(crate) fn plan_apart(sizes: &[usize], full: usize, most: usize) -> Vec<Group> {
     let mut groups = Vec::new();
     let mut next = 0;
     for (at, size) in sizes.iter().enumerate() {
@@ -39,11 +50,6 @@ pub(crate) fn plan(sizes: &[usize], full: usize, most: usize) -> Vec<Group> {
         let to = full.min(next + most);
         groups.push(Group { chunks: next..to, unchanged: None });
         next = to;
-    }
-    while let Some(from) = merge(&groups, most) {
-        let chunks = groups[from].chunks.start..next;
-        groups.truncate(from);
-        groups.push(Group { chunks, unchanged: None });
     }
     groups
 }

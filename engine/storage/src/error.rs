@@ -160,10 +160,7 @@ impl Coded for StorageError {
             Self::EntryTooLarge { .. } => {
                 Some("Load the data in several statements or COPY commands.".to_owned())
             }
-            Self::Corrupt { .. } => Some(
-                "Restore the file from a backup; the server does not start on damaged data."
-                    .to_owned(),
-            ),
+            Self::Corrupt { .. } => Some("Restore the file from a backup.".to_owned()),
             Self::NewerFormat { .. } => {
                 Some("Open the data directory with the server that wrote it.".to_owned())
             }

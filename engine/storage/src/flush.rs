@@ -9,17 +9,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::compute::concat_batches;
+use catalog::Catalog;
 use types::{CommitTs, RowOrdinal, SchemaId};
 use vector::hnsw::Graph;
 
-use crate::compaction;
+use crate::compaction::{self, Group};
 use crate::error::StorageError;
 use crate::fs::FileSystem;
 use crate::manifest::{
     DataFile, FileKind, GraphFile, Hash, Manifest, SegmentFiles, TableFiles, namespace_directory,
     path_of, read_file,
 };
-use crate::memtable::{Chunk, Table, VectorIndex};
+use crate::memtable::{Chunk, Rows, Table, VectorIndex};
 use crate::segment::{self, ChunkRows, Identity, Segment, Written};
 use crate::store::ReadView;
 use crate::wal::{Cursor, StoreId};
@@ -46,8 +47,9 @@ pub(crate) struct Flush<'a> {
     place: Place<'a>,
     view: &'a ReadView,
     next_file: &'a mut u64,
-    /// Directories with new names.
+    /// Directories with new names, and the new files.
     touched: BTreeSet<PathBuf>,
+    made: Vec<PathBuf>,
     moved: Vec<Moved>,
 }
 
@@ -60,18 +62,18 @@ impl<'a> Flush<'a> {
         previous: Option<&Manifest>,
         next_file: &'a mut u64,
     ) -> Result<(Manifest, Vec<Moved>), StorageError> {
-        let mut flush =
-            Self { place, view, next_file, touched: BTreeSet::new(), moved: Vec::new() };
-        let mut tables = Vec::new();
-        for table in view.tables() {
-            let id = table.collection().id;
-            let before = previous.and_then(|m| m.tables.iter().find(|files| files.table == id));
-            tables.push(flush.table(table, before)?);
-        }
-        for directory in &flush.touched {
-            let synced = place.fs.sync_dir(directory);
-            synced.map_err(|e| StorageError::io("sync", directory, e))?;
-        }
+        let (touched, made, moved) = (BTreeSet::new(), Vec::new(), Vec::new());
+        let mut flush = Self { place, view, next_file, touched, made, moved };
+        let tables = match flush.tables(previous) {
+            Ok(tables) => tables,
+            Err(error) => {
+                // No manifest names them, and they take room that may be what is missing.
+                for path in &flush.made {
+                    let _ = place.fs.remove(path);
+                }
+                return Err(error);
+            }
+        };
         let manifest = Manifest {
             chunk_bits: place.chunk_bits,
             next_file: *flush.next_file,
@@ -79,6 +81,43 @@ impl<'a> Flush<'a> {
             tables,
         };
         Ok((manifest, flush.moved))
+    }
+
+    fn tables(&mut self, previous: Option<&Manifest>) -> Result<Vec<TableFiles>, StorageError> {
+        let mut tables = Vec::new();
+        for table in self.view.tables() {
+            let id = table.collection().id;
+            let before = previous.and_then(|m| m.tables.iter().find(|files| files.table == id));
+            tables.push(self.table(table, before)?);
+        }
+        for directory in &self.touched {
+            let synced = self.place.fs.sync_dir(directory);
+            synced.map_err(|e| StorageError::io("sync", directory, e))?;
+        }
+        Ok(tables)
+    }
+
+    /// Segments of the first `full` chunks, and open ones of the same rows.
+    fn segments(
+        &mut self,
+        table: &Table,
+        rows: &Rows,
+        groups: Vec<Group>,
+        old: &[SegmentFiles],
+    ) -> Result<(Vec<SegmentFiles>, Vec<Arc<Segment>>), StorageError> {
+        let open = table.segments();
+        let (mut segments, mut readers) = (Vec::new(), Vec::new());
+        for group in groups {
+            let chunks = &rows.full()[group.chunks.clone()];
+            let (files, reader) = match group.unchanged {
+                Some(at) => (old[at].clone(), Arc::clone(&open[at])),
+                None => self.segment(table, chunks)?,
+            };
+            let ends = self.ends(table, chunks, files.ends)?;
+            segments.push(SegmentFiles { ends, ..files });
+            readers.push(reader);
+        }
+        Ok((segments, readers))
     }
 
     fn table(
@@ -90,19 +129,18 @@ impl<'a> Flush<'a> {
         let full = rows.full().iter().take_while(|chunk| chunk.begun_at(at) == chunk.len()).count();
         let old = before.map_or(&[][..], |files| &files.segments);
         let open = table.segments();
-        let mut segments = Vec::new();
-        let mut readers = Vec::new();
         let sizes: Vec<usize> = open.iter().map(|s| s.rows() / rows.chunk_rows()).collect();
-        for group in compaction::plan(&sizes, full, compaction::segment_chunks(rows.chunk_rows())) {
-            let chunks = &rows.full()[group.chunks.clone()];
-            let (files, reader) = match group.unchanged {
-                Some(at) => (old[at].clone(), Arc::clone(&open[at])),
-                None => self.segment(table, chunks)?,
-            };
-            let ends = self.ends(table, chunks, files.ends)?;
-            segments.push(SegmentFiles { ends, ..files });
-            readers.push(reader);
-        }
+        let most = compaction::segment_chunks(rows.chunk_rows());
+        let merged = self.segments(table, &rows, compaction::plan(&sizes, full, most), old);
+        let (segments, readers) = match merged {
+            // A segment that cannot be read stays as it is; the other tables do not wait for it.
+            Err(error @ StorageError::Corrupt { .. }) => {
+                tracing::error!(%error, "segments are not merged");
+                let apart = compaction::plan_apart(&sizes, full, most);
+                self.segments(table, &rows, apart, old)?
+            }
+            made => made?,
+        };
         let same = |(new, old): (&Arc<Segment>, &Arc<Segment>)| Arc::ptr_eq(new, old);
         if readers.len() != open.len() || !readers.iter().zip(open.iter()).all(same) {
             self.moved.push((Arc::clone(table), readers));
@@ -131,6 +169,7 @@ impl<'a> Flush<'a> {
         let path = path_of(self.place.directory, namespace, number, kind);
         // A flush that did not get as far as its manifest may have left a file of the number.
         let _ = self.place.fs.remove(&path);
+        self.made.push(path.clone());
         Ok((number, path))
     }
 
@@ -251,8 +290,7 @@ impl<'a> Flush<'a> {
         for index in table.indexes() {
             let id = index.definition().id;
             // An index made after the view is not in the view's catalog.
-            if self.view.catalog().index_by_id(id).is_none() || table.rows().check_damage().is_err()
-            {
+            if self.view.catalog().index_by_id(id).is_none() {
                 continue;
             }
             let old = before.iter().find(|graph| graph.index == id);
@@ -267,6 +305,9 @@ impl<'a> Flush<'a> {
                 continue;
             }
             let (bytes, covered) = index.to_bytes(rows);
+            if table.rows().check_damage().is_err() {
+                continue; // it may lack points whose vectors could not be read
+            }
             let file = self.small_file(table, FileKind::Graph, &bytes, None)?;
             graphs.push(GraphFile { index: id, covered, file });
         }
@@ -293,16 +334,26 @@ impl Place<'_> {
         Segment::open(self.fs, &path, identity, Written { bytes, root, rows: files.rows })
     }
 
-    /// Puts back the rows and graphs of a table. A damaged graph is told of and made again; other
-    /// damage is an error.
+    /// Puts back the rows and graphs of a table. A damaged graph is told of, forgotten and made
+    /// again; other damage is an error.
     pub(crate) fn restore(
         &self,
         table: &Table,
-        files: &TableFiles,
-        manifest: &Manifest,
+        files: &mut TableFiles,
+        catalog: &Catalog,
         damaged: &mut Vec<(PathBuf, String)>,
     ) -> Result<(), StorageError> {
         let (mut segments, mut chunks) = (Vec::new(), Vec::new());
+        let mut next = 0;
+        for files in files.segments.iter().chain(&files.tail) {
+            if files.base != next {
+                let namespace = table.collection().schema;
+                let number = files.file.number;
+                let path = path_of(self.directory, namespace, number, FileKind::Segment);
+                return Err(StorageError::corrupt(&path, 0, "the rows before it are missing"));
+            }
+            next += files.rows;
+        }
         for files in &files.segments {
             let segment = Arc::new(self.open_segment(table, files)?);
             let first = chunks.len();
@@ -319,15 +370,17 @@ impl Place<'_> {
             self.restore_ends(table, files, &chunks[chunks.len() - 1..])?;
         }
         table.restore(segments, chunks)?;
+        let mut whole = Vec::new();
         for graph in &files.graphs {
-            match self.restore_graph(table, graph, manifest) {
-                Ok(()) => {}
+            match self.restore_graph(table, graph, catalog) {
+                Ok(()) => whole.push(graph.clone()),
                 Err(StorageError::Corrupt { path, what, .. }) => {
                     damaged.push((path, format!("{what}; the index is built again")));
                 }
                 Err(error) => return Err(error),
             }
         }
+        files.graphs = whole;
         Ok(())
     }
 
@@ -361,9 +414,9 @@ impl Place<'_> {
         &self,
         table: &Table,
         file: &GraphFile,
-        manifest: &Manifest,
+        catalog: &Catalog,
     ) -> Result<(), StorageError> {
-        let Some(definition) = manifest.catalog.index_by_id(file.index) else { return Ok(()) };
+        let Some(definition) = catalog.index_by_id(file.index) else { return Ok(()) };
         let namespace = table.collection().schema;
         let path = path_of(self.directory, namespace, file.file.number, FileKind::Graph);
         let bytes = read_file(self.fs, &path, &file.file)?;

@@ -7,7 +7,7 @@
 //! the one before it does not name, costs a longer replay and no data.
 //!
 //! Data files belong to a namespace and lie in its directory, `namespaces/<id>/<number>.<kind>`.
-//! Their numbers are never used twice. What no kept manifest names is removed.
+//! What no kept manifest names is removed.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -24,6 +24,7 @@ use crate::wal::{Cursor, LogPosition, StoreId};
 /// Manifests kept.
 pub(crate) const KEPT: usize = 3;
 
+const CHUNK_BITS_MAX: u32 = 20;
 const PREFIX: &str = "manifest-";
 const TEMPORARY: &str = ".tmp";
 const DAMAGED: &str = ".damaged";
@@ -269,7 +270,10 @@ pub(crate) fn read(fs: &dyn FileSystem, path: &Path) -> Result<Restored, Storage
     };
     let (store, position) = read().ok_or_else(|| corrupt(0, "the header is damaged"))?;
     let manifest = serde_json::from_slice(content);
-    let manifest = manifest.map_err(|e| corrupt(HEADER_BYTES, &e.to_string()))?;
+    let manifest: Manifest = manifest.map_err(|e| corrupt(HEADER_BYTES, &e.to_string()))?;
+    if manifest.chunk_bits > CHUNK_BITS_MAX {
+        return Err(corrupt(HEADER_BYTES, "chunks are too large"));
+    }
     Ok(Restored { store, position, manifest })
 }
 

@@ -400,17 +400,26 @@ impl Store {
     }
 
     /// Waits until `index` covers `rows` ordinals; false when the index is gone.
-    pub async fn wait_indexed(&self, table: TableId, index: IndexId, rows: u32) -> bool {
+    ///
+    /// # Errors
+    /// When a vector of the table is damaged.
+    pub async fn wait_indexed(
+        &self,
+        table: TableId,
+        index: IndexId,
+        rows: u32,
+    ) -> Result<bool, StorageError> {
         loop {
             let mut progress = self.machine.indexer.progress();
             let view = self.read_view();
-            let found = view.table(table).and_then(|table| table.index(index));
-            match found {
-                None => return false,
-                Some(index) if index.covered() >= rows => return true,
+            let Some(table) = view.table(table) else { return Ok(false) };
+            match table.index(index) {
+                None => return Ok(false),
+                Some(index) if index.covered() >= rows => return Ok(true),
                 Some(_) => {
+                    table.rows().check_damage()?;
                     if progress.changed().await.is_err() {
-                        return false;
+                        return Ok(false);
                     }
                 }
             }
@@ -465,6 +474,16 @@ impl Store {
         }
         manifest::remove_unnamed(fs, directory)?;
         Ok(Some(file))
+    }
+
+    /// Refuses a write that could not be applied because of damage, before it is proposed.
+    ///
+    /// # Errors
+    /// When the files by which keys are looked up are damaged.
+    pub fn check_write(&self, write: &TableWrite) -> Result<(), StorageError> {
+        let view = self.read_view();
+        let table = view.table(write.table).filter(|_| write.begun.is_some());
+        table.map_or(Ok(()), |table| table.check_lookup())
     }
 
     /// Whether the log has grown so far past the last checkpoint that writing has to wait for one:
@@ -593,7 +612,8 @@ fn newest_manifest(fs: &dyn FileSystem, directory: &Path) -> Result<Newest, Stor
     let mut newest = Newest::default();
     for file in manifest::list(fs, directory)? {
         let restored = manifest::read(fs, &file.path).and_then(|restored| {
-            let state = restore(fs, directory, &restored, &mut newest.damaged)?;
+            let mut restored = restored;
+            let state = restore(fs, directory, &mut restored, &mut newest.damaged)?;
             Ok((restored, state))
         });
         match restored {
@@ -618,7 +638,7 @@ fn newest_manifest(fs: &dyn FileSystem, directory: &Path) -> Result<Newest, Stor
 fn restore(
     fs: &dyn FileSystem,
     directory: &Path,
-    restored: &Restored,
+    restored: &mut Restored,
     damaged: &mut Vec<(PathBuf, String)>,
 ) -> Result<State, StorageError> {
     let Restored { store, position, manifest } = restored;
@@ -627,8 +647,9 @@ fn restore(
     for collection in manifest.catalog.collections_ever() {
         let table = Table::new(collection.clone(), manifest.chunk_bits);
         let table = table.map_err(StorageError::apply)?;
-        if let Some(files) = manifest.tables.iter().find(|files| files.table == collection.id) {
-            place.restore(&table, files, manifest, damaged)?;
+        let files = manifest.tables.iter_mut().find(|files| files.table == collection.id);
+        if let Some(files) = files {
+            place.restore(&table, files, &manifest.catalog, damaged)?;
         }
         for definition in manifest.catalog.indexes_of(collection.id, position.commit_ts) {
             // A graph that no file holds is built again.

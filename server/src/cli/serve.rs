@@ -34,7 +34,7 @@ pub(super) async fn announce(config: &ServerConfig) -> Result<Running, ServerErr
         );
     }
     for (path, what) in &report.damaged {
-        println!("passed over a damaged checkpoint: {} ({what})", path.display());
+        println!("made up for a damaged file: {} ({what})", path.display());
     }
     let address = running.address();
     println!("listening on {address}: role azimuth, database azimuth, no password, loopback only");

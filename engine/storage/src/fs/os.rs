@@ -45,10 +45,13 @@ impl File for OsFile {
 
 impl FileSystem for OsFileSystem {
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        let missing: Vec<&Path> = path.ancestors().take_while(|level| !level.exists()).collect();
         fs::create_dir_all(path)?;
-        for ancestor in path.ancestors().skip(1).take(2) {
-            if !ancestor.as_os_str().is_empty() {
-                self.sync_dir(ancestor)?;
+        for level in missing {
+            match level.parent() {
+                Some(parent) if parent.as_os_str().is_empty() => self.sync_dir(Path::new("."))?,
+                Some(parent) => self.sync_dir(parent)?,
+                None => {}
             }
         }
         Ok(())

@@ -196,6 +196,15 @@ impl Chunk {
         self.begins[slot] <= at.0 && at < self.ends.get(slot)
     }
 
+    /// Number of rows visible at `at`.
+    #[must_use]
+    pub fn count_visible(&self, at: CommitTs) -> usize {
+        if self.all_visible(at) {
+            return self.len();
+        }
+        (0..self.len()).filter(|slot| self.visible(*slot, at)).count()
+    }
+
     /// Whether all rows are visible at `at`, told without looking at each. Rows are in log order,
     /// so the last began last.
     #[must_use]

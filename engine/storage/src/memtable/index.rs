@@ -162,6 +162,9 @@ impl VectorIndex {
     /// Inserts the next rows that the graph does not cover. True while some are left.
     pub(crate) fn extend(&self, rows: &Rows, options: IndexerOptions, stop: &AtomicBool) -> bool {
         let _guard = self.building.lock();
+        if rows.check_damage().is_err() {
+            return false;
+        }
         let from = self.covered();
         let to = rows.len().min(from.saturating_add(BATCH_POINTS));
         let vectors = rows.vectors(self.definition.column, self.dim);
@@ -190,6 +193,9 @@ impl VectorIndex {
             if stop.load(Ordering::Relaxed) {
                 return false; // the index is thrown away or the process ends
             }
+        }
+        if rows.check_damage().is_err() {
+            return false; // points without their vectors are not covered
         }
         self.covered.store(to, Ordering::Release);
         to < rows.len()

@@ -115,13 +115,7 @@ impl Rows {
     /// Number of rows visible at `at`. `O(rows)` only in chunks with history.
     #[must_use]
     pub fn count_visible(&self, at: CommitTs) -> usize {
-        let visible = |chunk: &Arc<Chunk>| {
-            if chunk.all_visible(at) {
-                return chunk.len();
-            }
-            (0..chunk.len()).filter(|slot| chunk.visible(*slot, at)).count()
-        };
-        self.chunks().map(visible).sum()
+        self.chunks().map(|chunk| chunk.count_visible(at)).sum()
     }
 
     /// Ordinals visible at `at`, ascending.

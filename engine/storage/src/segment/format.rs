@@ -172,7 +172,8 @@ pub(super) fn read(
     let mut at = HEADER_BYTES;
     for block in &blocks {
         let used = block.body.checked_add(block.message);
-        if block.offset != at || used.is_none_or(|used| used > block.length) {
+        let aligned = block.length.is_multiple_of(ALIGNMENT);
+        if block.offset != at || !aligned || used.is_none_or(|used| used > block.length) {
             return Err(corrupt(footer_at, "blocks do not follow each other"));
         }
         at = at.saturating_add(block.length);

@@ -101,7 +101,7 @@ impl Segment {
         if crc32c::crc32c(&content) == block.crc {
             return Ok(content);
         }
-        let what = "the checksum of a block is wrong; restore the file from a backup";
+        let what = "the checksum of a block is wrong";
         Err(StorageError::corrupt(&self.path, block.offset, what))
     }
 

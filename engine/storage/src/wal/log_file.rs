@@ -231,6 +231,8 @@ fn take_spare(
     // Whatever became of it while it lay there.
     blank(&*file, bytes).map_err(|e| StorageError::io("write", &spare, e))?;
     fs.rename(&spare, path).map_err(|e| StorageError::io("rename", &spare, e))?;
+    // The file must have one name before it holds anything.
+    fs.sync_dir(directory).map_err(|e| StorageError::io("sync", directory, e))?;
     Ok(file)
 }
 

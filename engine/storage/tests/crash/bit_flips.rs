@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use storage::fs::{FileSystem, SimFileSystem};
-use storage::{StorageError, Store, StoreOptions};
+use storage::{Command, StorageError, Store, StoreOptions};
 use types::{Coded as _, SplitMix64, SqlState, SteppedClock};
 
 use crate::plan::Plan;
 use crate::support::{
     START_MICROS, change_rows, clock_at, create_index, history_of, make_table, open, options,
-    read_history, row, scaled,
+    read_history, row, scaled, table_write,
 };
 
 fn is_manifest(path: &Path) -> bool {
@@ -77,11 +77,30 @@ fn a_flipped_bit_is_never_a_silent_difference() {
                 on_reading += 1;
             }
         }
+        writing_goes_on(&plan, &fs, store, &context);
     }
     let counts =
         format!("{refused} refused, {reported} told, {on_reading} on reading, {unread} unread");
     println!("{counts}");
     assert!(refused > 100 && reported > 50 && on_reading > 30, "{counts}");
+}
+
+/// A store with a damaged file that opened either refuses a write before it is logged, or takes it
+/// and keeps it; checkpoints go on, and so does opening.
+fn writing_goes_on(plan: &Plan, fs: &SimFileSystem, store: Store, context: &str) {
+    let write = table_write(plan.table, store.read_view().at(), &[], &[row(5_000, "later")]);
+    if let Err(error) = store.check_write(&write) {
+        named(&error, context);
+    } else {
+        let written = store.propose_blocking(Command::Write(vec![write]));
+        written.unwrap_or_else(|error| panic!("{context}: {error}"));
+    }
+    let position = store.read_view().position();
+    store.checkpoint().unwrap_or_else(|error| panic!("{context}, checkpoint: {error}"));
+    drop(store);
+    let opened = open(fs, &clock_at(START_MICROS));
+    let (store, _) = opened.unwrap_or_else(|error| panic!("{context}, again: {error}"));
+    assert_eq!(store.read_view().position(), position, "{context}, again");
 }
 
 /// The newest manifests of a run, all damaged but the oldest.
@@ -107,9 +126,12 @@ fn the_oldest_kept_manifest_and_the_log_hold_everything() {
 #[test]
 fn a_damaged_graph_is_told_and_built_again() {
     let (sim, clock) = (SimFileSystem::default(), clock_at(START_MICROS));
-    let files: Arc<dyn FileSystem> = Arc::new(sim.clone());
-    let building = StoreOptions { index_threads: 1, ..options() };
-    let (store, _) = Store::open(building, files, Arc::<SteppedClock>::clone(&clock)).unwrap();
+    let open_building = |sim: &SimFileSystem| {
+        let files: Arc<dyn FileSystem> = Arc::new(sim.clone());
+        let building = StoreOptions { index_threads: 1, ..options() };
+        Store::open(building, files, Arc::<SteppedClock>::clone(&clock)).unwrap()
+    };
+    let (store, _) = open_building(&sim);
     let table = make_table(&store, "t");
     let rows: Vec<_> = (0..60).map(|key| row(key, "x")).collect();
     change_rows(&store, table, &[], &rows).unwrap();
@@ -117,9 +139,12 @@ fn a_damaged_graph_is_told_and_built_again() {
     let covered = |store: &Store| {
         store.read_view().table(table).unwrap().indexes().iter().map(|i| i.covered()).sum::<u32>()
     };
-    while covered(&store) < 60 {
-        std::thread::yield_now();
-    }
+    let until_covered = |store: &Store, rows: u32| {
+        while covered(store) < rows {
+            std::thread::yield_now();
+        }
+    };
+    until_covered(&store, 60);
     store.checkpoint().unwrap();
     let expected = history_of(&store, table);
     drop(store);
@@ -135,6 +160,17 @@ fn a_damaged_graph_is_told_and_built_again() {
         assert_eq!(damaged, [&path], "seed {seed}, bit {bit}");
         assert_eq!(covered(&store), 0, "seed {seed}: none of its links are used");
         assert_eq!(history_of(&store, table), expected, "seed {seed}");
+        drop(store);
+        if seed % 10 == 0 {
+            let (store, _) = open_building(&fs);
+            change_rows(&store, table, &[], &[row(1_000, "y")]).unwrap();
+            until_covered(&store, 61);
+            store.checkpoint().unwrap();
+            drop(store);
+            let (store, report) = open(&fs, &clock).unwrap();
+            assert!(report.damaged.is_empty(), "seed {seed}: {report:?}");
+            assert_eq!(covered(&store), 61, "seed {seed}: the graph was written again");
+        }
     }
 }
 
