@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use storage::fs::{FileSystem, SimFileSystem};
-use storage::{Command, StorageError, Store, StoreOptions};
+use storage::{Command, StorageError, Store, StoreOptions, inspect};
 use types::{Coded as _, SplitMix64, SqlState, SteppedClock};
 
 use crate::plan::Plan;
@@ -25,6 +25,12 @@ fn is_data(path: &Path) -> bool {
     path.starts_with("data/namespaces")
 }
 
+/// The files that an inspection finds damaged.
+fn damaged_files(fs: &SimFileSystem) -> Vec<PathBuf> {
+    let reports = inspect(fs, Path::new("data")).unwrap();
+    reports.into_iter().filter(|report| !report.whole).map(|report| report.path).collect()
+}
+
 /// The file that an error names as damaged.
 fn named(error: &StorageError, context: &str) -> PathBuf {
     assert_eq!(error.sql_state(), SqlState::DATA_CORRUPTED, "{context}: {error}");
@@ -43,6 +49,7 @@ fn a_flipped_bit_is_never_a_silent_difference() {
     ];
     assert_eq!(kinds[1].len(), 3, "{files:?}");
     assert!(kinds[2].iter().any(|(path, _)| path.extension().unwrap() == "ends"), "{files:?}");
+    assert_eq!(damaged_files(&plan.fs), Vec::<PathBuf>::new());
     let (mut refused, mut reported, mut on_reading, mut unread) = (0, 0, 0, 0);
     for seed in 0..scaled(600, 3_000) {
         let mut rng = SplitMix64::new(seed);
@@ -52,6 +59,8 @@ fn a_flipped_bit_is_never_a_silent_difference() {
         let fs = plan.fs.fork();
         fs.flip_bit(&path, bit);
         let before = fs.contents();
+        let place = if is_log(&path) { Path::new("data/log") } else { &path };
+        assert_eq!(damaged_files(&fs), [place], "{context}: inspection");
         let (store, report) = match open(&fs, &clock_at(START_MICROS)) {
             Ok(opened) => opened,
             Err(error) => {
