@@ -36,5 +36,7 @@ pub use session::{Described, Outcome, Session};
 pub use settings::Settings;
 pub use sql::{ParsedStatement, Statement, types::PG_TYPE_KEY};
 pub use storage::{FileReport, OpenReport, StoreOptions};
-pub use udfs::{check_dimension, parse_vector, vector_scalar, vector_slice, write_vector};
+pub use udfs::{
+    check_dimension, parse_vector, vector_scalar, vector_slice, write_bytea, write_vector,
+};
 pub use values::{scalar_from_text, timestamp_text};

@@ -16,7 +16,7 @@ use catalog::{Column, ColumnType};
 use datafusion::common::ScalarValue;
 use storage::memtable::arrow_type;
 use types::SqlState;
-use udfs::{check_dimension, parse_bytea, parse_vector};
+use udfs::{CheckedFunction, check_dimension, parse_bytea, parse_vector};
 
 use crate::error::{EngineError, Result};
 
@@ -361,10 +361,9 @@ fn round_if_float(array: &ArrayRef, to: ColumnType) -> Result<ArrayRef> {
     if !integer || !(decimal || array.data_type().is_floating()) {
         return Ok(Arc::clone(array));
     }
-    let round = if decimal { f64::round } else { f64::round_ties_even };
-    let wide = cast(array, &DataType::Float64)?;
-    let rounded = wide.as_primitive::<Float64Type>().unary::<_, Float64Type>(round);
-    Ok(Arc::new(rounded))
+    let round =
+        if decimal { CheckedFunction::RoundTiesAway } else { CheckedFunction::RoundTiesEven };
+    Ok(round.compute(&[Arc::clone(array)])?)
 }
 
 fn assignable(from: &DataType, to: ColumnType) -> bool {

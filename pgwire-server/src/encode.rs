@@ -14,7 +14,7 @@ use arrow::datatypes::{
 };
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use bytes::{BufMut as _, BytesMut};
-use engine::{EngineError, pg_types, write_vector};
+use engine::{EngineError, pg_types, write_bytea, write_vector};
 
 use crate::message::Format;
 
@@ -182,8 +182,8 @@ fn scalar_text(array: &ArrayRef, row: usize, text: &mut String) -> Result<(), En
             types::write_float8(text, array.as_primitive::<Float64Type>().value(row))
         }
         DataType::Binary => {
-            text.push_str("\\x");
-            array.as_binary::<i32>().value(row).iter().try_for_each(|b| write!(text, "{b:02x}"))
+            write_bytea(text, array.as_binary::<i32>().value(row));
+            Ok(())
         }
         DataType::Timestamp(_, zone) => {
             let micros = array.as_primitive::<TimestampMicrosecondType>().value(row);

@@ -44,16 +44,13 @@ pub fn parse_bytea(text: &str) -> Result<Vec<u8>, ValueError> {
     Ok(out)
 }
 
-/// `\x6869`
-#[must_use]
-pub fn write_bytea(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 + 2 * bytes.len());
-    text.push_str("\\x");
+/// Appends `\x6869`.
+pub fn write_bytea(out: &mut String, bytes: &[u8]) {
+    out.push_str("\\x");
     for byte in bytes {
         // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
+        let _ = write!(out, "{byte:02x}");
     }
-    text
 }
 
 #[cfg(test)]
@@ -69,7 +66,9 @@ mod tests {
             ("", b""),
         ] {
             assert_eq!(parse_bytea(text).unwrap(), bytes);
-            assert_eq!(parse_bytea(&write_bytea(bytes)).unwrap(), bytes);
+            let mut written = String::new();
+            write_bytea(&mut written, bytes);
+            assert_eq!(parse_bytea(&written).unwrap(), bytes);
         }
         for text in ["\\x0", "\\xgg", "\\400", "\\08", "\\9", "\\", "\\188"] {
             assert_eq!(parse_bytea(text), Err(ValueError::Bytea(text.to_owned())), "{text}");

@@ -69,7 +69,11 @@ impl CheckedFunction {
         matches!(self, Self::Add | Self::Subtract | Self::Multiply)
     }
 
-    fn compute(self, arguments: &[ArrayRef]) -> Result<ArrayRef> {
+    /// Applies the function to columns of one length.
+    ///
+    /// # Errors
+    /// When a value is out of range, zero or malformed, as the function says.
+    pub fn compute(self, arguments: &[ArrayRef]) -> Result<ArrayRef> {
         Ok(match (self, arguments) {
             (Self::Add, [left, right]) => in_range(add(left, right), left)?,
             (Self::Subtract, [left, right]) => in_range(sub(left, right), left)?,
@@ -92,8 +96,13 @@ impl CheckedFunction {
             }
             (Self::ByteaOut, [bytes]) => {
                 let bytes = cast(bytes, &DataType::Binary)?;
-                let text = bytes.as_binary::<i32>().iter().map(|bytes| bytes.map(write_bytea));
-                Arc::new(text.collect::<StringArray>())
+                let text = |bytes: &[u8]| {
+                    let mut text = String::new();
+                    write_bytea(&mut text, bytes);
+                    text
+                };
+                let texts = bytes.as_binary::<i32>().iter().map(|bytes| bytes.map(text));
+                Arc::new(texts.collect::<StringArray>())
             }
             _ => return Err(DataFusionError::Internal("wrong number of arguments".to_owned())),
         })

@@ -82,7 +82,7 @@ impl Source {
         }
         let wide = self.widen(chunk)?;
         let mask = self.mask(chunk, &wide)?;
-        let narrow = project(&wide, &self.projection)?;
+        let narrow = wide.project(&self.projection)?;
         match mask {
             Some(mask) => Ok(filter_record_batch(&narrow, &mask)?),
             None => Ok(narrow),
@@ -119,7 +119,7 @@ impl Source {
             let place = match known {
                 Some((_, at)) => at,
                 None => {
-                    batches.push(project(&self.widen(chunk)?, &self.projection)?);
+                    batches.push(self.widen(chunk)?.project(&self.projection)?);
                     seen.push((chunk.base(), batches.len() - 1));
                     batches.len() - 1
                 }
@@ -148,10 +148,6 @@ fn no_columns(rows: usize) -> Result<RecordBatch> {
 /// Passes a failure of storage through DataFusion.
 pub(crate) fn storage_error(error: StorageError) -> DataFusionError {
     DataFusionError::External(Box::new(error))
-}
-
-fn project(batch: &RecordBatch, projection: &[usize]) -> Result<RecordBatch> {
-    Ok(batch.project(projection)?)
 }
 
 /// The row that `filters` name by its whole primary key: `Some(None)` when there is no such row,

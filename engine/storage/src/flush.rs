@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::compute::concat_batches;
-use catalog::Catalog;
-use types::{CommitTs, RowOrdinal, SchemaId};
+use catalog::{Catalog, Collection};
+use types::{CommitTs, RowOrdinal};
 use vector::hnsw::Graph;
 
 use crate::compaction::{self, Group};
@@ -18,7 +18,7 @@ use crate::error::StorageError;
 use crate::fs::FileSystem;
 use crate::manifest::{
     DataFile, FileKind, GraphFile, Hash, Manifest, SegmentFiles, TableFiles, namespace_directory,
-    path_of, read_file,
+    path_of, read_file, write_file,
 };
 use crate::memtable::{Chunk, Rows, Table, VectorIndex};
 use crate::segment::{self, ChunkRows, Identity, Segment, Written};
@@ -156,17 +156,17 @@ impl<'a> Flush<'a> {
 
     fn new_path(
         &mut self,
-        namespace: SchemaId,
+        collection: &Collection,
         kind: FileKind,
     ) -> Result<(u64, PathBuf), StorageError> {
-        let directory = namespace_directory(self.place.directory, namespace);
+        let directory = namespace_directory(self.place.directory, collection.schema);
         if self.touched.insert(directory.clone()) {
             let made = self.place.fs.create_dir_all(&directory);
             made.map_err(|e| StorageError::io("create", &directory, e))?;
         }
         let number = *self.next_file;
         *self.next_file += 1;
-        let path = path_of(self.place.directory, namespace, number, kind);
+        let path = self.place.path(collection, number, kind);
         // A flush that did not get as far as its manifest may have left a file of the number.
         let _ = self.place.fs.remove(&path);
         self.made.push(path.clone());
@@ -180,8 +180,8 @@ impl<'a> Flush<'a> {
         chunks: impl Iterator<Item = Result<ChunkRows, StorageError>>,
     ) -> Result<(SegmentFiles, Identity, Written, PathBuf), StorageError> {
         let collection = table.collection();
-        let (number, path) = self.new_path(collection.schema, FileKind::Segment)?;
-        let identity = self.place.identity(table, number, base);
+        let (number, path) = self.new_path(collection, FileKind::Segment)?;
+        let identity = self.place.identity(collection, number, base);
         let written = segment::write(self.place.fs, &path, identity, chunks)?;
         let file = DataFile { number, bytes: written.bytes, hash: Hash(written.root) };
         let files = SegmentFiles { base, rows: written.rows, file, ends: None };
@@ -272,10 +272,8 @@ impl<'a> Flush<'a> {
         if let Some(before) = before.filter(|file| file.hash == hash && file.bytes == length) {
             return Ok(before);
         }
-        let (number, path) = self.new_path(table.collection().schema, kind)?;
-        let file = self.place.fs.create(&path).map_err(|e| StorageError::write(&path, e))?;
-        file.write_at(0, bytes).map_err(|e| StorageError::write(&path, e))?;
-        file.sync_data().map_err(|e| StorageError::io("sync", &path, e))?;
+        let (number, path) = self.new_path(table.collection(), kind)?;
+        write_file(self.place.fs, &path, bytes)?;
         Ok(DataFile { number, bytes: length, hash })
     }
 
@@ -316,22 +314,30 @@ impl<'a> Flush<'a> {
 }
 
 impl Place<'_> {
-    fn identity(&self, table: &Table, number: u64, base: u32) -> Identity {
+    fn path(&self, collection: &Collection, number: u64, kind: FileKind) -> PathBuf {
+        path_of(self.directory, collection.schema, number, kind)
+    }
+
+    fn identity(&self, collection: &Collection, number: u64, base: u32) -> Identity {
         Identity {
             store: self.store,
             number,
-            table: table.collection().id,
+            table: collection.id,
             base: RowOrdinal(base),
             chunk_rows: 1 << self.chunk_bits,
         }
     }
 
-    fn open_segment(&self, table: &Table, files: &SegmentFiles) -> Result<Segment, StorageError> {
-        let namespace = table.collection().schema;
-        let path = path_of(self.directory, namespace, files.file.number, FileKind::Segment);
-        let identity = self.identity(table, files.file.number, files.base);
-        let (bytes, root) = (files.file.bytes, files.file.hash.0);
-        Segment::open(self.fs, &path, identity, Written { bytes, root, rows: files.rows })
+    /// Opens a segment as a manifest names it.
+    pub(crate) fn open_segment(
+        &self,
+        collection: &Collection,
+        files: &SegmentFiles,
+    ) -> Result<Segment, StorageError> {
+        let DataFile { number, bytes, hash } = files.file;
+        let path = self.path(collection, number, FileKind::Segment);
+        let identity = self.identity(collection, number, files.base);
+        Segment::open(self.fs, &path, identity, Written { bytes, root: hash.0, rows: files.rows })
     }
 
     /// Puts back the rows and graphs of a table. A damaged graph is told of, forgotten and made
@@ -347,15 +353,14 @@ impl Place<'_> {
         let mut next = 0;
         for files in files.segments.iter().chain(&files.tail) {
             if files.base != next {
-                let namespace = table.collection().schema;
                 let number = files.file.number;
-                let path = path_of(self.directory, namespace, number, FileKind::Segment);
+                let path = self.path(table.collection(), number, FileKind::Segment);
                 return Err(StorageError::corrupt(&path, 0, "the rows before it are missing"));
             }
             next += files.rows;
         }
         for files in &files.segments {
-            let segment = Arc::new(self.open_segment(table, files)?);
+            let segment = Arc::new(self.open_segment(table.collection(), files)?);
             let first = chunks.len();
             for at in 0..segment.rows().div_ceil(1 << self.chunk_bits) {
                 chunks.push(Chunk::in_segment(&segment, at, table.schema()));
@@ -364,7 +369,7 @@ impl Place<'_> {
             segments.push(segment);
         }
         if let Some(files) = &files.tail {
-            let segment = self.open_segment(table, files)?;
+            let segment = self.open_segment(table.collection(), files)?;
             let batch = segment.chunk(0, table.schema())?;
             chunks.push(Chunk::new(files.base, batch, segment.begins().clone()));
             self.restore_ends(table, files, &chunks[chunks.len() - 1..])?;
@@ -391,8 +396,7 @@ impl Place<'_> {
         chunks: &[Chunk],
     ) -> Result<(), StorageError> {
         let Some(ends) = &files.ends else { return Ok(()) };
-        let namespace = table.collection().schema;
-        let path = path_of(self.directory, namespace, ends.number, FileKind::Ends);
+        let path = self.path(table.collection(), ends.number, FileKind::Ends);
         let bytes = read_file(self.fs, &path, ends)?;
         let corrupt = |what: &str| StorageError::corrupt(&path, 0, what);
         let entries = bytes.strip_prefix(&ENDS_MAGIC);
@@ -417,8 +421,7 @@ impl Place<'_> {
         catalog: &Catalog,
     ) -> Result<(), StorageError> {
         let Some(definition) = catalog.index_by_id(file.index) else { return Ok(()) };
-        let namespace = table.collection().schema;
-        let path = path_of(self.directory, namespace, file.file.number, FileKind::Graph);
+        let path = self.path(table.collection(), file.file.number, FileKind::Graph);
         let bytes = read_file(self.fs, &path, &file.file)?;
         let graph = Graph::from_bytes(&bytes);
         let (graph, covered) = graph.map_err(|e| StorageError::corrupt(&path, 0, e.to_string()))?;

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use types::{RowOrdinal, SchemaId, TableId};
+use catalog::Collection;
 
 use crate::error::{StorageError, format_micros};
+use crate::flush::Place;
 use crate::fs::FileSystem;
 use crate::manifest::{self, DataFile, FileKind, Restored, SegmentFiles, path_of, read_file};
-use crate::segment::{Identity, Segment, Written};
 use crate::store::{LOG_DIRECTORY, lock};
 use crate::wal::{self, LogOptions, LogPosition, StoreId};
 
@@ -81,59 +81,48 @@ impl Inspector<'_> {
     }
 
     fn files(&mut self, restored: &Restored) -> Result<(), StorageError> {
-        let manifest = &restored.manifest;
+        let Restored { store, manifest, .. } = restored;
+        let (fs, directory) = (self.fs, self.directory);
+        let place = Place { fs, directory, store: *store, chunk_bits: manifest.chunk_bits };
         for table in &manifest.tables {
             let Some(collection) = manifest.catalog.collection_by_id(table.table) else { continue };
-            let (namespace, name) = (collection.schema, &collection.name);
+            let name = &collection.name;
             for files in table.segments.iter().chain(&table.tail) {
-                let chunk_rows = 1 << manifest.chunk_bits;
-                self.segment(restored.store, namespace, table.table, files, chunk_rows)?;
-                if let Some(ends) = files.ends {
-                    let what = format!("ends of rows of table {name}");
-                    self.whole_file(namespace, FileKind::Ends, &ends, &what)?;
+                self.file(collection, FileKind::Segment, &files.file, |_| {
+                    place.open_segment(collection, files)?.check()?;
+                    let SegmentFiles { base, rows, .. } = files;
+                    Ok(format!("rows {base} to {} of table {}", base + rows - 1, table.table))
+                })?;
+                if let Some(ends) = &files.ends {
+                    self.file(collection, FileKind::Ends, ends, |path| {
+                        read_file(fs, path, ends)?;
+                        Ok(format!("ends of rows of table {name}"))
+                    })?;
                 }
             }
             for graph in &table.graphs {
-                let what = format!("links of {} rows of table {name}", graph.covered);
-                self.whole_file(namespace, FileKind::Graph, &graph.file, &what)?;
+                self.file(collection, FileKind::Graph, &graph.file, |path| {
+                    read_file(fs, path, &graph.file)?;
+                    Ok(format!("links of {} rows of table {name}", graph.covered))
+                })?;
             }
         }
         Ok(())
     }
 
-    fn segment(
+    /// Reads a file unless that was done for another manifest.
+    fn file(
         &mut self,
-        store: StoreId,
-        namespace: SchemaId,
-        table: TableId,
-        files: &SegmentFiles,
-        chunk_rows: usize,
-    ) -> Result<(), StorageError> {
-        let number = files.file.number;
-        if !self.seen.insert(number) {
-            return Ok(());
-        }
-        let path = path_of(self.directory, namespace, number, FileKind::Segment);
-        let identity = Identity { store, number, table, base: RowOrdinal(files.base), chunk_rows };
-        let (bytes, root, rows) = (files.file.bytes, files.file.hash.0, files.rows);
-        let found = Segment::open(self.fs, &path, identity, Written { bytes, root, rows })
-            .and_then(|segment| segment.check())
-            .map(|()| format!("rows {} to {} of table {table}", files.base, files.base + rows - 1));
-        self.note(&path, "segment", found)
-    }
-
-    fn whole_file(
-        &mut self,
-        namespace: SchemaId,
+        collection: &Collection,
         kind: FileKind,
         file: &DataFile,
-        what: &str,
+        read: impl FnOnce(&Path) -> Result<String, StorageError>,
     ) -> Result<(), StorageError> {
         if !self.seen.insert(file.number) {
             return Ok(());
         }
-        let path = path_of(self.directory, namespace, file.number, kind);
-        let found = read_file(self.fs, &path, file).map(|_| what.to_owned());
+        let path = path_of(self.directory, collection.schema, file.number, kind);
+        let found = read(&path);
         self.note(&path, kind.suffix(), found)
     }
 

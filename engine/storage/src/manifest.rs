@@ -225,9 +225,7 @@ pub(crate) fn write(
     let hash = Hash::of(&bytes);
     bytes.extend_from_slice(&hash.0.to_le_bytes());
     let _ = fs.remove(&temporary);
-    let file = fs.create(&temporary).map_err(|e| StorageError::write(&temporary, e))?;
-    file.write_at(0, &bytes).map_err(|e| StorageError::write(&temporary, e))?;
-    file.sync_data().map_err(|e| StorageError::io("sync", &temporary, e))?;
+    write_file(fs, &temporary, &bytes)?;
     fs.rename(&temporary, &path).map_err(|e| StorageError::io("rename", &temporary, e))?;
     fs.sync_dir(directory).map_err(|e| StorageError::io("sync", directory, e))?;
     Ok(CheckpointFile { index: position.index, path })
@@ -275,6 +273,17 @@ pub(crate) fn read(fs: &dyn FileSystem, path: &Path) -> Result<Restored, Storage
         return Err(corrupt(HEADER_BYTES, "chunks are too large"));
     }
     Ok(Restored { store, position, manifest })
+}
+
+/// Makes a file and syncs its bytes; its name is not durable yet.
+pub(crate) fn write_file(
+    fs: &dyn FileSystem,
+    path: &Path,
+    bytes: &[u8],
+) -> Result<(), StorageError> {
+    let file = fs.create(path).map_err(|e| StorageError::write(path, e))?;
+    file.write_at(0, bytes).map_err(|e| StorageError::write(path, e))?;
+    file.sync_data().map_err(|e| StorageError::io("sync", path, e))
 }
 
 /// Reads a data file whose whole content is hashed.

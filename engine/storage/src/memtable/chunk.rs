@@ -8,7 +8,6 @@ use arrow::array::{Array as _, FixedSizeListArray, Float32Array, RecordBatch};
 use arrow::buffer::{NullBuffer, ScalarBuffer};
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
-use arrow::error::ArrowError;
 use types::CommitTs;
 
 use crate::error::StorageError;
@@ -130,8 +129,8 @@ impl Chunk {
     /// an end timestamp written meanwhile would be lost.
     pub(super) fn concat(&self, next: &Self) -> Result<Self, StorageError> {
         let (left, right) = (self.batch()?, next.batch()?);
-        let batch = concat_batches(left.schema_ref(), [left, right])
-            .map_err(|e: ArrowError| StorageError::apply(e))?;
+        let batch =
+            concat_batches(left.schema_ref(), [left, right]).map_err(StorageError::apply)?;
         let begins = [&*self.begins, &*next.begins].concat();
         let joined = Self::new(self.base, batch, begins.into());
         for (slot, end) in self.ended().chain(next.ended().map(|(s, e)| (s + self.len(), e))) {

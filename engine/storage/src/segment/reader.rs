@@ -128,6 +128,24 @@ impl Segment {
         }
     }
 
+    /// The lookup table of keys; `None` without a primary key.
+    fn key_table(&self) -> Result<Option<KeyTable<'_>>, StorageError> {
+        let Some(block) = &self.keys else { return Ok(None) };
+        self.keys_checked.get_or_init(|| self.block(block).map(drop)).clone()?;
+        let content = &self.bytes.as_slice()[block.offset..block.offset + block.body];
+        let what = "the lookup table of keys is of other rows";
+        let table = KeyTable::read(content, self.rows());
+        table.map(Some).ok_or_else(|| StorageError::corrupt(&self.path, block.offset, what))
+    }
+
+    /// Makes sure that keys can be looked up.
+    ///
+    /// # Errors
+    /// When the lookup table is damaged.
+    pub(crate) fn check_keys(&self) -> Result<(), StorageError> {
+        self.key_table().map(drop)
+    }
+
     /// Rows, from the segment's first, whose primary key may have the hash; the youngest first.
     ///
     /// # Errors
@@ -136,17 +154,7 @@ impl Segment {
         &self,
         hash: u64,
     ) -> Result<impl Iterator<Item = u32> + '_, StorageError> {
-        let table = match &self.keys {
-            None => None,
-            Some(block) => {
-                self.keys_checked.get_or_init(|| self.block(block).map(drop)).clone()?;
-                let from = block.offset;
-                let content = &self.bytes.as_slice()[from..from + block.body];
-                let table = KeyTable::read(content, self.rows());
-                let what = "the lookup table of keys is of other rows";
-                Some(table.ok_or_else(|| StorageError::corrupt(&self.path, from, what))?)
-            }
-        };
+        let table = self.key_table()?;
         Ok(table.into_iter().flat_map(move |table| table.rows(hash).rev()))
     }
 
