@@ -50,8 +50,13 @@ fn make_table(store: &Store) -> TableId {
     let column =
         |name: &str, column_type| Column { name: name.to_owned(), column_type, nullable: false };
     let columns = vec![column("id", ColumnType::Int8), column("v", ColumnType::Vector(Dim(DIM)))];
-    let define =
-        Define::CreateCollection { schema, name: "t".to_owned(), columns, primary_key: vec![0] };
+    let define = Define::CreateCollection {
+        schema,
+        name: "t".to_owned(),
+        columns,
+        primary_key: vec![0],
+        retention: None,
+    };
     let applied = store.propose_blocking(Command::Define(define)).unwrap();
     let Effect::Defined(Defined::Collection(id)) = applied.effect else { unreachable!() };
     id
@@ -140,7 +145,7 @@ fn reading(c: &mut Criterion) {
         b.iter(|| {
             key = (key * 48_271 + 11) % ROWS_OPEN;
             let key: ArrayRef = Arc::new(Int64Array::from(vec![key]));
-            black_box(table.find(&[key], view.at()).unwrap()).unwrap()
+            black_box(table.find(&[key], view.at()).unwrap()).1.unwrap()
         });
     });
     let mut group = c.benchmark_group("scan");

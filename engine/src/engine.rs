@@ -104,6 +104,19 @@ impl Engine {
         Ok(())
     }
 
+    /// Writes a checkpoint if one is due, on a thread of its own.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub async fn maintain(&self) -> Result<()> {
+        let store = Arc::clone(&self.store);
+        let written = self.executor.spawn_blocking(move || Ok(store.maintain()?));
+        if let Some(file) = written.await? {
+            tracing::info!(file = %file.path.display(), "wrote a checkpoint");
+        }
+        Ok(())
+    }
+
     /// Waits while more was written than checkpoints keep up with.
     ///
     /// # Errors
@@ -114,12 +127,6 @@ impl Engine {
             self.executor.spawn_blocking(move || Ok(store.relieve()?)).await?;
         }
         Ok(())
-    }
-
-    /// Whether the log has grown so far that a checkpoint is due.
-    #[must_use]
-    pub fn checkpoint_due(&self) -> bool {
-        self.store.checkpoint_due()
     }
 
     /// Tells why writing stopped for good, once it has.

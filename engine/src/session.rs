@@ -75,7 +75,7 @@ pub struct Session {
 
 impl Session {
     pub(crate) fn new(engine: Arc<Engine>, principal: Principal) -> Result<Self> {
-        let scope = Arc::new(Scope::new(engine.store.read_view()));
+        let scope = Arc::new(Scope::new(&engine.store.read_view()));
         let base = Arc::new(base_state(&engine, &scope)?);
         let settings = Settings::default();
         Ok(Self { engine, principal, settings, scope, base, cancel: Arc::default() })
@@ -139,6 +139,7 @@ impl Session {
         statement: &ParsedStatement,
         parameters: Vec<ScalarValue>,
     ) -> Result<Outcome> {
+        let _rest = self.scope.until_rest();
         if parameters.len() < statement.parameters {
             let message = format!(
                 "the statement has {} parameters, {} values were given",
@@ -154,6 +155,7 @@ impl Session {
                 return Ok(done("CHECKPOINT"));
             }
             Statement::CheckTable(name) => return self.check_table(name).await,
+            Statement::Vacuum(names) => return self.vacuum(names).await,
         };
         match &***sql {
             ast::Statement::Query(query) => {
@@ -308,6 +310,26 @@ impl Session {
         Ok(format!("COPY {rows}"))
     }
 
+    /// Drops the row versions of some or all tables that nothing can read any more.
+    async fn vacuum(&self, names: &[ast::ObjectName]) -> Result<Outcome> {
+        let view = self.engine.store.read_view();
+        let schema = self.settings.default_schema();
+        let mut tables = Vec::with_capacity(names.len().max(1));
+        for name in names {
+            tables.push(Some(target(&view, &schema, name)?.id));
+        }
+        drop(view);
+        if tables.is_empty() {
+            tables.push(None);
+        }
+        for table in tables {
+            let store = Arc::clone(&self.engine.store);
+            let work = self.engine.executor.spawn_blocking(move || Ok(store.vacuum(table)?));
+            self.interruptible(work).await?;
+        }
+        Ok(done("VACUUM"))
+    }
+
     /// Reads every byte of a table's files against its checksum.
     async fn check_table(&self, name: &ast::ObjectName) -> Result<Outcome> {
         let view = self.engine.store.read_view();
@@ -344,13 +366,14 @@ impl Session {
         let view = store.read_view();
         let Some(index) = view.catalog().index_by_id(id) else { return Ok(()) };
         let table = index.table;
-        let rows = view.table(table).map_or(0, |table| table.rows().len());
+        let rows = view.table(table).map(|table| table.rows());
+        let before = rows.as_ref().map_or(types::RowId(0), |rows| rows.next_row());
         let built =
-            self.interruptible(async { Ok(store.wait_indexed(table, id, rows).await?) }).await;
+            self.interruptible(async { Ok(store.wait_indexed(table, id, before).await?) }).await;
         match built {
             Ok(_) => {
                 // The graph is worth more than the log that made it: keep it.
-                if rows > 0
+                if rows.is_some_and(|rows| !rows.is_empty())
                     && let Err(error) = self.engine.checkpoint().await
                 {
                     tracing::warn!(%error, "could not write a checkpoint after CREATE INDEX");
@@ -479,6 +502,7 @@ impl Session {
         let Statement::Sql(sql) = &statement.statement else {
             return Ok((statement, Described { parameters: Vec::new(), columns: None }));
         };
+        let _rest = self.scope.until_rest();
         let (planner, mut sql, casts) = (self.planner(), Arc::clone(sql), known.clone());
         let task = self.engine.executor.spawn(async move {
             let is_values = matches!(&**sql, ast::Statement::Insert(insert)

@@ -73,9 +73,7 @@ async fn write_checkpoints(engine: Arc<Engine>, stop: CancellationToken) {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(CHECKPOINT_PERIOD) => {}
         }
-        if engine.checkpoint_due()
-            && let Err(error) = engine.checkpoint().await
-        {
+        if let Err(error) = engine.maintain().await {
             tracing::error!(%error, "could not write a checkpoint; the log keeps everything");
         }
     }

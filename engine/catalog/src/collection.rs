@@ -1,6 +1,7 @@
 //! A collection: typed columns and a primary key. SQL calls it a table.
 
 use serde::{Deserialize, Serialize};
+use types::limits::RETENTION_DEFAULT_MICROS;
 use types::{Dim, SchemaId, TableId};
 
 use crate::Lifetime;
@@ -85,11 +86,20 @@ pub struct Collection {
     pub primary_key: Vec<usize>,
     /// `oid` of the primary key's constraint and index in PostgreSQL's catalog views.
     pub primary_key_oid: u32,
+    /// How long ended row versions can be read, in microseconds; `None` for the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<i64>,
     /// When it exists.
     pub life: Lifetime,
 }
 
 impl Collection {
+    /// How long ended row versions can be read, in microseconds.
+    #[must_use]
+    pub fn retention_micros(&self) -> i64 {
+        self.retention.unwrap_or(RETENTION_DEFAULT_MICROS)
+    }
+
     /// Position of a column by name.
     #[must_use]
     pub fn column_position(&self, name: &str) -> Option<usize> {

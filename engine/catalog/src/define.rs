@@ -1,7 +1,7 @@
 //! Changes of the catalog: what the log carries, and the next catalog they give.
 
 use serde::{Deserialize, Serialize};
-use types::limits::IDENTIFIER_BYTES_MAX;
+use types::limits::{IDENTIFIER_BYTES_MAX, RETENTION_MAX_MICROS};
 use types::{CommitTs, Distance, IndexId, SchemaId, TableId};
 
 use crate::{Catalog, Collection, Column, ColumnType, HnswOptions, Index, Lifetime, Namespace};
@@ -35,6 +35,16 @@ pub enum Define {
         columns: Vec<Column>,
         /// Positions of the primary key's columns.
         primary_key: Vec<usize>,
+        /// How long ended row versions can be read, in microseconds; `None` for the default.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retention: Option<i64>,
+    },
+    /// `ALTER TABLE ... SET (retention = ...)`
+    SetRetention {
+        /// The collection.
+        id: TableId,
+        /// As in `CreateCollection`.
+        retention: Option<i64>,
     },
     /// `DROP TABLE`, with its indexes.
     DropCollection {
@@ -72,6 +82,8 @@ pub enum Defined {
     Index(IndexId),
     /// Objects went.
     Dropped,
+    /// A setting of a collection changed.
+    Altered,
 }
 
 /// Why a change cannot be made. Checked again when the change is applied, because another change
@@ -129,8 +141,14 @@ impl Catalog {
             }
             Define::CreateNamespace { name } => next.add_namespace(name, at)?,
             Define::DropNamespace { id, cascade } => next.drop_namespace(*id, *cascade, at)?,
-            Define::CreateCollection { schema, name, columns, primary_key } => {
-                next.add_collection(*schema, name, (columns, primary_key), at)?
+            Define::CreateCollection { schema, name, columns, primary_key, retention } => {
+                let id = next.add_collection(*schema, name, (columns, primary_key), at)?;
+                next.set_retention(id, *retention, at)?;
+                Defined::Collection(id)
+            }
+            Define::SetRetention { id, retention } => {
+                next.set_retention(*id, *retention, at)?;
+                Defined::Altered
             }
             Define::DropCollection { id } => next.drop_collection(*id, at)?,
             Define::CreateIndex { table, name, column, distance, options } => {
@@ -217,7 +235,7 @@ impl Catalog {
         name: &str,
         (columns, primary_key): (&[Column], &[usize]),
         at: CommitTs,
-    ) -> Result<Defined, CatalogError> {
+    ) -> Result<TableId, CatalogError> {
         self.check_relation_name(schema, name, at)?;
         if primary_key.iter().any(|position| *position >= columns.len()) {
             return Err(CatalogError::BadDefinition("a primary key of unknown columns"));
@@ -231,13 +249,28 @@ impl Catalog {
             columns: columns.to_vec(),
             primary_key: primary_key.to_vec(),
             primary_key_oid,
+            retention: None,
             life: Lifetime::from(at),
         };
         if !primary_key.is_empty() {
             self.check_relation_name(schema, &collection.primary_key_name(), at)?;
         }
         self.collections.insert(id, collection);
-        Ok(Defined::Collection(id))
+        Ok(id)
+    }
+
+    fn set_retention(
+        &mut self,
+        id: TableId,
+        retention: Option<i64>,
+        at: CommitTs,
+    ) -> Result<(), CatalogError> {
+        if retention.is_some_and(|micros| !(0..=RETENTION_MAX_MICROS).contains(&micros)) {
+            return Err(CatalogError::BadDefinition("a retention out of range"));
+        }
+        let collection = self.collections.get_mut(&id).filter(|c| c.life.contains(at));
+        collection.ok_or(CatalogError::Gone)?.retention = retention;
+        Ok(())
     }
 
     fn drop_collection(&mut self, id: TableId, at: CommitTs) -> Result<Defined, CatalogError> {
@@ -288,6 +321,7 @@ mod tests {
             name: name.to_owned(),
             columns: columns(),
             primary_key: vec![0],
+            retention: None,
         }
     }
 

@@ -38,11 +38,11 @@ pub(crate) struct CollectionScanExec {
 impl CollectionScanExec {
     pub(crate) fn new(
         source: Source,
+        rows: Arc<Rows>,
         point: Option<Option<u32>>,
         limit: Option<usize>,
         partitions: usize,
     ) -> Result<Self> {
-        let rows = source.table.rows();
         let schema = Arc::new(source.schema.project(&source.projection)?);
         let chunks = rows.chunks().count().max(1);
         let partitions = if point.is_some() { 1 } else { partitions.min(chunks) };

@@ -6,5 +6,5 @@ mod rows;
 mod vector_top_k;
 
 pub(crate) use collection_scan::CollectionScanExec;
-pub(crate) use rows::{Source, point_lookup};
+pub(crate) use rows::{Source, point_lookup, storage_error};
 pub(crate) use vector_top_k::{SearchSettings, VectorTopK, VectorTopKExec};

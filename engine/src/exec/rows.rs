@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    Array as _, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt64Array,
-};
+use arrow::array::{Array as _, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::{filter_record_batch, interleave_record_batch, prep_null_mask_filter};
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::{DataFusionError, Result, ScalarValue};
@@ -34,10 +32,8 @@ impl Source {
         if !self.row_id {
             return Ok(chunk.batch().map_err(storage_error)?.clone());
         }
-        let first = u64::from(chunk.base());
-        let ids: UInt64Array = (first..first + chunk.len() as u64).collect();
         let mut columns = chunk.batch().map_err(storage_error)?.columns().to_vec();
-        columns.push(Arc::new(ids) as ArrayRef);
+        columns.push(Arc::new(chunk.row_ids()) as ArrayRef);
         Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
     }
 
@@ -80,6 +76,10 @@ impl Source {
             // Rows are counted without being read.
             return no_columns(chunk.count_visible(self.at));
         }
+        if chunk.none_visible(self.at) {
+            let schema = self.schema.project(&self.projection)?;
+            return Ok(RecordBatch::new_empty(Arc::new(schema)));
+        }
         let wide = self.widen(chunk)?;
         let mask = self.mask(chunk, &wide)?;
         let narrow = wide.project(&self.projection)?;
@@ -92,14 +92,13 @@ impl Source {
     /// Ordinals of the qualifying rows, ascending.
     pub(crate) fn qualifying(&self, rows: &Rows) -> Result<Vec<u32>> {
         let mut ordinals = Vec::new();
-        for chunk in rows.chunks() {
+        for (base, chunk) in rows.placed().filter(|(_, chunk)| !chunk.none_visible(self.at)) {
             let mask = self.mask(chunk, &self.widen(chunk)?)?;
             let slots = 0..u32::try_from(chunk.len()).unwrap_or(0);
             match mask {
-                None => ordinals.extend(slots.map(|slot| chunk.base() + slot)),
-                Some(mask) => ordinals.extend(
-                    slots.filter(|slot| mask.value(*slot as usize)).map(|s| chunk.base() + s),
-                ),
+                None => ordinals.extend(slots.map(|slot| base + slot)),
+                Some(mask) => ordinals
+                    .extend(slots.filter(|slot| mask.value(*slot as usize)).map(|s| base + s)),
             }
         }
         Ok(ordinals)
@@ -109,22 +108,22 @@ impl Source {
     pub(crate) fn fetch(&self, rows: &Rows, ordinals: &[u32]) -> Result<RecordBatch> {
         let mut batches: Vec<RecordBatch> = Vec::new();
         let mut places = Vec::with_capacity(ordinals.len());
-        let mut last: Option<(u32, usize)> = None;
-        let mut seen: Vec<(u32, usize)> = Vec::new();
+        let mut last: Option<(&Arc<Chunk>, usize)> = None;
+        let mut seen: Vec<(&Arc<Chunk>, usize)> = Vec::new();
         for ordinal in ordinals {
             let Some((chunk, slot)) = rows.locate(RowOrdinal(*ordinal)) else { continue };
             let known = last
-                .filter(|(base, _)| *base == chunk.base())
-                .or_else(|| seen.iter().find(|(base, _)| *base == chunk.base()).copied());
+                .filter(|(other, _)| Arc::ptr_eq(other, chunk))
+                .or_else(|| seen.iter().find(|(other, _)| Arc::ptr_eq(other, chunk)).copied());
             let place = match known {
                 Some((_, at)) => at,
                 None => {
                     batches.push(self.widen(chunk)?.project(&self.projection)?);
-                    seen.push((chunk.base(), batches.len() - 1));
+                    seen.push((chunk, batches.len() - 1));
                     batches.len() - 1
                 }
             };
-            last = Some((chunk.base(), place));
+            last = Some((chunk, place));
             places.push((place, slot));
         }
         let schema = Arc::new(self.schema.project(&self.projection)?);
@@ -150,23 +149,24 @@ pub(crate) fn storage_error(error: StorageError) -> DataFusionError {
     DataFusionError::External(Box::new(error))
 }
 
-/// The row that `filters` name by its whole primary key: `Some(None)` when there is no such row,
-/// `None` when the filters do not name one. The filters still have to be applied to it.
+/// The row that `filters` name by its whole primary key, and the rows it is among: `Some(None)` when
+/// there is no such row, `None` when the filters do not name one. The filters still have to be
+/// applied to it.
 pub(crate) fn point_lookup(
     table: &Table,
     filters: &[Expr],
     at: CommitTs,
-) -> Result<Option<Option<u32>>> {
+) -> Result<(Arc<Rows>, Option<Option<u32>>)> {
     let collection = table.collection();
     if collection.primary_key.is_empty() {
-        return Ok(None);
+        return Ok((table.rows(), None));
     }
     let mut key = Vec::with_capacity(collection.primary_key.len());
     for position in &collection.primary_key {
         let name = &collection.columns[*position].name;
         let data_type = table.schema().field(*position).data_type();
         let Some(value) = filters.iter().find_map(|filter| equals(filter, name)) else {
-            return Ok(None);
+            return Ok((table.rows(), None));
         };
         // A literal of another type was compared in a common type; only a lossless one is a key.
         match value.cast_to(data_type) {
@@ -176,10 +176,11 @@ pub(crate) fn point_lookup(
             {
                 key.push(cast.to_array()?);
             }
-            Ok(_) | Err(_) => return Ok(None),
+            Ok(_) | Err(_) => return Ok((table.rows(), None)),
         }
     }
-    Ok(Some(table.find(&key, at).map_err(storage_error)?.map(|ordinal| ordinal.0)))
+    let (rows, found) = table.find(&key, at).map_err(storage_error)?;
+    Ok((rows, Some(found.map(|ordinal| ordinal.0))))
 }
 
 /// The literal that a predicate `column = literal` compares with.

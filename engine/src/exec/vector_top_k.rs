@@ -68,7 +68,8 @@ impl VectorTopKExec {
             let definition = index.definition();
             definition.column == search.column && definition.distance == search.distance
         };
-        let index = source.table.indexes().into_iter().find(serves);
+        let snapshot = source.table.snapshot();
+        let index = snapshot.indexes().find(|index| serves(index)).map(Arc::clone);
         let index = index.filter(|_| settings.enable_ann);
         let schema = Arc::new(source.schema.project(&source.projection)?);
         let properties = PlanProperties::new(
@@ -79,7 +80,7 @@ impl VectorTopKExec {
         )
         .with_scheduling_type(SchedulingType::Cooperative);
         Ok(Self {
-            rows: source.table.rows(),
+            rows: snapshot.rows,
             source,
             search,
             settings,

@@ -423,6 +423,7 @@ mod tests {
             name: "t".to_owned(),
             columns: vec![text("a"), text("b")],
             primary_key: Vec::new(),
+            retention: None,
         };
         let (catalog, made) = catalog.define(&create, CommitTs(2)).unwrap();
         let Defined::Collection(id) = made else { panic!() };

@@ -2,13 +2,15 @@
 
 use catalog::{Collection, Column, ColumnType, Define, HnswOptions};
 use datafusion::sql::sqlparser::ast::{
-    self, ColumnOption, CreateIndex, CreateTable, CreateTableOptions, Expr, IndexColumn, IndexType,
-    ObjectName, ObjectType, SchemaName, TableConstraint, Value,
+    self, AlterTable, AlterTableOperation, ColumnOption, CreateIndex, CreateTable,
+    CreateTableOptions, Expr, IndexColumn, IndexType, ObjectName, ObjectType, SchemaName,
+    TableConstraint, Value,
 };
 use storage::ReadView;
 use types::limits::{COLUMNS_MAX, HNSW_EF_CONSTRUCTION, HNSW_M};
-use types::{Distance, SchemaId, SqlState, TableId};
+use types::{Coded as _, Distance, SchemaId, SqlState, TableId};
 
+use super::retention::retention;
 use crate::error::{EngineError, Result};
 use crate::provider::{DATABASE, ROW_ID};
 use crate::sql::types::{column_type_required, fold, last_part};
@@ -94,6 +96,7 @@ pub(crate) fn define(
         }
         ast::Statement::CreateTable(create) => create_table(&names, create)?,
         ast::Statement::CreateIndex(create) => create_index(&names, create)?,
+        ast::Statement::AlterTable(alter) => alter_table(&names, alter)?,
         ast::Statement::Drop { purge: true, .. } | ast::Statement::Drop { table: Some(_), .. } => {
             return Err(EngineError::unsupported("this clause of DROP"));
         }
@@ -132,7 +135,6 @@ fn refuse_table_clauses(create: &CreateTable) -> Result<()> {
         (create.partition_by.is_some(), "PARTITION BY"),
         (create.inherits.is_some(), "INHERITS"),
         (create.on_commit.is_some(), "ON COMMIT"),
-        (create.table_options != CreateTableOptions::None, "an option of CREATE TABLE"),
         (
             create.external || create.file_format.is_some() || create.location.is_some(),
             "an external table",
@@ -197,8 +199,34 @@ fn create_table(names: &Names<'_>, create: &CreateTable) -> Result<Change> {
             return Err(EngineError::unsupported("a vector as primary key"));
         }
     }
-    let define = Define::CreateCollection { schema, name, columns, primary_key };
+    let retention = match &create.table_options {
+        CreateTableOptions::None => None,
+        CreateTableOptions::With(options) => retention(options)?,
+        other => return Err(EngineError::unsupported(format!("{other} in CREATE TABLE"))),
+    };
+    let define = Define::CreateCollection { schema, name, columns, primary_key, retention };
     Ok(Change::one(define, "CREATE TABLE"))
+}
+
+fn alter_table(names: &Names<'_>, alter: &AlterTable) -> Result<Change> {
+    EngineError::refuse_present(&[
+        (alter.only, "ALTER TABLE ONLY"),
+        (alter.location.is_some() || alter.on_cluster.is_some(), "this clause of ALTER TABLE"),
+        (alter.table_type.is_some(), "this kind of table"),
+    ])?;
+    let [AlterTableOperation::SetOptionsParens { options }] = alter.operations.as_slice() else {
+        return Err(EngineError::unsupported("ALTER TABLE but for SET (retention = ...)"));
+    };
+    let retention = retention(options)?;
+    let found = names.table(&alter.name);
+    if alter.if_exists
+        && let Err(error) = &found
+        && error.sql_state() == SqlState::UNDEFINED_TABLE
+    {
+        let notice = format!("relation \"{}\" does not exist, skipping", last_part(&alter.name));
+        return Ok(Change::nothing("ALTER TABLE", notice));
+    }
+    Ok(Change::one(Define::SetRetention { id: found?.id, retention }, "ALTER TABLE"))
 }
 
 fn two_keys(table: &str) -> EngineError {

@@ -5,6 +5,7 @@ mod copy;
 mod define;
 mod describe;
 mod plan_write;
+mod retention;
 mod write;
 
 pub(crate) use as_of::AsOfPlanner;

@@ -110,7 +110,7 @@ impl SchemaProvider for Namespace {
             return Ok(Some(table));
         }
         let view = self.scope.view();
-        let found = CollectionProvider::find(&view, &self.name, name);
+        let found = CollectionProvider::find(&view, &self.name, name)?;
         Ok(found.map(|found| Arc::new(found.with_row_ids(self.row_ids)) as Arc<dyn TableProvider>))
     }
 

@@ -9,11 +9,13 @@ use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
-use storage::ReadView;
 use storage::memtable::Table;
+use storage::{Pin, ReadView};
 use types::CommitTs;
 
-use crate::exec::{CollectionScanExec, Source, VectorTopK, VectorTopKExec, point_lookup};
+use crate::exec::{
+    CollectionScanExec, Source, VectorTopK, VectorTopKExec, point_lookup, storage_error,
+};
 use crate::search_config::SearchConfig;
 
 /// Name of the hidden column that UPDATE and DELETE read. Cannot be a user's column.
@@ -27,17 +29,27 @@ pub(crate) struct CollectionProvider {
     schema: SchemaRef,
     row_id: bool,
     top_k: Option<VectorTopK>,
+    /// Until the operators are made, which hold the row versions themselves.
+    _pin: Option<Arc<Pin>>,
 }
 
 impl CollectionProvider {
     /// The collection that has the name at the view's instant.
-    pub(crate) fn find(view: &ReadView, namespace: &str, name: &str) -> Option<Self> {
-        let namespace = view.catalog().namespace(namespace, view.at())?;
-        let collection = view.catalog().collection(namespace.id, name, view.at())?;
-        let table = view.table(collection.id)?;
-        let schema = Arc::clone(table.schema());
-        let (table, at) = (Arc::clone(table), view.at());
-        Some(Self { table, at, schema, row_id: false, top_k: None })
+    ///
+    /// # Errors
+    /// When the instant cannot be read any more.
+    pub(crate) fn find(view: &ReadView, namespace: &str, name: &str) -> Result<Option<Self>> {
+        let catalog = view.catalog();
+        let collection = catalog
+            .namespace(namespace, view.at())
+            .and_then(|namespace| catalog.collection(namespace.id, name, view.at()));
+        let Some(collection) = collection else { return Ok(None) };
+        let table = view.readable(collection.id).map_err(storage_error)?;
+        Ok(table.map(|table| {
+            let (schema, at) = (Arc::clone(table.schema()), view.at());
+            let (table, _pin) = (Arc::clone(table), view.pin());
+            Self { table, at, schema, row_id: false, top_k: None, _pin }
+        }))
     }
 
     /// Adds the hidden column.
@@ -119,8 +131,8 @@ impl TableProvider for CollectionProvider {
             let settings = SearchConfig::of(state.config_options());
             return Ok(Arc::new(VectorTopKExec::new(source, top_k.clone(), settings)?));
         }
-        let point = point_lookup(&self.table, filters, self.at)?;
+        let (rows, point) = point_lookup(&self.table, filters, self.at)?;
         let partitions = state.config().target_partitions();
-        Ok(Arc::new(CollectionScanExec::new(source, point, limit, partitions)?))
+        Ok(Arc::new(CollectionScanExec::new(source, rows, point, limit, partitions)?))
     }
 }

@@ -3,6 +3,8 @@
 //! A session plans one statement at a time, so the scope holds that statement's read view; plans
 //! that were made keep what they pinned.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 use storage::ReadView;
@@ -22,9 +24,9 @@ pub(crate) struct Scope {
 }
 
 impl Scope {
-    pub(crate) fn new(view: ReadView) -> Self {
+    pub(crate) fn new(view: &ReadView) -> Self {
         Self {
-            view: Mutex::new(view),
+            view: Mutex::new(view.unpinned()),
             beyond: Mutex::new(None),
             settings: Mutex::default(),
             started: Mutex::default(),
@@ -37,6 +39,11 @@ impl Scope {
         *self.view.lock() = view;
         *self.beyond.lock() = None;
         *self.settings.lock() = settings;
+    }
+
+    /// When the result is dropped the statement is planned: the view keeps no row versions any more.
+    pub(crate) fn until_rest(self: &Arc<Self>) -> impl Drop + use<> {
+        Rest(Arc::clone(self))
     }
 
     /// The statement's `now()`.
@@ -68,5 +75,15 @@ impl Scope {
     /// What [`Scope::note_beyond`] noted.
     pub(crate) fn beyond(&self) -> Option<CommitTs> {
         *self.beyond.lock()
+    }
+}
+
+/// Lets go of what a statement pinned.
+struct Rest(Arc<Scope>);
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        let mut view = self.0.view.lock();
+        *view = view.unpinned();
     }
 }

@@ -36,6 +36,8 @@ pub enum Statement {
     Checkpoint,
     /// `CHECK TABLE name`
     CheckTable(ast::ObjectName),
+    /// `VACUUM [t, ...]`; all tables when none is named
+    Vacuum(Vec<ast::ObjectName>),
 }
 
 /// A syntax tree. Trees are as deep as a statement has operators and are dropped by recursion, so a
@@ -118,6 +120,12 @@ fn parse_one(tokens: Vec<TokenWithSpan>, deep: bool) -> Result<ParsedStatement> 
         return Ok(ParsedStatement { statement: Statement::CheckTable(name), parameters });
     }
     if let Some(Token::Word(word)) = words.first()
+        && word.keyword == Keyword::VACUUM
+    {
+        let names = vacuumed(&words, tokens.clone())?;
+        return Ok(ParsedStatement { statement: Statement::Vacuum(names), parameters });
+    }
+    if let Some(Token::Word(word)) = words.first()
         && word.keyword == Keyword::EXPLAIN
     {
         // The parser answers errors inside EXPLAIN with another reading; find them first.
@@ -133,6 +141,28 @@ fn parse_one(tokens: Vec<TokenWithSpan>, deep: bool) -> Result<ParsedStatement> 
     rewrite::check(&statement)?;
     rewrite::postgresql(&mut statement);
     Ok(ParsedStatement { statement: Statement::Sql(Tree::new(statement, deep)), parameters })
+}
+
+/// The tables that `VACUUM [t, ...]` names.
+fn vacuumed(words: &[&Token], tokens: Vec<TokenWithSpan>) -> Result<Vec<ast::ObjectName>> {
+    match words.get(1) {
+        None => return Ok(Vec::new()),
+        Some(Token::LParen) => return Err(EngineError::unsupported("VACUUM with options")),
+        Some(Token::Word(word))
+            if word.quote_style.is_none()
+                && ["full", "freeze", "verbose", "analyze"]
+                    .contains(&word.value.to_ascii_lowercase().as_str()) =>
+        {
+            return Err(EngineError::unsupported(format!("VACUUM {word}")));
+        }
+        Some(_) => {}
+    }
+    let dialect = AzimuthDialect::new(tokens.len());
+    let mut parser = parser(&dialect, tokens);
+    parser.expect_keyword(Keyword::VACUUM)?;
+    let names = parser.parse_comma_separated(|parser| parser.parse_object_name(false))?;
+    parser.expect_token(&Token::EOF)?;
+    Ok(names)
 }
 
 fn parser(dialect: &AzimuthDialect, tokens: Vec<TokenWithSpan>) -> Parser<'_> {

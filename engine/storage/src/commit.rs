@@ -21,7 +21,7 @@ use types::{Clock, CommitTs, Lsn};
 
 use crate::command::Command;
 use crate::error::{Rejection, StorageError};
-use crate::store::Machine;
+use crate::machine::Machine;
 use crate::wal::{Entry, LogPosition, LogWriter};
 
 /// Entries and bytes of one frame.

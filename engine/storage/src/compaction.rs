@@ -17,6 +17,13 @@ pub(crate) fn segment_chunks(chunk_rows: usize) -> usize {
     (SEGMENT_ROWS_MAX / chunk_rows).max(1)
 }
 
+/// Whether `part` of `whole` rows are worth being taken out of a segment: a quarter is, so that a row
+/// is written again for this at most three times for each that goes. A `thorough` vacuum takes
+/// out every one.
+pub(crate) fn worth(part: usize, whole: usize, thorough: bool) -> bool {
+    part > 0 && (thorough || part >= whole.div_ceil(4))
+}
+
 /// A segment to have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Group {

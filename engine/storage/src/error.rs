@@ -66,6 +66,9 @@ pub enum StorageError {
         /// Before what or after what.
         why: String,
     },
+    /// The table holds so many row versions that no more can be added.
+    #[error("the table holds {0} row versions, as many as fit")]
+    TooManyVersions(u64),
     /// Cancelled by the caller.
     #[error("the operation was cancelled")]
     Cancelled,
@@ -150,6 +153,7 @@ impl Coded for StorageError {
             Self::EntryTooLarge { .. } => SqlState::CONFIGURATION_LIMIT_EXCEEDED,
             Self::Closed => SqlState::ADMIN_SHUTDOWN,
             Self::InstantOutOfRange { .. } => SqlState::DATETIME_FIELD_OVERFLOW,
+            Self::TooManyVersions(_) => SqlState::CONFIGURATION_LIMIT_EXCEEDED,
             Self::Cancelled => SqlState::QUERY_CANCELED,
             Self::Rejected(rejection) => rejection.sql_state(),
         }
@@ -163,6 +167,9 @@ impl Coded for StorageError {
             Self::Corrupt { .. } => Some("Restore the file from a backup.".to_owned()),
             Self::NewerFormat { .. } => {
                 Some("Open the data directory with the server that wrote it.".to_owned())
+            }
+            Self::TooManyVersions(_) => {
+                Some("Run VACUUM, or ALTER TABLE ... SET (retention = ...) first.".to_owned())
             }
             Self::DiskFull => Some("Free some space; writing resumes by itself.".to_owned()),
             Self::Io { .. }

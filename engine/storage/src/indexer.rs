@@ -8,8 +8,8 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
 use crate::error::StorageError;
+use crate::machine::Machine;
 use crate::memtable::IndexerOptions;
-use crate::store::Machine;
 
 #[derive(Debug, Default)]
 struct Signals {
@@ -88,8 +88,8 @@ fn run(signals: &Signals, options: IndexerOptions, machine: &Weak<Machine>) {
         let mut left = true;
         while left && !signals.stop.load(Ordering::Relaxed) {
             left = false;
-            for (table, index) in machine.uncovered() {
-                left |= index.extend(&table.rows(), options, &signals.stop);
+            for (rows, index) in machine.uncovered() {
+                left |= index.extend(&rows, options, &signals.stop);
                 signals.progress.send_modify(|count| *count += 1);
             }
         }

@@ -87,11 +87,11 @@ impl Inspector<'_> {
         for table in &manifest.tables {
             let Some(collection) = manifest.catalog.collection_by_id(table.table) else { continue };
             let name = &collection.name;
-            for files in table.segments.iter().chain(&table.tail) {
+            for files in table.parts() {
                 self.file(collection, FileKind::Segment, &files.file, |_| {
                     place.open_segment(collection, files)?.check()?;
                     let SegmentFiles { base, rows, .. } = files;
-                    Ok(format!("rows {base} to {} of table {}", base + rows - 1, table.table))
+                    Ok(format!("{rows} rows of table {name} from row {base} on"))
                 })?;
                 if let Some(ends) = &files.ends {
                     self.file(collection, FileKind::Ends, ends, |path| {

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use catalog::Catalog;
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_128;
-use types::{CommitTs, IndexId, Lsn, SchemaId, TableId, Term};
+use types::{CommitTs, IndexId, Lsn, RowId, SchemaId, TableId, Term};
 
 use crate::error::StorageError;
 use crate::fs::{FileSystem, read_all};
@@ -28,7 +28,9 @@ const CHUNK_BITS_MAX: u32 = 20;
 const PREFIX: &str = "manifest-";
 const TEMPORARY: &str = ".tmp";
 const DAMAGED: &str = ".damaged";
-const MAGIC: [u8; 8] = *b"AZMANI\0\x01";
+const MAGIC: [u8; 8] = *b"AZMANI\0\x02";
+/// The first version lacks history, horizons and row ids: ids were ordinals.
+const VERSIONS: std::ops::RangeInclusive<u8> = 1..=2;
 const HEADER_BYTES: usize = 64;
 const HASH_BYTES: usize = 16;
 const NAMESPACES: &str = "namespaces";
@@ -94,8 +96,8 @@ impl FileKind {
 /// Rows in a segment, and when they ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SegmentFiles {
-    /// Ordinal of the first row.
-    pub(crate) base: u32,
+    /// Id of the first row.
+    pub(crate) base: u64,
     pub(crate) rows: u32,
     pub(crate) file: DataFile,
     /// Absent while no row has ended.
@@ -114,11 +116,34 @@ pub(crate) struct GraphFile {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct TableFiles {
     pub(crate) table: TableId,
-    /// Full chunks, by ordinal.
+    /// All rows but those of history and tail, by ordinal.
     pub(crate) segments: Vec<SegmentFiles>,
+    /// Rows that ended and were taken out of the way of the others.
+    #[serde(default)]
+    pub(crate) history: Vec<SegmentFiles>,
     /// The rows behind them, fewer than a chunk.
     pub(crate) tail: Option<SegmentFiles>,
     pub(crate) graphs: Vec<GraphFile>,
+    /// The id of the next row; in the first version the one after the last.
+    #[serde(default)]
+    pub(crate) next_row: Option<u64>,
+    /// The earliest instant that can be read.
+    #[serde(default)]
+    pub(crate) horizon: Option<CommitTs>,
+}
+
+impl TableFiles {
+    /// The files of all rows.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = &SegmentFiles> {
+        self.segments.iter().chain(&self.history).chain(&self.tail)
+    }
+
+    /// The id of the next row.
+    pub(crate) fn next_row(&self) -> RowId {
+        let last = self.segments.iter().chain(&self.tail).last();
+        let after = |files: &SegmentFiles| files.base + u64::from(files.rows);
+        RowId(self.next_row.unwrap_or_else(|| last.map_or(0, after)))
+    }
 }
 
 /// What a manifest says besides its position.
@@ -144,8 +169,7 @@ impl Manifest {
     /// Numbers of all files.
     pub(crate) fn files(&self) -> impl Iterator<Item = u64> + '_ {
         self.tables.iter().flat_map(|table| {
-            let segments = table.segments.iter().chain(&table.tail);
-            let rows = segments.flat_map(|segment| {
+            let rows = table.parts().flat_map(|segment| {
                 std::iter::once(segment.file.number).chain(segment.ends.map(|ends| ends.number))
             });
             rows.chain(table.graphs.iter().map(|graph| graph.file.number))
@@ -256,7 +280,7 @@ pub(crate) fn read(fs: &dyn FileSystem, path: &Path) -> Result<Restored, Storage
     let Some((head, content)) = whole.split_first_chunk::<HEADER_BYTES>() else {
         return Err(corrupt(0, "the header is cut off"));
     };
-    if !head.starts_with(&MAGIC) {
+    if !head.starts_with(&MAGIC[..7]) || !VERSIONS.contains(&head[7]) {
         return Err(StorageError::foreign(path, MAGIC, head));
     }
     let mut cursor = Cursor(&head[8..]);

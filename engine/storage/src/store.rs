@@ -1,26 +1,30 @@
-//! The replicated state machine: catalog and tables, changed by applying commands in log order.
+//! An open data directory: opening, checkpoints, vacuum, closing.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 
-use catalog::{Catalog, Define, Defined};
-use parking_lot::{Mutex, RwLock};
-use types::{Clock, CommitTs, IndexId, Lsn, SplitMix64, TableId};
+use catalog::Define;
+use parking_lot::Mutex;
+use types::limits::TABLE_VERSIONS_MAX;
+use types::{Clock, CommitTs, IndexId, Lsn, RowId, SplitMix64, TableId};
 
 use crate::command::{Command, TableWrite};
-use crate::commit::{Applied, CommitLog, Effect, LocalLog, Outcome};
-use crate::error::{Rejection, StorageError, format_micros};
-use crate::flush::{Flush, Place};
+use crate::commit::{Applied, CommitLog, LocalLog};
+use crate::error::StorageError;
+use crate::flush::{Flush, Moved, Place, vacuum_due};
 use crate::fs::{DirectoryLock, FileSystem};
-use crate::indexer::Indexer;
+use crate::machine::Machine;
 use crate::manifest::{self, CheckpointFile, Manifest, Restored};
-use crate::memtable::{Table, VectorIndex};
+use crate::memtable::Table;
+use crate::mvcc::{ReadView, Retention, State, Thorough};
 use crate::wal::{self, LogOptions, LogPosition, RecoveryReport, StoreId};
 
 /// How far in the future an instant may lie that a read waits for.
 const FUTURE_MICROS_MAX: i64 = 500_000;
+/// Time between two vacuums that nobody asked for.
+const VACUUM_MICROS: i64 = 60_000_000;
 /// Log bytes that may come after a checkpoint, in units of what makes the next one due.
 const BACKLOG_CHECKPOINTS: u64 = 4;
 const LOCK_FILE: &str = "LOCK";
@@ -73,185 +77,6 @@ pub struct OpenReport {
     pub log: RecoveryReport,
 }
 
-/// The state after one commit.
-#[derive(Debug, Clone)]
-struct State {
-    position: LogPosition,
-    catalog: Arc<Catalog>,
-    tables: Arc<BTreeMap<TableId, Arc<Table>>>,
-}
-
-impl Default for State {
-    fn default() -> Self {
-        Self { position: LogPosition::START, catalog: Arc::default(), tables: Arc::default() }
-    }
-}
-
-/// The state as of an instant. Pinned once per statement and handed down by value.
-#[derive(Debug, Clone)]
-pub struct ReadView {
-    at: CommitTs,
-    state: Arc<State>,
-}
-
-impl ReadView {
-    /// The instant.
-    #[must_use]
-    pub fn at(&self) -> CommitTs {
-        self.at
-    }
-
-    /// The catalog; ask it for what exists [`ReadView::at`] the instant.
-    #[must_use]
-    pub fn catalog(&self) -> &Catalog {
-        &self.state.catalog
-    }
-
-    /// A table by id, whether it still exists or not.
-    #[must_use]
-    pub fn table(&self, id: TableId) -> Option<&Arc<Table>> {
-        self.state.tables.get(&id)
-    }
-
-    /// The same state as of an earlier instant.
-    ///
-    /// # Errors
-    /// When `at` lies before the first commit or after this view's last one.
-    pub fn as_of(&self, at: CommitTs) -> Result<Self, StorageError> {
-        let out_of_range = |why: String| StorageError::InstantOutOfRange { instant: at, why };
-        if at < self.state.catalog.genesis {
-            let earliest = format_micros(self.state.catalog.genesis);
-            return Err(out_of_range(format!("before the earliest readable instant, {earliest}")));
-        }
-        if at > self.state.position.commit_ts {
-            return Err(out_of_range("after the last commit".to_owned()));
-        }
-        Ok(Self { at, state: Arc::clone(&self.state) })
-    }
-
-    /// The last entry of the log that this view's state holds.
-    #[must_use]
-    pub fn position(&self) -> LogPosition {
-        self.state.position
-    }
-
-    pub(crate) fn tables(&self) -> impl Iterator<Item = &Arc<Table>> {
-        self.state.tables.values()
-    }
-}
-
-/// Applies commands; owned by the store and its threads.
-#[derive(Debug)]
-pub(crate) struct Machine {
-    state: RwLock<Arc<State>>,
-    indexer: Indexer,
-    chunk_bits: u32,
-    /// Log bytes since the last checkpoint.
-    log_bytes: AtomicU64,
-}
-
-impl Machine {
-    fn view(&self) -> ReadView {
-        let state = Arc::clone(&self.state.read());
-        ReadView { at: state.position.commit_ts, state }
-    }
-
-    /// Applies one entry. The outcome depends on the state and the command alone.
-    pub(crate) fn apply(
-        &self,
-        command: &Command,
-        position: LogPosition,
-        bytes: usize,
-    ) -> Result<Outcome, StorageError> {
-        let before = Arc::clone(&self.state.read());
-        let mut after = State { position, ..State::clone(&before) };
-        let outcome = match command {
-            Command::Write(writes) => apply_writes(&before, writes, position.commit_ts)?,
-            Command::Define(define) => {
-                apply_define(&mut after, define, position.commit_ts, self.chunk_bits)?
-            }
-            Command::Tick => Ok(Effect::Ticked),
-        };
-        if matches!(outcome, Ok(Effect::Written | Effect::Defined(_))) {
-            self.indexer.wake();
-        }
-        *self.state.write() = Arc::new(after);
-        self.log_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        Ok(outcome)
-    }
-}
-
-/// All tables are checked before the first one changes.
-fn apply_writes(
-    state: &State,
-    writes: &[TableWrite],
-    at: CommitTs,
-) -> Result<Outcome, StorageError> {
-    let mut checked = Vec::with_capacity(writes.len());
-    for (place, write) in writes.iter().enumerate() {
-        if writes[..place].iter().any(|earlier| earlier.table == write.table) {
-            return Ok(Err(Rejection::Malformed("a command names a table twice")));
-        }
-        let alive = state.catalog.collection_by_id(write.table);
-        let Some(table) = state.tables.get(&write.table) else {
-            return Ok(Err(Rejection::TableGone));
-        };
-        if !alive.is_some_and(|collection| collection.life.contains(at)) {
-            return Ok(Err(Rejection::TableGone));
-        }
-        match table.check(write)? {
-            Ok(proof) => checked.push((table, write, proof)),
-            Err(rejection) => return Ok(Err(rejection)),
-        }
-    }
-    for (table, write, proof) in checked {
-        table.apply(write, proof, at)?;
-    }
-    Ok(Ok(Effect::Written))
-}
-
-fn apply_define(
-    state: &mut State,
-    define: &Define,
-    at: CommitTs,
-    chunk_bits: u32,
-) -> Result<Outcome, StorageError> {
-    let (catalog, defined) = match state.catalog.define(define, at) {
-        Ok(changed) => changed,
-        Err(error) => return Ok(Err(Rejection::Catalog(error))),
-    };
-    match &defined {
-        Defined::Collection(id) => {
-            if let Some(collection) = catalog.collection_by_id(*id) {
-                let table = Table::new(collection.clone(), chunk_bits);
-                let table = table.map_err(StorageError::apply)?;
-                let mut tables = BTreeMap::clone(&state.tables);
-                tables.insert(*id, Arc::new(table));
-                state.tables = Arc::new(tables);
-            }
-        }
-        Defined::Index(id) => {
-            if let Some(index) = catalog.index_by_id(*id)
-                && let Some(table) = state.tables.get(&index.table)
-            {
-                let index = VectorIndex::new(index.clone(), table.collection());
-                table.add_index(Arc::new(index));
-            }
-        }
-        Defined::Dropped => {
-            let gone = catalog.indexes_ever().filter(|index| index.life.dropped == Some(at));
-            for index in gone {
-                if let Some(table) = state.tables.get(&index.table) {
-                    table.drop_index(index);
-                }
-            }
-        }
-        Defined::Namespace(_) => {}
-    }
-    state.catalog = Arc::new(catalog);
-    Ok(Ok(Effect::Defined(defined)))
-}
-
 /// What the next checkpoint builds on.
 #[derive(Debug, Default)]
 struct Checkpoints {
@@ -270,6 +95,8 @@ pub struct Store {
     store_id: StoreId,
     /// Held while a checkpoint is written.
     checkpointing: Mutex<Checkpoints>,
+    /// When ended rows are looked for next.
+    next_vacuum: AtomicI64,
     _lock: Box<dyn DirectoryLock>,
 }
 
@@ -343,6 +170,7 @@ impl Store {
             log,
             store_id,
             checkpointing: Mutex::new(checkpoints),
+            next_vacuum: AtomicI64::new(0),
             _lock: lock,
         };
         if fresh {
@@ -399,7 +227,7 @@ impl Store {
         Ok(())
     }
 
-    /// Waits until `index` covers `rows` ordinals; false when the index is gone.
+    /// Waits until `index` covers all rows older than `before`; false when the index is gone.
     ///
     /// # Errors
     /// When a vector of the table is damaged.
@@ -407,17 +235,19 @@ impl Store {
         &self,
         table: TableId,
         index: IndexId,
-        rows: u32,
+        before: RowId,
     ) -> Result<bool, StorageError> {
         loop {
             let mut progress = self.machine.indexer.progress();
             let view = self.read_view();
             let Some(table) = view.table(table) else { return Ok(false) };
-            match table.index(index) {
+            let snapshot = table.snapshot();
+            let rows = &snapshot.rows;
+            match snapshot.index(index) {
                 None => return Ok(false),
-                Some(index) if index.covered() >= rows => return Ok(true),
+                Some(index) if index.covered() >= rows.ordinals_before(before) => return Ok(true),
                 Some(_) => {
-                    table.rows().check_damage()?;
+                    rows.check_damage()?;
                     if progress.changed().await.is_err() {
                         return Ok(false);
                     }
@@ -433,12 +263,63 @@ impl Store {
     /// # Errors
     /// When a file cannot be written; the log stays whole then.
     pub fn checkpoint(&self) -> Result<Option<CheckpointFile>, StorageError> {
-        self.checkpoint_after(&mut self.checkpointing.lock())
+        self.checkpoint_after(&mut self.checkpointing.lock(), Thorough::Nowhere)
+    }
+
+    /// Writes a checkpoint if one is due.
+    ///
+    /// # Errors
+    /// As [`Store::checkpoint`].
+    pub fn maintain(&self) -> Result<Option<CheckpointFile>, StorageError> {
+        let Some(mut last) = self.checkpointing.try_lock() else { return Ok(None) };
+        if !self.options.automatic_checkpoints {
+            return Ok(None);
+        }
+        let grown = self.machine.log_bytes.load(Ordering::Relaxed);
+        let now = self.clock.now_micros();
+        if grown < self.options.checkpoint_log_bytes {
+            if now < self.next_vacuum.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
+            self.next_vacuum.store(now + VACUUM_MICROS, Ordering::Relaxed);
+            let view = self.read_view();
+            let (pins, thorough) = (&*self.machine.pins, Thorough::Nowhere);
+            let retention = Retention { pins, view: &view, now, thorough };
+            if !view.tables().any(|table| vacuum_due(table, &retention)) {
+                return Ok(None);
+            }
+            self.move_past(&last)?;
+        }
+        self.checkpoint_after(&mut last, Thorough::Nowhere)
+    }
+
+    /// A manifest is named by its entry: makes sure that there is one after the last manifest.
+    fn move_past(&self, last: &Checkpoints) -> Result<(), StorageError> {
+        let written = last.newest.as_ref().map(|(index, _)| *index);
+        if written == Some(self.read_view().position().index) {
+            self.propose_blocking(Command::Tick)?;
+        }
+        Ok(())
+    }
+
+    /// Drops the row versions of `table`, or of all tables, that ended longer ago than the table's
+    /// retention and that nothing pinned needs; ended ones that are kept are taken out of the way
+    /// of the others. Versions younger than the last full chunk stay. Reads before the instant
+    /// that the retention allows are refused from then on.
+    ///
+    /// # Errors
+    /// As [`Store::checkpoint`], and when a segment is damaged.
+    pub fn vacuum(&self, table: Option<TableId>) -> Result<(), StorageError> {
+        let mut last = self.checkpointing.lock();
+        self.move_past(&last)?;
+        self.checkpoint_after(&mut last, table.map_or(Thorough::Everywhere, Thorough::In))?;
+        Ok(())
     }
 
     fn checkpoint_after(
         &self,
         last: &mut Checkpoints,
+        thorough: Thorough,
     ) -> Result<Option<CheckpointFile>, StorageError> {
         let Checkpoints { newest, next_file } = last;
         let view = self.read_view();
@@ -451,11 +332,18 @@ impl Store {
         let chunk_bits = self.machine.chunk_bits;
         let place = Place { fs, directory, store: self.store_id, chunk_bits };
         let previous = newest.as_ref().map(|(_, manifest)| manifest);
-        let written =
-            Flush::run(place, &view, previous, next_file).and_then(|(manifest, moved)| {
+        let horizons = Retention {
+            pins: &self.machine.pins,
+            view: &view,
+            now: self.clock.now_micros(),
+            thorough,
+        };
+        let written = Flush::run(place, &view, &horizons, previous, next_file).and_then(
+            |(manifest, moved)| {
                 let file = manifest::write(fs, directory, self.store_id, position, &manifest)?;
                 Ok((manifest, moved, file))
-            });
+            },
+        );
         let (manifest, moved, file) = match written {
             Ok(written) => written,
             Err(error) => {
@@ -465,8 +353,9 @@ impl Store {
             }
         };
         *newest = Some((position.index, manifest));
-        for (table, segments) in moved {
-            table.move_to(segments);
+        if !moved.is_empty() {
+            moved.into_iter().for_each(Moved::finish);
+            self.machine.indexer.wake();
         }
         self.machine.log_bytes.fetch_sub(counted, Ordering::Relaxed);
         if let Some(oldest) = manifest::remove_old(fs, directory)? {
@@ -479,11 +368,16 @@ impl Store {
     /// Refuses a write that could not be applied because of damage, before it is proposed.
     ///
     /// # Errors
-    /// When the files by which keys are looked up are damaged.
+    /// When the files by which keys are looked up are damaged, or the table has no room for more
+    /// row versions.
     pub fn check_write(&self, write: &TableWrite) -> Result<(), StorageError> {
         let view = self.read_view();
-        let table = view.table(write.table).filter(|_| write.begun.is_some());
-        table.map_or(Ok(()), |table| table.check_lookup())
+        let Some(table) = view.table(write.table) else { return Ok(()) };
+        let Some(batch) = &write.begun else { return Ok(()) };
+        if u64::from(table.rows().len()) + batch.num_rows() as u64 > TABLE_VERSIONS_MAX {
+            return Err(StorageError::TooManyVersions(TABLE_VERSIONS_MAX));
+        }
+        table.check_lookup()
     }
 
     /// Whether the log has grown so far past the last checkpoint that writing has to wait for one:
@@ -502,17 +396,9 @@ impl Store {
     pub fn relieve(&self) -> Result<(), StorageError> {
         let mut last = self.checkpointing.lock();
         if self.backlogged() {
-            self.checkpoint_after(&mut last)?;
+            self.checkpoint_after(&mut last, Thorough::Nowhere)?;
         }
         Ok(())
-    }
-
-    /// Whether the log has grown so far that a checkpoint is due.
-    #[must_use]
-    pub fn checkpoint_due(&self) -> bool {
-        self.options.automatic_checkpoints
-            && self.checkpointing.try_lock().is_some()
-            && self.machine.log_bytes.load(Ordering::Relaxed) >= self.options.checkpoint_log_bytes
     }
 
     /// Answers every proposal taken, stops the threads and writes a last checkpoint.
@@ -544,44 +430,6 @@ struct Unpark(std::thread::Thread);
 impl std::task::Wake for Unpark {
     fn wake(self: Arc<Self>) {
         self.0.unpark();
-    }
-}
-
-impl Machine {
-    fn new(state: State, chunk_bits: u32, index_threads: usize) -> Self {
-        Self {
-            state: RwLock::new(Arc::new(state)),
-            indexer: Indexer::new(index_threads),
-            chunk_bits,
-            log_bytes: AtomicU64::new(0),
-        }
-    }
-
-    /// Applies an entry read from the log.
-    fn replay(&self, entry: &wal::Entry) -> Result<(), StorageError> {
-        let state = Arc::clone(&self.state.read());
-        let schema_of = |id| state.tables.get(&id).map(|table| Arc::clone(table.schema()));
-        let command = Command::decode(&entry.payload, schema_of).map_err(StorageError::apply)?;
-        let position =
-            LogPosition { term: entry.term, index: entry.index, commit_ts: entry.commit_ts };
-        // A rejection was reported when the entry was first applied.
-        let _outcome = self.apply(&command, position, entry.payload.len())?;
-        Ok(())
-    }
-
-    /// Tables with an index that does not cover all rows.
-    pub(crate) fn uncovered(&self) -> Vec<(Arc<Table>, Arc<VectorIndex>)> {
-        let state = Arc::clone(&self.state.read());
-        let mut found = Vec::new();
-        for table in state.tables.values() {
-            let rows = table.rows().len();
-            for index in table.indexes() {
-                if index.covered() < rows {
-                    found.push((Arc::clone(table), index));
-                }
-            }
-        }
-        found
     }
 }
 
@@ -653,9 +501,8 @@ fn restore(
         }
         for definition in manifest.catalog.indexes_of(collection.id, position.commit_ts) {
             // A graph that no file holds is built again.
-            if table.index(definition.id).is_none() {
-                let index = VectorIndex::new(definition.clone(), table.collection());
-                table.add_index(Arc::new(index));
+            if table.snapshot().index(definition.id).is_none() {
+                table.add_index(definition);
             }
         }
         tables.insert(collection.id, Arc::new(table));

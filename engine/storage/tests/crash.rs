@@ -31,5 +31,7 @@ mod random_commands;
 mod rejections;
 #[path = "crash/support.rs"]
 mod support;
+#[path = "crash/vacuuming.rs"]
+mod vacuuming;
 #[path = "crash/while_checkpointing.rs"]
 mod while_checkpointing;

@@ -27,8 +27,18 @@ pub const PARAMETERS_MAX: usize = 65_535;
 /// Most bytes of one log entry, which is what one statement or one COPY may write.
 pub const ENTRY_BYTES_MAX: usize = 512 << 20;
 
-/// Most row versions a table holds, living and ended.
-pub const TABLE_ROWS_MAX: u64 = u32::MAX as u64 - 1;
+/// Most living rows of a table.
+pub const TABLE_ROWS_MAX: u64 = 1 << 30;
+
+/// Most row versions, living and ended, that a table may hold outside its history for a statement to
+/// add more. Below what ordinals can tell apart, for the statements that are under way.
+pub const TABLE_VERSIONS_MAX: u64 = (1 << 31) - (1 << 27);
+
+/// How long ended row versions can be read unless the table says otherwise, in microseconds: a day.
+pub const RETENTION_DEFAULT_MICROS: i64 = 24 * 3_600 * 1_000_000;
+
+/// Longest retention, in microseconds: a hundred years.
+pub const RETENTION_MAX_MICROS: i64 = 100 * 366 * RETENTION_DEFAULT_MICROS;
 
 /// Most columns of a table; PostgreSQL's limit.
 pub const COLUMNS_MAX: usize = 1_600;

@@ -1,14 +1,14 @@
 //! A run of row versions: an immutable record batch in memory or in a segment, the instants at which
 //! each row began, and the instants at which it ended.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use arrow::array::{Array as _, FixedSizeListArray, Float32Array, RecordBatch};
+use arrow::array::{Array as _, FixedSizeListArray, Float32Array, RecordBatch, UInt64Array};
 use arrow::buffer::{NullBuffer, ScalarBuffer};
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
-use types::CommitTs;
+use types::{CommitTs, RowId};
 
 use crate::error::StorageError;
 use crate::segment::Segment;
@@ -68,10 +68,18 @@ enum Place {
 
 /// When rows ended; none did while nothing is stored. Shared by a chunk in memory and the one in a
 /// segment that takes its place.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Ends {
     slots: OnceLock<Box<[AtomicI64]>>,
-    any: AtomicBool,
+    /// Rows that ended, and when the last of them did.
+    count: AtomicUsize,
+    last: AtomicI64,
+}
+
+impl Default for Ends {
+    fn default() -> Self {
+        Self { slots: OnceLock::new(), count: AtomicUsize::new(0), last: AtomicI64::new(i64::MIN) }
+    }
 }
 
 impl Ends {
@@ -80,17 +88,30 @@ impl Ends {
         end.map_or(CommitTs::INFINITY, CommitTs)
     }
 
+    /// One thread at a time.
     fn set(&self, slot: usize, rows: usize, at: CommitTs) {
         let alive = || (0..rows).map(|_| AtomicI64::new(CommitTs::INFINITY.0)).collect();
-        self.slots.get_or_init(alive)[slot].store(at.0, Ordering::Release);
-        self.any.store(true, Ordering::Release);
+        let before = self.slots.get_or_init(alive)[slot].swap(at.0, Ordering::AcqRel);
+        self.last.fetch_max(at.0, Ordering::AcqRel);
+        if before == CommitTs::INFINITY.0 {
+            self.count.fetch_add(1, Ordering::AcqRel);
+        }
     }
 }
 
-/// A run of row versions with ordinals `base..base + len`.
+/// Ids of a chunk's rows, ascending.
+#[derive(Debug, Clone)]
+pub(crate) enum RowIds {
+    /// One after the other from this one on.
+    From(u64),
+    Listed(ScalarBuffer<u64>),
+}
+
+/// A run of row versions in log order. Where it stands among a table's chunks, and so its rows'
+/// ordinals, is not its own business: chunks move when history is dropped.
 #[derive(Debug)]
 pub struct Chunk {
-    base: u32,
+    ids: RowIds,
     begins: ScalarBuffer<i64>,
     ends: Arc<Ends>,
     place: Place,
@@ -98,8 +119,9 @@ pub struct Chunk {
 
 impl Chunk {
     /// Rows that begin and have not ended.
-    pub(crate) fn new(base: u32, batch: RecordBatch, begins: ScalarBuffer<i64>) -> Self {
-        Self { base, begins, ends: Arc::default(), place: Place::Memory(Columns::of(batch)) }
+    pub(crate) fn new(first: RowId, batch: RecordBatch, begins: ScalarBuffer<i64>) -> Self {
+        let ids = RowIds::From(first.0);
+        Self { ids, begins, ends: Arc::default(), place: Place::Memory(Columns::of(batch)) }
     }
 
     /// Chunk `at` of a segment, with no ended rows.
@@ -108,7 +130,7 @@ impl Chunk {
         let from = at * identity.chunk_rows;
         let rows = identity.chunk_rows.min(segment.rows() - from);
         Self {
-            base: identity.base.0 + u32::try_from(from).unwrap_or(u32::MAX),
+            ids: segment.row_ids(from, rows),
             begins: segment.begins().slice(from, rows),
             ends: Arc::default(),
             place: Place::Segment {
@@ -125,24 +147,45 @@ impl Chunk {
         Self { ends: Arc::clone(&self.ends), ..Self::in_segment(segment, at, schema) }
     }
 
-    /// One chunk of two in memory that follow each other. Only the applying thread may call this:
+    /// One chunk of two in memory whose rows follow each other. Only the applying thread may call this:
     /// an end timestamp written meanwhile would be lost.
     pub(super) fn concat(&self, next: &Self) -> Result<Self, StorageError> {
         let (left, right) = (self.batch()?, next.batch()?);
         let batch =
             concat_batches(left.schema_ref(), [left, right]).map_err(StorageError::apply)?;
         let begins = [&*self.begins, &*next.begins].concat();
-        let joined = Self::new(self.base, batch, begins.into());
+        let joined = Self::new(self.row_id(0), batch, begins.into());
         for (slot, end) in self.ended().chain(next.ended().map(|(s, e)| (s + self.len(), e))) {
             joined.end(slot, end);
         }
         Ok(joined)
     }
 
-    /// Ordinal of the first row.
+    /// The id of row `slot`.
     #[must_use]
-    pub fn base(&self) -> u32 {
-        self.base
+    pub fn row_id(&self, slot: usize) -> RowId {
+        RowId(match &self.ids {
+            RowIds::From(first) => first + slot as u64,
+            RowIds::Listed(ids) => ids[slot],
+        })
+    }
+
+    /// The ids of all rows.
+    #[must_use]
+    pub fn row_ids(&self) -> UInt64Array {
+        match &self.ids {
+            RowIds::From(first) => (*first..first + self.len() as u64).collect(),
+            RowIds::Listed(ids) => UInt64Array::new(ids.clone(), None),
+        }
+    }
+
+    /// The place of the row that has the id.
+    pub(crate) fn slot_of(&self, row: RowId) -> Option<usize> {
+        let slot = match &self.ids {
+            RowIds::From(first) => usize::try_from(row.0.checked_sub(*first)?).ok()?,
+            RowIds::Listed(ids) => ids.binary_search(&row.0).ok()?,
+        };
+        (slot < self.len()).then_some(slot)
     }
 
     /// Number of rows.
@@ -201,14 +244,30 @@ impl Chunk {
         if self.all_visible(at) {
             return self.len();
         }
+        if self.none_visible(at) {
+            return 0;
+        }
         (0..self.len()).filter(|slot| self.visible(*slot, at)).count()
+    }
+
+    /// Whether no row is visible at `at`, told without looking at each. False says nothing.
+    #[must_use]
+    pub fn none_visible(&self, at: CommitTs) -> bool {
+        let all_ended = self.ends.count.load(Ordering::Acquire) == self.len();
+        all_ended && self.ends.last.load(Ordering::Acquire) <= at.0
+            || self.begins.first().is_none_or(|begin| *begin > at.0)
+    }
+
+    /// Number of rows that have ended.
+    pub(crate) fn ended_count(&self) -> usize {
+        self.ends.count.load(Ordering::Acquire)
     }
 
     /// Whether all rows are visible at `at`, told without looking at each. Rows are in log order,
     /// so the last began last.
     #[must_use]
     pub fn all_visible(&self, at: CommitTs) -> bool {
-        !self.ends.any.load(Ordering::Acquire)
+        self.ends.count.load(Ordering::Acquire) == 0
             && self.begins.last().is_none_or(|begin| *begin <= at.0)
     }
 

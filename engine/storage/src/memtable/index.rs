@@ -17,6 +17,7 @@ use vector::hnsw::{Builder, Graph, Parameters, SearchOptions, SearchOutcome};
 use vector::quantize::{FullPrecision, Quantizer as _};
 use vector::{Metric, Neighbor, Vectors as _, flat};
 
+use super::layout::Relocation;
 use super::rows::{Rows, VectorRows};
 use crate::error::StorageError;
 
@@ -151,6 +152,25 @@ impl VectorIndex {
         self.graph.memory_bytes()
     }
 
+    /// The same index over rows with other ordinals, less those that went to history; inserting
+    /// waits meanwhile.
+    pub(crate) fn relocated(&self, rows: &Rows, to: &Relocation) -> Self {
+        let _guard = self.building.lock();
+        let covered = self.covered();
+        let vectors = rows.vectors(self.definition.column, self.dim);
+        let quantizer = FullPrecision::new(self.metric, &vectors);
+        let graph = self.graph.relocated(&quantizer, covered, |point| to.of(point));
+        let kept = (0..covered).rev().find_map(|point| to.of(point)).map_or(0, |last| last + 1);
+        Self {
+            definition: self.definition.clone(),
+            dim: self.dim,
+            metric: self.metric,
+            graph,
+            covered: AtomicU32::new(kept),
+            building: Mutex::new(()),
+        }
+    }
+
     /// The graph as bytes and the number of ordinals it covers, at most `rows`; inserting waits
     /// meanwhile.
     pub(crate) fn to_bytes(&self, rows: u32) -> (Vec<u8>, u32) {
@@ -218,7 +238,7 @@ impl VectorIndex {
             None => rows.count_visible(request.at),
         };
         let probe = self.metric.probe(request.query);
-        let fraction = fraction(qualifying, rows.len());
+        let fraction = fraction(qualifying, rows.points());
         let cost = request.ef.max(request.k) as f64 * WALK_DISTANCES_PER_EF * RANDOM_ROW_COST;
         let walk = self.metric.is_defined(&probe)
             && request.k < qualifying
@@ -257,7 +277,7 @@ impl VectorIndex {
             ef: request.ef,
             visits_max: (report.qualifying / 8).max(request.ef * 8) as u64,
         };
-        let plain = request.admitted.is_none() && rows.chunks().all(|c| c.all_visible(request.at));
+        let plain = request.admitted.is_none() && rows.all_points_visible(request.at);
         let bits = request.admitted.map(|admitted| Bits::of(admitted, rows.len()));
         let admit = |point: u32| {
             point < covered
@@ -271,8 +291,7 @@ impl VectorIndex {
         report.visited = stats.visited;
         report.distances = stats.distances;
         let SearchOutcome::Found(mut found) = outcome else { return None };
-        if covered < rows.len() {
-            let tail = |ordinal: &u32| *ordinal >= covered;
+        if covered < rows.len() || !rows.history().is_empty() {
             let (young, distances) = match request.admitted {
                 Some(admitted) => {
                     let from = admitted.partition_point(|ordinal| *ordinal < covered);
@@ -280,7 +299,7 @@ impl VectorIndex {
                     flat::search(&self.metric, &query, vectors, young, request.k)
                 }
                 None => {
-                    let young = rows.visible_ordinals(request.at).filter(tail);
+                    let young = rows.visible_from(request.at, covered);
                     flat::search(&self.metric, &query, vectors, young, request.k)
                 }
             };

@@ -1,12 +1,13 @@
 //! Row versions in memory.
 //!
 //! A row version is visible at an instant `t` when `begin <= t < end`. Versions are appended in log
-//! order and never move; ending one writes its end timestamp. One thread applies, any number read:
-//! a reader that meets an end timestamp younger than its own instant sees the row as alive, which
+//! order; ending one writes its end timestamp. One thread applies, any number read: a reader that
+//! meets an end timestamp younger than its own instant sees the row as alive, which
 //! is what its instant asks for, so reading needs no lock beyond fetching the current [`Rows`].
 
 mod chunk;
 mod index;
+mod layout;
 mod rows;
 mod schema;
 mod table;
@@ -15,6 +16,9 @@ pub use chunk::{Chunk, VectorColumn};
 pub use index::{IndexSearch, SearchReport, Strategy, VectorIndex, exact_search};
 pub use rows::{Rows, VectorRows};
 pub use schema::{VECTOR_EXTENSION, arrow_schema, arrow_type, is_vector_field, vector_field};
-pub use table::Table;
+pub use table::{Snapshot, Table};
 
+pub(crate) use chunk::RowIds;
 pub(crate) use index::IndexerOptions;
+pub(crate) use layout::{Layout, Origin, Part};
+pub(crate) use rows::{Files, HISTORY};

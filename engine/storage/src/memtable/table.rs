@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, SchemaRef};
@@ -17,7 +18,8 @@ use types::{CommitTs, IndexId, RowId, RowOrdinal};
 
 use super::chunk::Chunk;
 use super::index::VectorIndex;
-use super::rows::Rows;
+use super::layout::{Layout, Origin, Part};
+use super::rows::{Files, HISTORY, Rows};
 use super::schema::arrow_schema;
 use crate::command::TableWrite;
 use crate::error::{Rejection, StorageError};
@@ -26,15 +28,34 @@ use crate::segment::{Segment, hash_key};
 /// A primary key's bytes, ordered as the key's columns are (`arrow::row`).
 type Key = Box<[u8]>;
 
-/// Finds the versions of a row by primary key.
-#[derive(Debug)]
+/// Finds the versions of a row that are in no segment by primary key.
+#[derive(Debug, Default)]
 struct Keys {
-    /// Newest version in memory of every key.
-    newest: HashMap<Key, u32>,
-    /// The version in memory of the same key before a version.
-    previous: HashMap<u32, u32>,
-    /// Older rows, by ordinal.
-    segments: Arc<[Arc<Segment>]>,
+    /// Newest version of every key.
+    newest: HashMap<Key, RowId>,
+    /// The version of the same key before a version.
+    previous: HashMap<RowId, RowId>,
+}
+
+/// Rows and the indexes over them, which know rows by ordinal: the two go together.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// The row versions.
+    pub rows: Arc<Rows>,
+    indexes: Arc<BTreeMap<IndexId, Arc<VectorIndex>>>,
+}
+
+impl Snapshot {
+    /// The indexes, those that are being built included.
+    pub fn indexes(&self) -> impl Iterator<Item = &Arc<VectorIndex>> {
+        self.indexes.values()
+    }
+
+    /// An index by id.
+    #[must_use]
+    pub fn index(&self, id: IndexId) -> Option<&Arc<VectorIndex>> {
+        self.indexes.get(&id)
+    }
 }
 
 /// A collection in memory.
@@ -43,17 +64,18 @@ pub struct Table {
     collection: Collection,
     schema: SchemaRef,
     converter: Option<RowConverter>,
-    /// Held while `rows` is replaced by a version made from itself.
+    /// Held while `now` is replaced by a version made from itself.
     changing: Mutex<()>,
-    rows: RwLock<Arc<Rows>>,
+    now: RwLock<Snapshot>,
     keys: RwLock<Keys>,
-    indexes: RwLock<BTreeMap<IndexId, Arc<VectorIndex>>>,
+    /// The earliest instant that can be read.
+    horizon: AtomicI64,
 }
 
 /// Proof that a write was checked against the state it will be applied to.
 #[derive(Debug)]
 pub(crate) struct Checked {
-    ended: Vec<RowOrdinal>,
+    ended: Vec<RowId>,
     keys: Vec<Key>,
 }
 
@@ -72,13 +94,12 @@ impl Table {
             schema,
             converter,
             changing: Mutex::new(()),
-            rows: RwLock::new(Arc::new(Rows::new(chunk_bits))),
-            keys: RwLock::new(Keys {
-                newest: HashMap::new(),
-                previous: HashMap::new(),
-                segments: Arc::new([]),
+            now: RwLock::new(Snapshot {
+                rows: Arc::new(Rows::new(chunk_bits)),
+                indexes: Arc::default(),
             }),
-            indexes: RwLock::default(),
+            keys: RwLock::default(),
+            horizon: AtomicI64::new(i64::MIN),
         })
     }
 
@@ -94,65 +115,67 @@ impl Table {
         &self.schema
     }
 
-    /// The row versions now. A read view may use versions younger than itself: timestamps tell.
+    /// The row versions and indexes now. A read view may use versions younger than itself:
+    /// timestamps tell.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.now.read().clone()
+    }
+
+    /// The row versions now.
     #[must_use]
     pub fn rows(&self) -> Arc<Rows> {
-        Arc::clone(&self.rows.read())
+        Arc::clone(&self.now.read().rows)
     }
 
-    /// The indexes now, those that are being built included.
+    /// The earliest instant that can be read: versions that ended at or before it may be gone.
     #[must_use]
-    pub fn indexes(&self) -> Vec<Arc<VectorIndex>> {
-        self.indexes.read().values().map(Arc::clone).collect()
+    pub fn horizon(&self) -> CommitTs {
+        CommitTs(self.horizon.load(Ordering::Acquire))
     }
 
-    /// An index by id.
-    #[must_use]
-    pub fn index(&self, id: IndexId) -> Option<Arc<VectorIndex>> {
-        self.indexes.read().get(&id).map(Arc::clone)
+    /// Moves the earliest instant that can be read up; reads before it are refused from now on.
+    pub(crate) fn raise_horizon(&self, to: CommitTs) {
+        self.horizon.fetch_max(to.0, Ordering::AcqRel);
     }
 
-    /// The id of a row version. Ids are given in ordinal order and nothing is compacted yet, so the
-    /// two coincide.
-    #[must_use]
-    pub fn row_id(ordinal: RowOrdinal) -> RowId {
-        RowId(u64::from(ordinal.0))
-    }
-
-    fn ordinal(row: RowId) -> Option<RowOrdinal> {
-        u32::try_from(row.0).ok().map(RowOrdinal)
-    }
-
-    /// The version with the given primary key that is visible at `at`. `key` has one row and the
-    /// key's columns in key order.
+    /// The version with the given primary key that is visible at `at`, and the rows in which the
+    /// ordinal names it. `key` has one row and the key's columns in key order.
     ///
     /// # Errors
     /// When the columns are not of the key's types, or the segment that has the row is damaged.
-    pub fn find(&self, key: &[ArrayRef], at: CommitTs) -> Result<Option<RowOrdinal>, StorageError> {
-        let Some(converter) = &self.converter else { return Ok(None) };
+    pub fn find(
+        &self,
+        key: &[ArrayRef],
+        at: CommitTs,
+    ) -> Result<(Arc<Rows>, Option<RowOrdinal>), StorageError> {
+        let Some(converter) = &self.converter else { return Ok((self.rows(), None)) };
         let converted = converter.convert_columns(key).map_err(StorageError::apply)?;
         let key = converted.row(0);
         let keys = self.keys.read();
+        // Rows leave the map after they came to segments: rows fetched under its lock have them in
+        // one or the other.
         let rows = self.rows();
         let mut version = keys.newest.get(key.data()).copied();
-        while let Some(ordinal) = version {
-            if rows.visible(RowOrdinal(ordinal), at) {
-                return Ok(Some(RowOrdinal(ordinal)));
+        while let Some(row) = version {
+            let ordinal = rows.find_row(row);
+            if ordinal.is_some_and(|ordinal| rows.visible(ordinal, at)) {
+                return Ok((rows, ordinal));
             }
-            version = keys.previous.get(&ordinal).copied();
+            version = keys.previous.get(&row).copied();
         }
-        let segments = Arc::clone(&keys.segments);
         drop(keys);
         let visible = |chunk: &Chunk, slot| chunk.visible(slot, at);
-        self.find_in(&segments, &rows, key.data(), visible, Err)
+        let found = self.find_in(&rows, rows.segments(), key.data(), visible, Err)?;
+        Ok((rows, found))
     }
 
     /// The youngest version in `segments` that has the key and satisfies `wanted`. `unreadable` says
     /// what a row is whose key has the same hash and cannot be read.
-    fn find_in(
+    fn find_in<'a>(
         &self,
-        segments: &[Arc<Segment>],
         rows: &Rows,
+        segments: impl Iterator<Item = (u32, &'a Arc<Segment>)>,
         key: &[u8],
         wanted: impl Fn(&Chunk, usize) -> bool,
         unreadable: impl Fn(StorageError) -> Result<bool, StorageError>,
@@ -162,8 +185,7 @@ impl Table {
             Ok(batch) => Ok(self.keys_of(&batch.slice(slot, 1))?[0].as_ref() == key),
             Err(damage) => unreadable(damage),
         };
-        for segment in segments.iter().rev() {
-            let base = segment.identity().base.0;
+        for (base, segment) in segments {
             for row in segment.rows_of_key(hash)? {
                 let ordinal = RowOrdinal(base + row);
                 let Some((chunk, slot)) = rows.locate(ordinal) else { continue };
@@ -196,7 +218,7 @@ impl Table {
     /// Makes sure that the lookup tables of keys can be read, before a write that needs them is in
     /// the log and can no longer be refused.
     pub(crate) fn check_lookup(&self) -> Result<(), StorageError> {
-        self.segments().iter().try_for_each(|segment| segment.check_keys())
+        self.rows().files().segments.iter().try_for_each(|segment| segment.check_keys())
     }
 
     /// Whether `write` can be applied to the state as it is.
@@ -208,19 +230,19 @@ impl Table {
         let mut ended = Vec::with_capacity(write.ended.len());
         let mut ended_set = HashSet::with_capacity(write.ended.len());
         for row in &write.ended {
-            let Some(ordinal) = Self::ordinal(*row) else { return Ok(Err(Rejection::Conflict)) };
             let alive = rows
-                .locate(ordinal)
+                .find_row(*row)
+                .and_then(|ordinal| rows.locate(ordinal))
                 .is_some_and(|(chunk, slot)| chunk.life(slot).1 == CommitTs::INFINITY);
-            if !alive || !ended_set.insert(ordinal.0) {
+            if !alive || !ended_set.insert(*row) {
                 return Ok(Err(Rejection::Conflict));
             }
-            ended.push(ordinal);
+            ended.push(*row);
         }
         let Some(batch) = &write.begun else {
             return Ok(Ok(Checked { ended, keys: Vec::new() }));
         };
-        if u64::from(rows.len()) + batch.num_rows() as u64 > TABLE_ROWS_MAX {
+        if u64::from(rows.live()) + batch.num_rows() as u64 > TABLE_ROWS_MAX {
             return Ok(Err(Rejection::TableFull(TABLE_ROWS_MAX)));
         }
         let types = |schema: &SchemaRef| -> Vec<DataType> {
@@ -243,26 +265,26 @@ impl Table {
     fn taken(
         &self,
         converted: &[Key],
-        ended: &HashSet<u32>,
+        ended: &HashSet<RowId>,
         rows: &Rows,
     ) -> Result<Option<usize>, StorageError> {
         let keys = self.keys.read();
         let mut seen = HashSet::with_capacity(converted.len());
         for (row, key) in converted.iter().enumerate() {
             let lives_on = |chunk: &Chunk, slot: usize| {
-                let ordinal = chunk.base() + u32::try_from(slot).unwrap_or(u32::MAX);
-                chunk.life(slot).1 == CommitTs::INFINITY && !ended.contains(&ordinal)
+                chunk.life(slot).1 == CommitTs::INFINITY && !ended.contains(&chunk.row_id(slot))
             };
             let taken = match keys.newest.get(key) {
                 // Older versions have ended.
-                Some(ordinal) => rows
-                    .locate(RowOrdinal(*ordinal))
+                Some(row) => rows
+                    .find_row(*row)
+                    .and_then(|ordinal| rows.locate(ordinal))
                     .is_some_and(|(chunk, slot)| lives_on(chunk, slot)),
                 // What is decided here must not depend on damage: an equal hash is an equal key but
                 // for one case in 2^64.
                 None => {
-                    let found = self.find_in(&keys.segments, rows, key, lives_on, |_| Ok(true));
-                    found?.is_some()
+                    let young = rows.segments().filter(|(base, _)| *base < HISTORY);
+                    self.find_in(rows, young, key, lives_on, |_| Ok(true))?.is_some()
                 }
             };
             if taken || !seen.insert(key) {
@@ -280,78 +302,123 @@ impl Table {
         at: CommitTs,
     ) -> Result<(), StorageError> {
         let _guard = self.changing.lock();
-        let mut rows = Rows::clone(&self.rows.read());
-        for ordinal in checked.ended {
-            rows.end(ordinal, at);
+        let mut rows = Rows::clone(&self.rows());
+        for row in checked.ended {
+            rows.end(row, at);
         }
         if let Some(batch) = &write.begun {
-            let first = rows.len();
+            let first = rows.next_row();
             rows = rows.append(batch, at)?;
             self.enter_keys(checked.keys, first);
         }
-        *self.rows.write() = Arc::new(rows);
+        self.now.write().rows = Arc::new(rows);
         Ok(())
     }
 
-    fn enter_keys(&self, converted: Vec<Key>, first: u32) {
+    fn enter_keys(&self, converted: Vec<Key>, first: RowId) {
         let mut keys = self.keys.write();
-        for (ordinal, key) in (first..).zip(converted) {
-            if let Some(previous) = keys.newest.insert(key, ordinal) {
-                keys.previous.insert(ordinal, previous);
+        for (row, key) in (first.0..).map(RowId).zip(converted) {
+            if let Some(previous) = keys.newest.insert(key, row) {
+                keys.previous.insert(row, previous);
             }
         }
     }
 
-    /// Puts back rows that a manifest names: those of `segments`, which hold full chunks alone, with
-    /// their ends, then younger ones in memory.
+    /// Puts back rows that a manifest names.
     pub(crate) fn restore(
         &self,
-        segments: Vec<Arc<Segment>>,
-        chunks: Vec<Chunk>,
+        files: Files,
+        full: Vec<Arc<Chunk>>,
+        tail: Option<Arc<Chunk>>,
+        next_row: RowId,
     ) -> Result<(), StorageError> {
-        let in_segments = segments.iter().map(|segment| segment.rows()).sum::<usize>();
-        let mut rows = Rows::clone(&self.rows.read());
-        for chunk in chunks {
-            if chunk.base() as usize >= in_segments {
-                self.enter_keys(self.keys_of(chunk.batch()?)?, chunk.base());
-            }
-            rows.restore(chunk)?;
+        if let Some(tail) = &tail {
+            self.enter_keys(self.keys_of(tail.batch()?)?, tail.row_id(0));
         }
-        self.keys.write().segments = segments.into();
-        *self.rows.write() = Arc::new(rows);
+        let chunk_bits = self.rows().chunk_bits();
+        let rows = Rows::restored(chunk_bits, files, full, tail, next_row);
+        self.now.write().rows = Arc::new(rows);
         Ok(())
     }
 
-    /// Reads rows from `segments`, which hold full chunks from the first ordinal on, in place of
-    /// memory or of older segments with the same rows.
-    pub(crate) fn move_to(&self, segments: Vec<Arc<Segment>>) {
+    /// Reads rows from the segments of `layout` from now on. `indexes` know the new ordinals; one
+    /// that is not among them is built again. Rows that ended since the layout was made stay
+    /// ended.
+    pub(crate) fn relocate(&self, layout: Layout, indexes: Option<Vec<Arc<VectorIndex>>>) {
         let _guard = self.changing.lock();
-        let mut rows = Rows::clone(&self.rows.read());
-        let old = self.segments();
-        let (mut moved, mut next) = (Vec::new(), 0);
-        for segment in &segments {
-            let chunks = segment.rows() / rows.chunk_rows();
-            if !old.iter().any(|old| Arc::ptr_eq(old, segment)) {
-                let chunk = |at: usize| rows.full()[next + at].moved_to(segment, at, &self.schema);
-                moved.extend((0..chunks).map(|at| (next + at, chunk(at))));
+        let now = self.snapshot();
+        let old = &now.rows;
+        let chunks = |part: &Part, from: &[Arc<Chunk>]| -> Vec<Arc<Chunk>> {
+            let segment = &part.segment;
+            match &part.origin {
+                Origin::Same(range) => from[range.clone()].to_vec(),
+                Origin::Chunks(range) => {
+                    let moved = |(at, chunk): (usize, &Arc<Chunk>)| {
+                        Arc::new(chunk.moved_to(segment, at, &self.schema))
+                    };
+                    from[range.clone()].iter().enumerate().map(moved).collect()
+                }
+                Origin::Rows(ordinals) => {
+                    let chunk = |at| Arc::new(Chunk::in_segment(segment, at, &self.schema));
+                    let chunks: Vec<_> = (0..segment.chunks()).map(chunk).collect();
+                    for (place, ordinal) in ordinals.iter().enumerate() {
+                        let Some((chunk, slot)) = old.locate(RowOrdinal(*ordinal)) else {
+                            continue;
+                        };
+                        let end = chunk.life(slot).1;
+                        if end != CommitTs::INFINITY {
+                            chunks[place / old.chunk_rows()].end(place % old.chunk_rows(), end);
+                        }
+                    }
+                    chunks
+                }
             }
-            next += chunks;
-        }
-        let first = u32::try_from(next * rows.chunk_rows()).unwrap_or(u32::MAX);
-        rows.replace(moved.into_iter());
-        *self.rows.write() = Arc::new(rows);
+        };
+        let full = layout.young.iter().flat_map(|part| chunks(part, old.full())).collect();
+        let history = layout.history.iter().flat_map(|part| chunks(part, old.history()));
+        let history_chunks = history.collect();
+        let covered = layout.covered;
+        let young = old.full().get(covered).map(|chunk| chunk.row_id(0));
+        let segments = |parts: Vec<Part>| parts.into_iter().map(|part| part.segment).collect();
+        let files = Files {
+            segments: segments(layout.young),
+            history: segments(layout.history),
+            history_chunks,
+        };
+        let rows = Arc::new(old.relocated(files, full, covered));
+        let first = young.unwrap_or_else(|| rows.first_in_tail());
+        let indexes = match indexes {
+            None => Arc::clone(&now.indexes),
+            Some(known) => {
+                let index = |(id, old): (&IndexId, &Arc<VectorIndex>)| {
+                    let known = known.iter().find(|index| index.definition().id == *id);
+                    let again =
+                        || Arc::new(VectorIndex::new(old.definition().clone(), &self.collection));
+                    (*id, known.map_or_else(again, Arc::clone))
+                };
+                Arc::new(now.indexes.iter().map(index).collect())
+            }
+        };
+        *self.now.write() = Snapshot { rows, indexes };
+        self.forget_keys(first);
+    }
+
+    /// Forgets the keys of rows before `first`.
+    fn forget_keys(&self, first: RowId) {
         let mut keys = self.keys.write();
-        keys.segments = segments.into();
-        keys.newest.retain(|_, ordinal| *ordinal >= first);
-        keys.previous.retain(|ordinal, previous| *ordinal >= first && *previous >= first);
+        keys.newest.retain(|_, row| *row >= first);
+        keys.previous.retain(|row, previous| *row >= first && *previous >= first);
         let left = 2 * keys.newest.len();
         keys.newest.shrink_to(left);
         keys.previous.shrink_to(left);
     }
 
-    /// The segments that hold the oldest rows, by ordinal.
-    pub(crate) fn segments(&self) -> Arc<[Arc<Segment>]> {
-        Arc::clone(&self.keys.read().segments)
+    /// Forgets all rows; the table was dropped before the horizon.
+    pub(crate) fn clear(&self) {
+        let _guard = self.changing.lock();
+        let rows = Arc::new(self.rows().emptied());
+        self.forget_keys(rows.next_row());
+        *self.now.write() = Snapshot { rows, indexes: Arc::default() };
     }
 
     /// Checks every byte of the table's segments.
@@ -359,14 +426,27 @@ impl Table {
     /// # Errors
     /// With the first block that is damaged.
     pub fn check_segments(&self) -> Result<(), StorageError> {
-        self.segments().iter().try_for_each(|segment| segment.check())
+        let rows = self.rows();
+        let files = rows.files();
+        files.segments.iter().chain(&files.history).try_for_each(|segment| segment.check())
     }
 
-    pub(crate) fn add_index(&self, index: Arc<VectorIndex>) {
-        self.indexes.write().insert(index.definition().id, index);
+    pub(crate) fn add_index(&self, definition: &Index) {
+        let index = VectorIndex::new(definition.clone(), &self.collection);
+        self.put_index(Arc::new(index));
+    }
+
+    pub(crate) fn put_index(&self, index: Arc<VectorIndex>) {
+        let _guard = self.changing.lock();
+        let mut indexes = BTreeMap::clone(&self.now.read().indexes);
+        indexes.insert(index.definition().id, index);
+        self.now.write().indexes = Arc::new(indexes);
     }
 
     pub(crate) fn drop_index(&self, definition: &Index) {
-        self.indexes.write().remove(&definition.id);
+        let _guard = self.changing.lock();
+        let mut indexes = BTreeMap::clone(&self.now.read().indexes);
+        indexes.remove(&definition.id);
+        self.now.write().indexes = Arc::new(indexes);
     }
 }

@@ -21,6 +21,8 @@ pub(super) enum Kind {
     Begins,
     /// The lookup table of primary keys.
     Keys,
+    /// `u64` per row: its id. Absent when each id is one more than the one before.
+    RowIds,
     /// The columns of one chunk: an Arrow record batch body, then its message.
     Chunk,
 }
@@ -31,6 +33,7 @@ impl Kind {
             Self::Begins => 1,
             Self::Keys => 2,
             Self::Chunk => 3,
+            Self::RowIds => 4,
         }
     }
 }
@@ -77,8 +80,8 @@ pub(crate) struct Header {
     pub(super) store: StoreId,
     pub(super) number: u64,
     pub(super) table: u32,
-    /// Ordinal of the first row.
-    pub(super) base: u32,
+    /// Id of the first row. Its upper half came later and stands behind the rest.
+    pub(super) first_row: u64,
     pub(super) rows: u32,
     /// Rows of a chunk; the last chunk may have fewer.
     pub(super) chunk_rows: u32,
@@ -91,22 +94,21 @@ impl Header {
         out[8..24].copy_from_slice(&self.store.0);
         out[24..32].copy_from_slice(&self.number.to_le_bytes());
         out[32..36].copy_from_slice(&self.table.to_le_bytes());
-        out[36..40].copy_from_slice(&self.base.to_le_bytes());
+        let first_row = self.first_row.to_le_bytes();
+        out[36..40].copy_from_slice(&first_row[..4]);
         out[40..44].copy_from_slice(&self.rows.to_le_bytes());
         out[44..48].copy_from_slice(&self.chunk_rows.to_le_bytes());
+        out[48..52].copy_from_slice(&first_row[4..]);
         out
     }
 
     fn read(bytes: &[u8]) -> Option<Self> {
         let mut cursor = Cursor(bytes.strip_prefix(&MAGIC)?);
-        Some(Self {
-            store: StoreId(cursor.take(16)?.try_into().ok()?),
-            number: cursor.u64()?,
-            table: cursor.u32()?,
-            base: cursor.u32()?,
-            rows: cursor.u32()?,
-            chunk_rows: cursor.u32()?,
-        })
+        let store = StoreId(cursor.take(16)?.try_into().ok()?);
+        let (number, table, low) = (cursor.u64()?, cursor.u32()?, cursor.u32()?);
+        let (rows, chunk_rows, high) = (cursor.u32()?, cursor.u32()?, cursor.u32()?);
+        let first_row = u64::from(high) << 32 | u64::from(low);
+        Some(Self { store, number, table, first_row, rows, chunk_rows })
     }
 }
 

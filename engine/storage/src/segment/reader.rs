@@ -13,6 +13,7 @@ use super::writer::{Identity, Written};
 use crate::command::decode_body;
 use crate::error::StorageError;
 use crate::fs::FileSystem;
+use crate::memtable::RowIds;
 
 /// An open segment: cheap to open whatever its size, and read where it is touched.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub(crate) struct Segment {
     bytes: Buffer,
     identity: Identity,
     begins: ScalarBuffer<i64>,
+    /// Ids of the rows, where they do not follow each other.
+    ids: Option<ScalarBuffer<u64>>,
     chunks: Vec<Block>,
     keys: Option<Block>,
     keys_checked: OnceLock<Result<(), StorageError>>,
@@ -51,7 +54,7 @@ impl Segment {
             store: identity.store,
             number: identity.number,
             table: identity.table.0,
-            base: identity.base.0,
+            first_row: identity.first_row.0,
             rows: written.rows,
             chunk_rows: u32::try_from(identity.chunk_rows).unwrap_or(u32::MAX),
         };
@@ -69,6 +72,7 @@ impl Segment {
             bytes,
             identity,
             begins: ScalarBuffer::from(Vec::new()),
+            ids: None,
             chunks,
             keys,
             keys_checked: OnceLock::new(),
@@ -78,6 +82,13 @@ impl Segment {
             return Err(StorageError::corrupt(path, HEADER_BYTES, "blocks of other rows"));
         }
         segment.begins = ScalarBuffer::new(content, 0, rows);
+        if let Some(ids) = of(Kind::RowIds).next() {
+            let content = segment.block(&ids)?;
+            if ids.body != rows * 8 {
+                return Err(StorageError::corrupt(path, ids.offset, "ids of other rows"));
+            }
+            segment.ids = Some(ScalarBuffer::new(content, 0, rows));
+        }
         Ok(segment)
     }
 
@@ -93,6 +104,19 @@ impl Segment {
     /// When each row began.
     pub(crate) fn begins(&self) -> &ScalarBuffer<i64> {
         &self.begins
+    }
+
+    /// Ids of `rows` rows from the segment's row `from` on.
+    pub(crate) fn row_ids(&self, from: usize, rows: usize) -> RowIds {
+        match &self.ids {
+            Some(ids) => RowIds::Listed(ids.slice(from, rows)),
+            None => RowIds::From(self.identity.first_row.0 + from as u64),
+        }
+    }
+
+    /// Number of chunks.
+    pub(crate) fn chunks(&self) -> usize {
+        self.chunks.len()
     }
 
     /// A block's bytes, checked.

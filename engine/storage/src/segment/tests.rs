@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray as _, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{Int64Type, SchemaRef};
-use types::{Coded as _, RowOrdinal, SplitMix64, SqlState, TableId};
+use types::{Coded as _, RowId, SplitMix64, SqlState, TableId};
 
 use super::{ChunkRows, Identity, Segment, Written, hash_key, write};
 use crate::error::StorageError;
@@ -17,7 +17,7 @@ const CHUNK_ROWS: usize = 8;
 
 fn identity() -> Identity {
     let store = StoreId([7; 16]);
-    Identity { store, number: 1, table: TableId(9), base: RowOrdinal(64), chunk_rows: CHUNK_ROWS }
+    Identity { store, number: 1, table: TableId(9), first_row: RowId(64), chunk_rows: CHUNK_ROWS }
 }
 
 fn key(row: usize) -> u64 {
@@ -32,7 +32,8 @@ fn chunk(from: usize, to: usize) -> ChunkRows {
         Arc::new(StringArray::from_iter_values((from..to).map(|row| "é".repeat(row))));
     let batch = RecordBatch::try_from_iter([("v", values), ("t", texts)]).unwrap();
     let hashes = Some((from..to).map(key).collect());
-    ChunkRows { batch, begins: numbers.map(|row| row * 10).collect(), hashes }
+    let ids = (64 + from as u64..).take(to - from).collect();
+    ChunkRows { batch, begins: numbers.map(|row| row * 10).collect(), ids, hashes }
 }
 
 fn written(fs: &SimFileSystem, rows: usize) -> (Written, SchemaRef) {
@@ -99,7 +100,7 @@ fn another_file_in_its_place_is_refused() {
     let path = Path::new(PATH);
     let others = [
         Identity { number: 2, ..identity() },
-        Identity { base: RowOrdinal(0), ..identity() },
+        Identity { first_row: RowId(0), ..identity() },
         Identity { table: TableId(8), ..identity() },
         Identity { store: StoreId([8; 16]), ..identity() },
         Identity { chunk_rows: 2 * CHUNK_ROWS, ..identity() },

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use arrow::array::RecordBatch;
-use types::{RowOrdinal, TableId};
+use types::{RowId, TableId};
 
 use super::format::{ALIGNMENT, Block, HEADER_BYTES, Header, Kind, tail};
 use super::keys;
@@ -21,7 +21,7 @@ pub(crate) struct Identity {
     pub(crate) number: u64,
     pub(crate) table: TableId,
     /// The first row.
-    pub(crate) base: RowOrdinal,
+    pub(crate) first_row: RowId,
     /// Rows of every chunk but the last.
     pub(crate) chunk_rows: usize,
 }
@@ -32,6 +32,8 @@ pub(crate) struct ChunkRows {
     pub(crate) batch: RecordBatch,
     /// When each began.
     pub(crate) begins: Vec<i64>,
+    /// Their ids.
+    pub(crate) ids: Vec<u64>,
     /// Hashes of their primary keys; none for a table without one.
     pub(crate) hashes: Option<Vec<u64>>,
 }
@@ -88,19 +90,25 @@ pub(crate) fn write(
 ) -> Result<Written, StorageError> {
     let file = fs.create(path).map_err(|e| StorageError::write(path, e))?;
     let mut output = Output { file: &*file, path, offset: HEADER_BYTES, blocks: Vec::new() };
-    let (mut begins, mut hashes): (Vec<i64>, Option<Vec<u64>>) = (Vec::new(), None);
+    let (mut begins, mut ids): (Vec<i64>, Vec<u64>) = (Vec::new(), Vec::new());
+    let mut hashes: Option<Vec<u64>> = None;
     for chunk in chunks {
         let chunk = chunk?;
         let (message, body) = encode_body(&chunk.batch)
             .map_err(|e| StorageError::io("encode", path, std::io::Error::other(e)))?;
         output.block(Kind::Chunk, &body, &message)?;
         begins.extend(chunk.begins);
+        ids.extend(chunk.ids);
         if let Some(more) = chunk.hashes {
             hashes.get_or_insert_default().extend(more);
         }
     }
     let instants: Vec<u8> = begins.iter().flat_map(|begin| begin.to_le_bytes()).collect();
     output.block(Kind::Begins, &instants, &[])?;
+    if !ids.iter().zip(identity.first_row.0..).all(|(id, next)| *id == next) {
+        let ids: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+        output.block(Kind::RowIds, &ids, &[])?;
+    }
     if let Some(hashes) = hashes {
         output.block(Kind::Keys, &keys::build(&hashes), &[])?;
     }
@@ -109,7 +117,7 @@ pub(crate) fn write(
         store: identity.store,
         number: identity.number,
         table: identity.table.0,
-        base: identity.base.0,
+        first_row: identity.first_row.0,
         rows,
         chunk_rows: u32::try_from(identity.chunk_rows).unwrap_or(u32::MAX),
     };

@@ -146,7 +146,14 @@ fn a_damaged_graph_is_told_and_built_again() {
     change_rows(&store, table, &[], &rows).unwrap();
     store.propose_blocking(create_index(table, "i")).unwrap();
     let covered = |store: &Store| {
-        store.read_view().table(table).unwrap().indexes().iter().map(|i| i.covered()).sum::<u32>()
+        store
+            .read_view()
+            .table(table)
+            .unwrap()
+            .snapshot()
+            .indexes()
+            .map(|i| i.covered())
+            .sum::<u32>()
     };
     let until_covered = |store: &Store, rows: u32| {
         while covered(store) < rows {

@@ -1,8 +1,9 @@
 //! Data directories that earlier versions wrote are opened, read and written to; files of a later
 //! version are refused.
 //!
-//! `tests/fixtures/format-<version>` holds the files of [`Plan::record`]; with
-//! `AZIMUTH_WRITE_FIXTURES` set, those of the present version are written there first.
+//! `tests/fixtures/format-<version>` holds the files of [`Plan::record`], from version 2 on of
+//! [`Plan::record_vacuums`]; with `AZIMUTH_WRITE_FIXTURES` set, those of the present version are
+//! written there first.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,9 +13,16 @@ use storage::fs::{FileSystem as _, SimFileSystem};
 use types::{Coded as _, SqlState};
 
 use crate::plan::Plan;
-use crate::support::{START_MICROS, change_rows, clock_at, history_of, open, row};
+use crate::support::{START_MICROS, change_rows, clock_at, kept_of, open, row};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// The version in the header of a log file.
+const LOG_VERSION: u8 = 1;
+
+/// What the fixture of a version is of.
+fn plan_of(version: u8) -> Plan {
+    if version == 1 { Plan::record() } else { Plan::record_vacuums() }
+}
 
 fn directory(version: u8) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures");
@@ -47,8 +55,8 @@ fn put(sim: &SimFileSystem, path: &Path, bytes: &[u8]) {
 
 #[test]
 fn what_earlier_versions_wrote_is_read_and_written_to() {
-    let plan = Plan::record();
     if std::env::var_os("AZIMUTH_WRITE_FIXTURES").is_some() {
+        let plan = plan_of(VERSION);
         let root = directory(VERSION);
         let _ = fs::remove_dir_all(&root);
         for (path, bytes) in plan.fs.contents() {
@@ -67,8 +75,10 @@ fn what_earlier_versions_wrote_is_read_and_written_to() {
         }
         let (store, report) = open(&sim, &clock_at(START_MICROS)).unwrap();
         assert!(report.damaged.is_empty() && report.checkpoint.is_some(), "{report:?}");
-        let found = history_of(&store, plan.table);
-        assert_eq!(Some(&found), plan.after.last(), "format {version}");
+        let plan = plan_of(version);
+        let (expected, _) = open(&plan.fs, &clock_at(START_MICROS)).unwrap();
+        let [found, expected] = [&store, &expected].map(|store| kept_of(store, plan.table));
+        assert_eq!(found, expected, "format {version}");
         change_rows(&store, plan.table, &[], &[row(2_000, "written by a later version")]).unwrap();
         store.checkpoint().unwrap();
     }
@@ -103,7 +113,10 @@ fn files_of_a_later_version_are_refused() {
         let StorageError::NewerFormat { path: named, version } = &error else {
             panic!("{path:?}: {error}")
         };
-        assert_eq!((named, *version), (&path, VERSION + 1));
+        assert_eq!(
+            (named, *version),
+            (&path, 1 + if name.starts_with("manifest-") { VERSION } else { LOG_VERSION })
+        );
         assert_eq!(error.sql_state(), SqlState::FEATURE_NOT_SUPPORTED);
         assert!(sim.contents() == before, "a refusal of {path:?} changes nothing");
         tried += 1;

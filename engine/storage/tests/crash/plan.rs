@@ -3,13 +3,14 @@
 
 use std::path::Path;
 
+use catalog::Define;
 use storage::fs::{CrashPolicy, SimFileSystem};
 use storage::{Command, Store};
 use types::{CommitTs, TableId};
 
 use crate::support::{
-    Row, START_MICROS, Versions, change_rows, clock_at, create_table, history_of, made_table,
-    make_table, open, public, row, table_write,
+    Row, START_MICROS, Versions, assert_kept, change_rows, clock_at, create_table, kept_of,
+    made_table, make_table, open, public, row, table_write,
 };
 
 const STEP_MICROS: i64 = 1_000;
@@ -23,6 +24,9 @@ enum Step {
     Delete(Vec<i64>),
     Update(i64, usize),
     Checkpoint,
+    /// How long ended versions can be read from now on, in microseconds.
+    Retain(i64),
+    Vacuum,
 }
 
 /// Entries of one sector and of many, one larger than a log file; several log files before each
@@ -66,15 +70,40 @@ fn script(rounds: i64) -> Vec<Step> {
     steps
 }
 
+/// Rows that end, are dropped, and are taken to history before they are.
+fn vacuuming() -> Vec<Step> {
+    vec![
+        Step::Retain(0),
+        Step::Update(7, 30),
+        Step::Delete(vec![8, 13]),
+        Step::Vacuum,
+        Step::Insert(vec![(21, 5), (22, 5), (23, 5), (24, 5), (25, 5)]),
+        Step::Update(2, 15),
+        Step::Update(21, 900),
+        Step::Retain(3 * STEP_MICROS),
+        Step::Delete(vec![22, 23]),
+        Step::Update(4, 20),
+        Step::Vacuum,
+        Step::Insert(vec![(22, 5), (26, 5)]),
+        Step::Delete(vec![26]),
+        Step::Checkpoint,
+        Step::Retain(0),
+        Step::Vacuum,
+        Step::Update(25, 10),
+    ]
+}
+
 impl Step {
-    /// Ordinals that end and rows that begin.
+    /// Ids of rows that end and rows that begin.
     fn rows(&self, number: usize, versions: &Versions) -> (Vec<usize>, Vec<Row>) {
         let alive = |key: i64| versions.alive(key).expect("the script names living rows");
         let sized = |key: i64, bytes: usize| {
             row(key, &format!("row {key} of step {number}: {}", "x".repeat(bytes)))
         };
         match self {
-            Self::Create | Self::Checkpoint => (Vec::new(), Vec::new()),
+            Self::Create | Self::Checkpoint | Self::Retain(_) | Self::Vacuum => {
+                (Vec::new(), Vec::new())
+            }
             Self::Insert(rows) => {
                 (Vec::new(), rows.iter().map(|(key, bytes)| sized(*key, *bytes)).collect())
             }
@@ -89,13 +118,14 @@ impl Step {
 enum Action {
     Propose(Command),
     Checkpoint,
+    Vacuum,
 }
 
 /// The workload with all it should lead to.
 #[derive(Debug)]
 pub(crate) struct Plan {
     actions: Vec<Action>,
-    /// Row versions after the first `n` proposals.
+    /// Row versions, had none been dropped, after the first `n` proposals.
     pub(crate) after: Vec<Versions>,
     /// Commit timestamps of the proposals.
     commits: Vec<CommitTs>,
@@ -123,11 +153,25 @@ fn log_files(fs: &SimFileSystem) -> usize {
 impl Plan {
     /// Runs the script once without a crash and notes everything.
     pub(crate) fn record() -> Self {
-        Self::record_rounds(0)
+        Self::follow(&script(0))
+    }
+
+    /// The same, followed by vacuums that drop rows.
+    pub(crate) fn record_vacuums() -> Self {
+        let plan =
+            Self::follow(&[script(0), vacuuming()].into_iter().flatten().collect::<Vec<_>>());
+        let (store, _) = open(&plan.fs.fork(), &clock_at(RESTART_MICROS)).unwrap();
+        let kept = kept_of(&store, plan.table).len();
+        assert!(kept < plan.after.last().unwrap().0.len() - 5, "{kept} rows are kept");
+        plan
     }
 
     /// The same, followed by rounds of writes and a checkpoint.
     pub(crate) fn record_rounds(rounds: i64) -> Self {
+        Self::follow(&script(rounds))
+    }
+
+    fn follow(script: &[Step]) -> Self {
         let fs = SimFileSystem::default();
         let clock = clock_at(START_MICROS);
         let (store, _) = open(&fs, &clock).unwrap();
@@ -135,7 +179,7 @@ impl Plan {
         let mut versions = Versions::default();
         let mut after = vec![versions.clone()];
         let mut purged_most = 0;
-        for (number, step) in script(rounds).iter().enumerate() {
+        for (number, step) in script.iter().enumerate() {
             let (ended, begun) = step.rows(number, &versions);
             let command = match step {
                 Step::Checkpoint => {
@@ -144,6 +188,14 @@ impl Plan {
                     purged_most = purged_most.max(files - log_files(&fs));
                     actions.push(Action::Checkpoint);
                     continue;
+                }
+                Step::Vacuum => {
+                    store.vacuum(None).unwrap();
+                    actions.push(Action::Vacuum);
+                    continue;
+                }
+                Step::Retain(micros) => {
+                    Command::Define(Define::SetRetention { id: table, retention: Some(*micros) })
                 }
                 Step::Create => Command::Define(create_table(public(&store), "t")),
                 Step::Insert(_) | Step::Delete(_) | Step::Update(..) => {
@@ -157,7 +209,8 @@ impl Plan {
                 table = made_table(&applied);
             }
             versions.apply(&ended, &begun, applied.commit_ts);
-            assert_eq!(history_of(&store, table), versions, "step {number}");
+            let (kept, view) = (kept_of(&store, table), store.read_view());
+            assert_kept(view.table(table).unwrap(), &kept, &versions, &format!("step {number}"));
             actions.push(Action::Propose(command));
             commits.push(applied.commit_ts);
             after.push(versions.clone());
@@ -181,9 +234,18 @@ impl Plan {
         let mut run = Run { fs, acknowledged: 0, proposed: 0 };
         let Ok((store, _)) = open(&run.fs, &clock) else { return run };
         for action in &self.actions {
-            let Action::Propose(command) = action else {
-                let _ = store.checkpoint();
-                continue;
+            let command = match action {
+                Action::Propose(command) => command,
+                Action::Checkpoint => {
+                    let _ = store.checkpoint();
+                    continue;
+                }
+                Action::Vacuum => {
+                    let before = store.read_view().position();
+                    let _ = store.vacuum(None);
+                    assert_eq!(store.read_view().position(), before);
+                    continue;
+                }
             };
             clock.step(STEP_MICROS);
             run.proposed += 1;
@@ -216,8 +278,10 @@ impl Plan {
             assert_eq!(view.at(), self.commits[commands - 1], "{context}");
         }
         assert_eq!(view.table(self.table).is_some(), commands > 0, "{context}");
-        let found = history_of(&store, self.table);
-        assert_eq!(found, self.after[commands], "{context}: rows after {commands} commands");
+        if let Some(table) = view.table(self.table) {
+            let context = format!("{context}: rows after {commands} commands");
+            assert_kept(table, &kept_of(&store, self.table), &self.after[commands], &context);
+        }
         store
     }
 
@@ -228,12 +292,12 @@ impl Plan {
         }
         let written = change_rows(&store, self.table, &[], &[row(1_000, "after the crash")]);
         written.unwrap_or_else(|error| panic!("{context}: {error}"));
-        let (expected, position) = (history_of(&store, self.table), store.read_view().position());
+        let (expected, position) = (kept_of(&store, self.table), store.read_view().position());
         drop(store);
         let after = fs.crash(CrashPolicy::LoseUnsynced);
         let again = open(&after, &clock_at(RESTART_MICROS));
         let (store, _) = again.unwrap_or_else(|error| panic!("{context}, again: {error}"));
         assert_eq!(store.read_view().position(), position, "{context}, again");
-        assert_eq!(history_of(&store, self.table), expected, "{context}, again");
+        assert_eq!(kept_of(&store, self.table), expected, "{context}, again");
     }
 }

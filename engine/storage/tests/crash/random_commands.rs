@@ -9,20 +9,18 @@ use catalog::{Catalog, Collection, Define, Defined, HnswOptions};
 use storage::fs::{CrashPolicy, SimFileSystem};
 use storage::memtable::Table;
 use storage::{Command, Effect, Outcome, ReadView, Rejection, StorageError, Store};
-use types::{
-    Clock as _, CommitTs, Distance, IndexId, Lsn, RowOrdinal, SplitMix64, SteppedClock, TableId,
-};
+use types::{Clock as _, CommitTs, Distance, IndexId, Lsn, SplitMix64, SteppedClock, TableId};
 
 use crate::support::{
-    EMBEDDING, Row, START_MICROS, Versions, clock_at, create_table, history, open, row, scaled,
-    table_write,
+    EMBEDDING, Row, START_MICROS, Versions, assert_kept, clock_at, create_table, open, read_kept,
+    row, scaled, table_write, visible_rows,
 };
 
 const OPENINGS: u64 = 5;
 const COMMANDS: u64 = 60;
 const CLOCK_STEP_MAX: i64 = 10_000_000;
 
-/// Rows of one table that end, by ordinal, and that begin.
+/// Rows of one table that end, by id, and that begin.
 #[derive(Debug)]
 struct RowsChange {
     table: TableId,
@@ -122,6 +120,7 @@ impl Chooser<'_> {
             14..=15 => self.drop_index(),
             16..=17 => self.living_table().map(|id| Define::DropCollection { id }),
             18 => self.drop_namespace(),
+            23..=27 => self.set_retention(),
             19..=22 => return Change::Tick,
             _ => return Change::Write(self.writes()),
         };
@@ -158,6 +157,13 @@ impl Chooser<'_> {
         Some(Define::DropNamespace { id, cascade: self.rng.below(2) == 0 })
     }
 
+    fn set_retention(&mut self) -> Option<Define> {
+        let retentions =
+            vec![None, Some(0), Some(0), Some(2 * CLOCK_STEP_MAX), Some(20 * CLOCK_STEP_MAX)];
+        let id = self.living_table()?;
+        Some(Define::SetRetention { id, retention: pick(self.rng, retentions)? })
+    }
+
     fn writes(&mut self) -> Vec<RowsChange> {
         let mut tables = BTreeSet::new();
         for _ in 0..=self.rng.below(2) {
@@ -191,8 +197,8 @@ impl Chooser<'_> {
             }
             _ => {
                 // Perhaps ended already, perhaps past the end.
-                let ordinals: Vec<usize> = (0..versions.0.len() + 2).collect();
-                ended.extend(pick(self.rng, ordinals));
+                let ids: Vec<usize> = (0..versions.0.len() + 2).collect();
+                ended.extend(pick(self.rng, ids));
             }
         }
         RowsChange { table, ended, begun }
@@ -213,6 +219,11 @@ struct World {
     /// All commit timestamps.
     commits: Vec<CommitTs>,
     rejected: usize,
+    /// As far as the horizon of each table may have been raised.
+    allowed: BTreeMap<TableId, CommitTs>,
+    /// Row versions that were dropped, and taken to history, when the tables were last looked at.
+    dropped: usize,
+    historic: usize,
 }
 
 impl World {
@@ -226,7 +237,46 @@ impl World {
             last: (Lsn(1), genesis),
             commits: vec![genesis],
             rejected: 0,
+            allowed: BTreeMap::new(),
+            dropped: 0,
+            historic: 0,
         }
+    }
+
+    /// Before horizons may be raised: up to where.
+    fn allow(&mut self) {
+        for collection in self.model.catalog.collections_ever() {
+            let limit = self.limit(collection);
+            let allowed = self.allowed.entry(collection.id).or_insert(limit);
+            *allowed = limit.max(*allowed);
+        }
+    }
+
+    /// Drops what retention allows, of all tables or one.
+    fn vacuum(&mut self, store: &Store, context: &str) {
+        let living = self.model.catalog.collections(self.last.1).map(|collection| collection.id);
+        let table = pick(&mut self.rng, living.map(Some).chain([None]).collect()).unwrap();
+        self.allow();
+        store.vacuum(table).unwrap_or_else(|error| panic!("{context}: {error}"));
+        let position = store.read_view().position();
+        if position.index != self.last.0 {
+            // Time moved so that there can be a new manifest.
+            assert_eq!(position.index, self.last.0.next(), "{context}");
+            self.last = (position.index, position.commit_ts);
+            self.commits.push(position.commit_ts);
+            self.allow();
+        }
+        let cleaned = self.model.catalog.collections_ever();
+        for collection in cleaned.filter(|c| table.is_none_or(|id| id == c.id)) {
+            let horizon = store.read_view().table(collection.id).unwrap().horizon();
+            assert!(horizon >= self.limit(collection), "{context}: {horizon} of {collection:?}");
+        }
+    }
+
+    /// As far as retention lets the horizon of a table be raised now.
+    fn limit(&self, collection: &Collection) -> CommitTs {
+        let now = self.clock.now_micros();
+        CommitTs(now - collection.retention_micros()).min(self.last.1)
     }
 
     /// Moves the clock, proposes a random command, and compares the answer with the model's.
@@ -254,14 +304,30 @@ impl World {
     /// Compares all that the store holds with the model.
     fn verify(&mut self, store: &Store, context: &str) {
         let view = store.read_view();
+        (self.dropped, self.historic) = (0, 0);
         assert_eq!((view.position().index, view.at()), self.last, "{context}");
         assert!(*view.catalog() == self.model.catalog, "{context}: the catalogs differ");
         for (id, versions) in &self.model.tables {
             let context = format!("{context}, table {id}");
             let table = view.table(*id).unwrap_or_else(|| panic!("{context} is missing"));
-            assert_eq!(history(table), *versions, "{context}");
-            assert_eq!(table.rows().live() as usize, versions.living().count(), "{context}");
-            let found: Vec<IndexId> = table.indexes().iter().map(|i| i.definition().id).collect();
+            let kept = read_kept(table).unwrap();
+            let horizon = table.horizon();
+            let allowed = self.allowed.get(id).copied().unwrap_or(CommitTs(i64::MIN));
+            assert!(horizon <= allowed, "{context}: horizon {horizon}, allowed {allowed}");
+            let gone = self.model.catalog.collection_by_id(*id).unwrap().life.dropped;
+            let gone = gone.is_some_and(|gone| gone <= horizon);
+            if gone && kept.is_empty() {
+                self.dropped += versions.0.len();
+            } else {
+                self.dropped += assert_kept(table, &kept, versions, &context);
+            }
+            let rows = table.rows();
+            self.historic += kept.len() - rows.points() as usize;
+            if !gone {
+                assert_eq!(rows.live() as usize, versions.living().count(), "{context}");
+            }
+            let indexes = table.snapshot();
+            let found: Vec<IndexId> = indexes.indexes().map(|i| i.definition().id).collect();
             let indexes = self.model.catalog.indexes_of(*id, view.at());
             assert_eq!(found, indexes.map(|index| index.id).collect::<Vec<_>>(), "{context}");
         }
@@ -288,27 +354,43 @@ impl World {
         assert_eq!(names(view.catalog()), names(&self.model.catalog), "{context}, as of {at}");
         for (id, versions) in &self.model.tables {
             let context = format!("{context}, table {id} as of {at}");
-            let table: &Table = view.table(*id).unwrap();
+            let table: &Table = match view.readable(*id) {
+                Ok(table) => table.unwrap(),
+                Err(error) => {
+                    let horizon = view.table(*id).unwrap().horizon();
+                    assert!(at < horizon, "{context}, horizon {horizon}: {error}");
+                    assert!(matches!(error, StorageError::InstantOutOfRange { .. }), "{error}");
+                    continue;
+                }
+            };
+            assert!(at >= table.horizon(), "{context}: read before the horizon");
             let (rows, expected) = (table.rows(), versions.visible(at));
+            let gone = self.model.catalog.collection_by_id(*id).unwrap().life.dropped;
+            if gone.is_some_and(|gone| gone <= at) {
+                continue;
+            }
             assert_eq!(rows.count_visible(at), expected.len(), "{context}");
-            assert_eq!(rows.visible_ordinals(at).collect::<Vec<_>>(), expected, "{context}");
+            assert_eq!(visible_rows(&rows, at), expected, "{context}");
             if versions.0.is_empty() {
                 continue;
             }
             let any = usize::try_from(self.rng.below(versions.0.len() as u64)).unwrap();
             let key = versions.0[any].key;
-            let visible = expected.iter().find(|at| versions.0[**at as usize].key == key);
+            let visible =
+                expected.iter().find(|at| versions.0[usize::try_from(**at).unwrap()].key == key);
             let columns: [ArrayRef; 1] = [Arc::new(Int64Array::from(vec![key]))];
-            let found = table.find(&columns, at).unwrap();
+            let (rows, found) = table.find(&columns, at).unwrap();
+            let found = found.map(|o| rows.locate(o).unwrap()).map(|(c, slot)| c.row_id(slot).0);
             let keyed = !table.collection().primary_key.is_empty();
             let visible = visible.copied().filter(|_| keyed);
-            assert_eq!(found, visible.map(RowOrdinal), "{context}, key {key}");
+            assert_eq!(found, visible, "{context}, key {key}");
         }
     }
 }
 
 #[test]
 fn random_commands_agree_with_the_model_at_every_instant() {
+    let (mut dropped, mut historic) = (0, 0);
     for seed in 0..scaled(5, 100) {
         let mut world = World::new(seed);
         let mut fs = SimFileSystem::default();
@@ -322,11 +404,15 @@ fn random_commands_agree_with_the_model_at_every_instant() {
             for command in 0..COMMANDS {
                 let context = format!("{context}, command {command}");
                 world.step(&store, &context);
-                if command % 23 == 22 {
+                if command % 9 == 8 {
+                    world.vacuum(&store, &context);
+                } else if command % 23 == 22 {
+                    world.allow();
                     store.checkpoint().unwrap_or_else(|error| panic!("{context}: {error}"));
                 }
             }
             world.verify(&store, &context);
+            world.allow();
             if opening % 3 == 2 {
                 store.close().unwrap_or_else(|error| panic!("{context}: {error}"));
             }
@@ -339,5 +425,8 @@ fn random_commands_agree_with_the_model_at_every_instant() {
         assert!(increasing, "seed {seed}: commit timestamps grow strictly");
         let (tables, rejected) = (world.model.tables.len(), world.rejected);
         assert!(tables > 5 && rejected > 5, "seed {seed}: {tables} tables, {rejected} rejections");
+        dropped += world.dropped;
+        historic += world.historic;
     }
+    assert!(dropped > 60 && historic > 100, "{dropped} dropped, {historic} in history");
 }

@@ -1,6 +1,7 @@
 //! What the tests of this binary share: a store on a simulated disk, one kind of table, and a model
 //! of its row versions that knows nothing of the store.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -10,11 +11,11 @@ use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use catalog::{Column, ColumnType, Define, Defined, HnswOptions};
 use storage::fs::{FileSystem, SimFileSystem};
-use storage::memtable::{Table, arrow_type, vector_field};
+use storage::memtable::{Rows, Table, arrow_type, vector_field};
 use storage::{
     Applied, Command, Effect, OpenReport, StorageError, Store, StoreOptions, TableWrite,
 };
-use types::{Clock, CommitTs, Dim, Distance, RowOrdinal, SchemaId, SteppedClock, TableId};
+use types::{Clock, CommitTs, Dim, Distance, RowId, RowOrdinal, SchemaId, SteppedClock, TableId};
 
 /// What the clock shows when a test begins.
 pub(crate) const START_MICROS: i64 = 1_700_000_000_000_000;
@@ -66,7 +67,13 @@ pub(crate) fn create_table(schema: SchemaId, name: &str) -> Define {
         column("embedding", ColumnType::Vector(DIM), true),
     ];
     let primary_key = if name.starts_with("keyless") { Vec::new() } else { vec![0] };
-    Define::CreateCollection { schema, name: name.to_owned(), columns, primary_key }
+    Define::CreateCollection {
+        schema,
+        name: name.to_owned(),
+        columns,
+        primary_key,
+        retention: None,
+    }
 }
 
 /// Position of the vector column.
@@ -142,18 +149,17 @@ fn batch(rows: &[Row]) -> RecordBatch {
     RecordBatch::try_new(schema(), columns).unwrap()
 }
 
-/// A change of one table: versions by ordinal that end, rows that begin.
+/// A change of one table: versions by id that end, rows that begin.
 pub(crate) fn table_write(
     table: TableId,
     read_ts: CommitTs,
     ended: &[usize],
     begun: &[Row],
 ) -> TableWrite {
-    let row_id = |ordinal: &usize| Table::row_id(RowOrdinal(u32::try_from(*ordinal).unwrap()));
     TableWrite {
         table,
         read_ts,
-        ended: ended.iter().map(row_id).collect(),
+        ended: ended.iter().map(|id| RowId(*id as u64)).collect(),
         begun: (!begun.is_empty()).then(|| batch(begun)),
     }
 }
@@ -178,12 +184,12 @@ pub(crate) struct Version {
     pub(crate) end: CommitTs,
 }
 
-/// All row versions a table should hold, by ordinal.
+/// All row versions a table ever held, by id.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Versions(pub(crate) Vec<Version>);
 
 impl Versions {
-    /// Ordinals of the versions that have not ended.
+    /// Ids of the versions that have not ended.
     pub(crate) fn living(&self) -> impl Iterator<Item = usize> {
         let versions = self.0.iter().enumerate();
         versions.filter(|(_, version)| version.end == CommitTs::INFINITY).map(|(at, _)| at)
@@ -194,8 +200,8 @@ impl Versions {
         self.living().find(|at| self.0[*at].key == key)
     }
 
-    /// Ordinals visible at an instant.
-    pub(crate) fn visible(&self, at: CommitTs) -> Vec<u32> {
+    /// Ids of the versions visible at an instant.
+    pub(crate) fn visible(&self, at: CommitTs) -> Vec<u64> {
         let versions = (0..).zip(&self.0);
         let visible = versions.filter(|(_, version)| version.begin <= at && at < version.end);
         visible.map(|(ordinal, _)| ordinal).collect()
@@ -215,17 +221,23 @@ impl Versions {
     }
 }
 
-/// All row versions a table does hold, by ordinal.
+/// All row versions a table does hold; it must not have dropped any.
 pub(crate) fn history(table: &Table) -> Versions {
     read_history(table).unwrap()
 }
 
 /// The same, or what is damaged.
 pub(crate) fn read_history(table: &Table) -> Result<Versions, StorageError> {
+    let kept = read_kept(table)?;
+    assert!((0..).zip(kept.keys()).all(|(expected, id)| expected == *id), "a version is missing");
+    Ok(Versions(kept.into_values().collect()))
+}
+
+/// The row versions a table does hold, by id.
+pub(crate) fn read_kept(table: &Table) -> Result<BTreeMap<u64, Version>, StorageError> {
     let rows = table.rows();
-    let mut versions = Vec::new();
-    for chunk in rows.chunks() {
-        assert_eq!(chunk.base() as usize, versions.len(), "chunks follow each other");
+    let mut versions = BTreeMap::new();
+    for (base, chunk) in rows.placed() {
         let batch = chunk.batch()?;
         let keys = batch.column(0).as_primitive::<Int64Type>();
         let values = batch.column(1).as_string::<i32>();
@@ -235,10 +247,55 @@ pub(crate) fn read_history(table: &Table) -> Result<Versions, StorageError> {
             let (key, value) = (keys.value(slot), values.value(slot).to_owned());
             let expected = embedding(key);
             assert_eq!(vectors.get(slot), expected.as_ref().map(|v| &v[..]), "vector of {key}");
-            versions.push(Version { key, value, begin, end });
+            let id = chunk.row_id(slot);
+            let ordinal = RowOrdinal(base + u32::try_from(slot).unwrap());
+            let located = rows.locate(ordinal).map(|(chunk, slot)| chunk.row_id(slot));
+            assert_eq!(located, Some(id), "where row {id} is");
+            if end == CommitTs::INFINITY {
+                assert_eq!(rows.find_row(id), Some(ordinal), "row {id} by its id");
+            }
+            let version = Version { key, value, begin, end };
+            assert!(versions.insert(id.0, version).is_none(), "row {id} is there twice");
         }
     }
-    Ok(Versions(versions))
+    Ok(versions)
+}
+
+/// The same of a table that may not exist.
+pub(crate) fn kept_of(store: &Store, table: TableId) -> BTreeMap<u64, Version> {
+    store.read_view().table(table).map_or_else(BTreeMap::new, |table| read_kept(table).unwrap())
+}
+
+/// Makes sure that `kept` are `versions`, less some that ended before the table's horizon; how many.
+pub(crate) fn assert_kept(
+    table: &Table,
+    kept: &BTreeMap<u64, Version>,
+    versions: &Versions,
+    context: &str,
+) -> usize {
+    let horizon = table.horizon();
+    let mut dropped = 0;
+    for (id, version) in (0..).zip(&versions.0) {
+        match kept.get(&id) {
+            Some(kept) => assert_eq!(kept, version, "{context}, row {id}"),
+            None => {
+                assert!(version.end <= horizon, "{context}: row {id} is missing");
+                dropped += 1;
+            }
+        }
+    }
+    let first = versions.0.len() as u64;
+    assert!(kept.range(first..).next().is_none(), "{context}: a row too many");
+    dropped
+}
+
+/// Ids of the row versions visible at an instant.
+pub(crate) fn visible_rows(rows: &Rows, at: CommitTs) -> Vec<u64> {
+    let located = |ordinal| rows.locate(RowOrdinal(ordinal)).unwrap();
+    let ids = rows.visible_ordinals(at).map(located).map(|(chunk, slot)| chunk.row_id(slot).0);
+    let mut ids: Vec<u64> = ids.collect();
+    ids.sort_unstable();
+    ids
 }
 
 /// All row versions of a table that may not exist.

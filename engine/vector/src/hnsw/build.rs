@@ -52,7 +52,7 @@ impl<'a, Q: Quantizer> Builder<'a, Q> {
         true
     }
 
-    fn link(
+    pub(super) fn link(
         &self,
         blocks: &Blocks,
         (point, layer): (u32, u8),
@@ -84,7 +84,7 @@ impl<'a, Q: Quantizer> Builder<'a, Q> {
 
     /// Algorithm 4: of `candidates` (nearest first) keeps those nearer to the new point than to
     /// any kept one, so that links spread in all directions; then fills up with the nearest left.
-    fn select(&self, candidates: &[u64], links_max: usize) -> Vec<u64> {
+    pub(super) fn select(&self, candidates: &[u64], links_max: usize) -> Vec<u64> {
         if candidates.len() <= links_max {
             return candidates.to_vec();
         }
@@ -109,7 +109,7 @@ impl<'a, Q: Quantizer> Builder<'a, Q> {
     }
 
     /// Writes the list of `point` and puts `point` on the lists of its neighbours.
-    fn connect(&self, blocks: &Blocks, point: u32, layer: u8, neighbours: &[u64]) {
+    pub(super) fn connect(&self, blocks: &Blocks, point: u32, layer: u8, neighbours: &[u64]) {
         let links: Vec<u32> = neighbours.iter().map(|n| unkey(*n).ordinal).collect();
         if let Some(list) = self.graph.list(blocks, point, layer) {
             let _guard = self.graph.stripe(point).lock().unwrap_or_else(PoisonError::into_inner);

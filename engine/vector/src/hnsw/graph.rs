@@ -164,6 +164,13 @@ impl Graph {
         }
     }
 
+    /// The highest layer `point` has lists on.
+    pub(super) fn top_layer(&self, blocks: &Blocks, point: u32) -> u8 {
+        let block = blocks.get((point >> BLOCK_BITS) as usize);
+        let upper = block.and_then(|block| block.upper.get(point as usize % BLOCK_POINTS)?.get());
+        upper.map_or(0, |upper| upper.layer)
+    }
+
     /// Copies the links of a list into `out`, replacing what it held.
     pub(super) fn read_list(list: &[AtomicU32], out: &mut Vec<u32>) {
         out.clear();

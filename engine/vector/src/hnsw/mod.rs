@@ -18,6 +18,7 @@
 mod build;
 mod format;
 mod graph;
+mod relocate;
 mod search;
 mod visited;
 

@@ -110,6 +110,45 @@ fn a_prefix_of_time_is_searched_as_if_the_rest_did_not_exist() {
 }
 
 #[test]
+fn a_graph_without_the_points_that_went_is_as_good_as_a_new_one() {
+    let matrix = clusters(6, 4_000, 16, 20);
+    let mut rng = SplitMix64::new(2);
+    // By point and a draw below a hundred.
+    type Case = (&'static str, fn(u32, u64) -> bool);
+    let cases: [Case; 5] = [
+        ("a tenth went", |_, draw| draw >= 10),
+        ("six of ten went", |_, draw| draw >= 60),
+        ("most went", |_, draw| draw >= 97),
+        ("the older half went", |point, _| point >= 2_000),
+        ("clusters went", |point, _| point % 20 > 14),
+    ];
+    for distance in [Distance::L2, Distance::Cosine] {
+        let metric = Metric::new(distance);
+        let graph = build(&matrix, metric, 0..4_000);
+        for (name, stays) in cases {
+            let kept: Vec<u32> = (0..4_000).filter(|p| stays(*p, rng.below(100))).collect();
+            let values = kept.iter().flat_map(|p| matrix.vector(*p).unwrap().to_vec()).collect();
+            let fewer = Matrix::new(16, values);
+            let quantizer = FullPrecision::new(metric, &matrix);
+            let place =
+                |point| kept.binary_search(&point).ok().map(|at| u32::try_from(at).unwrap());
+            let relocated = graph.relocated(&quantizer, 4_000, place);
+            let made = build(&fewer, metric, 0..rows(&fewer));
+            let [got, expected] =
+                [&relocated, &made].map(|graph| mean_recall(graph, &fewer, metric, |_| true));
+            assert!(got >= expected - 0.01, "{distance:?}, {name}: {got}, built anew {expected}");
+            // Later points go in as into any graph.
+            let half = rows(&fewer) / 2;
+            let prefix = graph.relocated(&quantizer, kept[half as usize], place);
+            extend(&prefix, &fewer, metric, half..rows(&fewer));
+            let got = mean_recall(&prefix, &fewer, metric, |_| true);
+            assert!(got >= expected - 0.01, "{distance:?}, {name}, extended: {got}");
+        }
+        assert!(graph.relocated(&FullPrecision::new(metric, &matrix), 4_000, |_| None).is_empty());
+    }
+}
+
+#[test]
 fn duplicates_are_all_found() {
     let matrix = Matrix::new(4, vec![0.5; 4 * 500]);
     let metric = Metric::new(Distance::L2);

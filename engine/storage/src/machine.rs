@@ -1,0 +1,166 @@
+//! The replicated state machine: catalog and tables, changed by applying commands in log order.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use catalog::{Define, Defined};
+use parking_lot::RwLock;
+use types::CommitTs;
+
+use crate::command::{Command, TableWrite};
+use crate::commit::{Effect, Outcome};
+use crate::error::{Rejection, StorageError};
+use crate::indexer::Indexer;
+use crate::memtable::{Rows, Table, VectorIndex};
+use crate::mvcc::{Pins, ReadView, State};
+use crate::wal::{self, LogPosition};
+
+/// Applies commands; owned by the store and its threads.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    state: RwLock<Arc<State>>,
+    pub(crate) pins: Arc<Pins>,
+    pub(crate) indexer: Indexer,
+    pub(crate) chunk_bits: u32,
+    /// Log bytes since the last checkpoint.
+    pub(crate) log_bytes: AtomicU64,
+}
+
+impl Machine {
+    pub(crate) fn new(state: State, chunk_bits: u32, index_threads: usize) -> Self {
+        Self {
+            state: RwLock::new(Arc::new(state)),
+            pins: Arc::default(),
+            indexer: Indexer::new(index_threads),
+            chunk_bits,
+            log_bytes: AtomicU64::new(0),
+        }
+    }
+
+    /// Applies an entry read from the log.
+    pub(crate) fn replay(&self, entry: &wal::Entry) -> Result<(), StorageError> {
+        let state = Arc::clone(&self.state.read());
+        let schema_of = |id| state.tables.get(&id).map(|table| Arc::clone(table.schema()));
+        let command = Command::decode(&entry.payload, schema_of).map_err(StorageError::apply)?;
+        let position =
+            LogPosition { term: entry.term, index: entry.index, commit_ts: entry.commit_ts };
+        // A rejection was reported when the entry was first applied.
+        let _outcome = self.apply(&command, position, entry.payload.len())?;
+        Ok(())
+    }
+
+    /// Rows that an index does not cover.
+    pub(crate) fn uncovered(&self) -> Vec<(Arc<Rows>, Arc<VectorIndex>)> {
+        let state = Arc::clone(&self.state.read());
+        let mut found = Vec::new();
+        for table in state.tables.values() {
+            let snapshot = table.snapshot();
+            for index in snapshot.indexes() {
+                if index.covered() < snapshot.rows.len() {
+                    found.push((Arc::clone(&snapshot.rows), Arc::clone(index)));
+                }
+            }
+        }
+        found
+    }
+
+    /// The newest state.
+    pub(crate) fn view(&self) -> ReadView {
+        ReadView::pinned(&self.pins, || Arc::clone(&self.state.read()))
+    }
+
+    /// Applies one entry. The outcome depends on the state and the command alone.
+    pub(crate) fn apply(
+        &self,
+        command: &Command,
+        position: LogPosition,
+        bytes: usize,
+    ) -> Result<Outcome, StorageError> {
+        let before = Arc::clone(&self.state.read());
+        let mut after = State { position, ..State::clone(&before) };
+        let outcome = match command {
+            Command::Write(writes) => apply_writes(&before, writes, position.commit_ts)?,
+            Command::Define(define) => {
+                apply_define(&mut after, define, position.commit_ts, self.chunk_bits)?
+            }
+            Command::Tick => Ok(Effect::Ticked),
+        };
+        if matches!(outcome, Ok(Effect::Written | Effect::Defined(_))) {
+            self.indexer.wake();
+        }
+        *self.state.write() = Arc::new(after);
+        self.log_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        Ok(outcome)
+    }
+}
+
+/// All tables are checked before the first one changes.
+fn apply_writes(
+    state: &State,
+    writes: &[TableWrite],
+    at: CommitTs,
+) -> Result<Outcome, StorageError> {
+    let mut checked = Vec::with_capacity(writes.len());
+    for (place, write) in writes.iter().enumerate() {
+        if writes[..place].iter().any(|earlier| earlier.table == write.table) {
+            return Ok(Err(Rejection::Malformed("a command names a table twice")));
+        }
+        let alive = state.catalog.collection_by_id(write.table);
+        let Some(table) = state.tables.get(&write.table) else {
+            return Ok(Err(Rejection::TableGone));
+        };
+        if !alive.is_some_and(|collection| collection.life.contains(at)) {
+            return Ok(Err(Rejection::TableGone));
+        }
+        match table.check(write)? {
+            Ok(proof) => checked.push((table, write, proof)),
+            Err(rejection) => return Ok(Err(rejection)),
+        }
+    }
+    for (table, write, proof) in checked {
+        table.apply(write, proof, at)?;
+    }
+    Ok(Ok(Effect::Written))
+}
+
+fn apply_define(
+    state: &mut State,
+    define: &Define,
+    at: CommitTs,
+    chunk_bits: u32,
+) -> Result<Outcome, StorageError> {
+    let (catalog, defined) = match state.catalog.define(define, at) {
+        Ok(changed) => changed,
+        Err(error) => return Ok(Err(Rejection::Catalog(error))),
+    };
+    match &defined {
+        Defined::Collection(id) => {
+            if let Some(collection) = catalog.collection_by_id(*id) {
+                let table = Table::new(collection.clone(), chunk_bits);
+                let table = table.map_err(StorageError::apply)?;
+                let mut tables = BTreeMap::clone(&state.tables);
+                tables.insert(*id, Arc::new(table));
+                state.tables = Arc::new(tables);
+            }
+        }
+        Defined::Index(id) => {
+            if let Some(index) = catalog.index_by_id(*id)
+                && let Some(table) = state.tables.get(&index.table)
+            {
+                table.add_index(index);
+            }
+        }
+        Defined::Dropped => {
+            let gone = catalog.indexes_ever().filter(|index| index.life.dropped == Some(at));
+            for index in gone {
+                if let Some(table) = state.tables.get(&index.table) {
+                    table.drop_index(index);
+                }
+            }
+        }
+        Defined::Namespace(_) | Defined::Altered => {}
+    }
+    state.catalog = Arc::new(catalog);
+    Ok(Ok(Effect::Defined(defined)))
+}

@@ -1,0 +1,216 @@
+//! Versions are dropped while others write and read: a reader sees its instant whole or is told that
+//! it cannot be read any more, through scans, keys and the index.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use arrow::array::{ArrayRef, AsArray as _, Int64Array, RecordBatch};
+use arrow::datatypes::Int64Type;
+use catalog::Define;
+use parking_lot::Mutex;
+use storage::fs::{FileSystem, SimFileSystem};
+use storage::memtable::{IndexSearch, Rows, Table, exact_search};
+use storage::{Command, ReadView, StorageError, Store, StoreOptions};
+use types::{Clock, CommitTs, Distance, RowOrdinal, SplitMix64, SteppedClock, TableId};
+use vector::Metric;
+
+use crate::support::{
+    EMBEDDING, START_MICROS, clock_at, create_index, make_table, options, row, scaled, table_write,
+};
+
+const KEYS: i64 = 300;
+const K: usize = 10;
+/// States that readers choose from, counted from the last one.
+const RECENT: u64 = 40;
+
+/// Value by key.
+type State = BTreeMap<i64, String>;
+
+fn open(fs: &SimFileSystem, clock: &Arc<SteppedClock>) -> Store {
+    let options = StoreOptions { chunk_bits: 4, index_threads: 2, ..options() };
+    let fs: Arc<dyn FileSystem> = Arc::new(fs.clone());
+    let clock: Arc<dyn Clock> = Arc::<SteppedClock>::clone(clock);
+    Store::open(options, fs, clock).unwrap().0
+}
+
+struct World {
+    store: Store,
+    clock: Arc<SteppedClock>,
+    table: TableId,
+    states: Mutex<Vec<(CommitTs, Arc<State>)>>,
+    /// Vectors found by the index that the exact answer has too, and all.
+    hits: AtomicUsize,
+    wanted: AtomicUsize,
+    whole: AtomicUsize,
+    refused: AtomicUsize,
+}
+
+fn cell(rows: &Rows, ordinal: u32) -> (i64, String) {
+    let (chunk, slot) = rows.locate(RowOrdinal(ordinal)).unwrap();
+    let batch: &RecordBatch = chunk.batch().unwrap();
+    let key = batch.column(0).as_primitive::<Int64Type>().value(slot);
+    (key, batch.column(1).as_string::<i32>().value(slot).to_owned())
+}
+
+impl World {
+    /// Writes the keys anew, a new version each.
+    fn write(&self, keys: &[i64], text: &str) {
+        self.clock.step(1_000);
+        let view = self.store.read_view();
+        let table = view.table(self.table).unwrap();
+        let ended: Vec<usize> = keys
+            .iter()
+            .filter_map(|key| {
+                let key: [ArrayRef; 1] = [Arc::new(Int64Array::from(vec![*key]))];
+                let (rows, found) = table.find(&key, view.at()).unwrap();
+                let (chunk, slot) = rows.locate(found?).unwrap();
+                Some(usize::try_from(chunk.row_id(slot).0).unwrap())
+            })
+            .collect();
+        let begun: Vec<_> = keys.iter().map(|key| row(*key, &format!("{text} {key}"))).collect();
+        let write = table_write(self.table, view.at(), &ended, &begun);
+        let applied = self.store.propose_blocking(Command::Write(vec![write])).unwrap();
+        let mut states = self.states.lock();
+        let mut state = states.last().map_or_else(State::new, |(_, state)| State::clone(state));
+        state.extend(begun.into_iter().map(|row| (row.key, row.value)));
+        states.push((applied.commit_ts, Arc::new(state)));
+    }
+
+    fn read(
+        &self,
+        view: &ReadView,
+        state: &State,
+        rng: &mut SplitMix64,
+    ) -> Result<(), StorageError> {
+        let at = view.at();
+        let table: &Table = view.readable(self.table)?.unwrap();
+        let snapshot = table.snapshot();
+        let rows = &snapshot.rows;
+        let found: State = rows.visible_ordinals(at).map(|ordinal| cell(rows, ordinal)).collect();
+        assert!(found == *state, "as of {at}: {} rows, not {}", found.len(), state.len());
+        assert_eq!(rows.count_visible(at), state.len(), "as of {at}");
+        let key = i64::try_from(rng.below(KEYS.unsigned_abs())).unwrap();
+        let column: [ArrayRef; 1] = [Arc::new(Int64Array::from(vec![key]))];
+        let (rows, found) = table.find(&column, at).unwrap();
+        let found = found.map(|ordinal| cell(&rows, ordinal.0).1);
+        assert_eq!(found.as_ref(), state.get(&key), "key {key} as of {at}");
+        let rows = &snapshot.rows;
+        let query = [f32::from(u16::try_from(rng.below(1_000)).unwrap()), 1.0, 0.0];
+        let request = IndexSearch { query: &query, k: K, ef: 40, at, admitted: None };
+        let index = snapshot.indexes().next().unwrap();
+        let (found, _) = index.search(rows, &request).unwrap();
+        let vectors = rows.vectors(EMBEDDING, 3);
+        let exact = exact_search(&Metric::new(Distance::L2), rows, &vectors, &request).unwrap().0;
+        assert_eq!(found.len(), K.min(state.len()), "as of {at}");
+        for neighbor in &found {
+            assert!(rows.visible(RowOrdinal(neighbor.ordinal), at), "as of {at}");
+        }
+        let hit = |n: &&vector::Neighbor| {
+            exact.iter().any(|other| other.value.to_bits() == n.value.to_bits())
+        };
+        self.hits.fetch_add(found.iter().filter(hit).count(), Ordering::Relaxed);
+        self.wanted.fetch_add(exact.len(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Reads recent instants until it is told to stop; the first read of each may be refused.
+    fn reader(&self, seed: u64, stop: &AtomicBool) {
+        let mut rng = SplitMix64::new(seed);
+        while !stop.load(Ordering::Relaxed) {
+            let view = self.store.read_view();
+            let (at, state) = {
+                let states = self.states.lock();
+                let back = rng.below(RECENT.min(states.len() as u64));
+                states[states.len() - 1 - usize::try_from(back).unwrap()].clone()
+            };
+            if at > view.at() {
+                continue;
+            }
+            let past = view.as_of(at).unwrap();
+            drop(view);
+            match self.read(&past, &state, &mut rng) {
+                Ok(()) => self.whole.fetch_add(1, Ordering::Relaxed),
+                Err(error) => {
+                    assert!(matches!(error, StorageError::InstantOutOfRange { .. }), "{error}");
+                    self.refused.fetch_add(1, Ordering::Relaxed);
+                    continue;
+                }
+            };
+            // What could be read once can be read as long as it is pinned.
+            for _ in 0..rng.below(4) {
+                std::thread::yield_now();
+                self.read(&past, &state, &mut rng).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn readers_see_their_instant_whole_while_versions_are_dropped() {
+    let fs = SimFileSystem::default();
+    let clock = clock_at(START_MICROS);
+    let store = open(&fs, &clock);
+    let table = make_table(&store, "t");
+    store.propose_blocking(create_index(table, "i")).unwrap();
+    let set = Define::SetRetention { id: table, retention: Some(15_000) };
+    store.propose_blocking(Command::Define(set)).unwrap();
+    let zero = || AtomicUsize::new(0);
+    let world = World {
+        store,
+        clock,
+        table,
+        states: Mutex::default(),
+        hits: zero(),
+        wanted: zero(),
+        whole: zero(),
+        refused: zero(),
+    };
+    world.write(&(0..KEYS).collect::<Vec<_>>(), "first");
+    let stop = AtomicBool::new(false);
+    let vacuums = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for seed in 0..4 {
+            let (world, stop) = (&world, &stop);
+            scope.spawn(move || world.reader(seed, stop));
+        }
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                world.store.vacuum(Some(table)).unwrap();
+                vacuums.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let mut rng = SplitMix64::new(9);
+        for commit in 0..scaled(400, 20_000) {
+            let from = i64::try_from(rng.below((KEYS - 12).unsigned_abs())).unwrap();
+            let count = i64::try_from(rng.below(12)).unwrap();
+            world.write(&(from..=from + count).collect::<Vec<_>>(), &format!("{commit}"));
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    let view = world.store.read_view();
+    let rows = view.table(table).unwrap().rows();
+    let versions = rows.chunks().map(|chunk| chunk.len()).sum::<usize>();
+    let written: usize = usize::try_from(rows.next_row().0).unwrap();
+    let count = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
+    let (whole, refused) = (count(&world.whole), count(&world.refused));
+    let told = format!(
+        "{whole} whole, {refused} refused, {} vacuums, {versions} of {written} versions left",
+        count(&vacuums)
+    );
+    println!("{told}");
+    assert!(whole > 100 && refused > 10 && count(&vacuums) > 10, "{told}");
+    assert!(versions < written / 2, "{told}");
+    let (hits, wanted) = (count(&world.hits), count(&world.wanted));
+    assert!(hits * 100 >= wanted * 97, "recall: {hits} of {wanted}");
+    // All of it comes back.
+    let last = world.states.lock().last().unwrap().clone();
+    drop((view, rows));
+    let World { store, clock, .. } = world;
+    drop(store);
+    let store = open(&fs, &clock);
+    let view = store.read_view();
+    let rows = view.table(table).unwrap().rows();
+    let found: State = rows.visible_ordinals(view.at()).map(|o| cell(&rows, o)).collect();
+    assert!(found == *last.1, "after a start");
+}
