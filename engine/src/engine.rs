@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use parking_lot::Mutex;
 use storage::fs::{FileSystem, OsFileSystem};
 use storage::{FileReport, OpenReport, Store, StoreOptions};
 use tokio::sync::watch;
@@ -13,6 +15,11 @@ use crate::error::{EngineError, Result};
 use crate::executor::Executor;
 use crate::session::Session;
 
+/// The part of memory that queries have whatever the store holds.
+const QUERY_SHARE: usize = 8;
+/// The part of memory by which the log may grow before a checkpoint is due.
+const CHECKPOINT_SHARE: usize = 32;
+
 /// Settings of an engine.
 #[derive(Debug, Clone)]
 pub struct EngineOptions {
@@ -20,8 +27,9 @@ pub struct EngineOptions {
     pub store: StoreOptions,
     /// Threads that plan and run statements.
     pub cpu_threads: usize,
-    /// Bytes that running queries may hold in sorts, joins and groups.
-    pub query_memory_bytes: usize,
+    /// Bytes that the store and running queries may hold together: rows in no segment yet, graphs,
+    /// sorts, joins and groups. An eighth is left to queries whatever the store needs.
+    pub memory_bytes: usize,
 }
 
 impl EngineOptions {
@@ -31,17 +39,18 @@ impl EngineOptions {
         Self {
             store: StoreOptions::new(directory, seed),
             cpu_threads: std::thread::available_parallelism().map_or(1, usize::from),
-            query_memory_bytes: 2 << 30,
+            memory_bytes: 4 << 30,
         }
     }
 }
 
-/// Reads every file of a data directory that no server uses against its checksums.
+/// Reads every file of a data directory that no server uses against its checksums. With `details`
+/// says what is in those of one kind: `log`, `manifest`, `segment`.
 ///
 /// # Errors
 /// When a server uses the directory, or the system refuses to read. Damage is told in the reports.
-pub fn inspect(directory: &Path) -> Result<Vec<FileReport>> {
-    Ok(storage::inspect(&OsFileSystem, directory)?)
+pub fn inspect(directory: &Path, details: Option<&str>) -> Result<Vec<FileReport>> {
+    Ok(storage::inspect(&OsFileSystem, directory, details)?)
 }
 
 /// An open database.
@@ -51,9 +60,18 @@ pub struct Engine {
     pub(crate) executor: Executor,
     pub(crate) runtime: Arc<RuntimeEnv>,
     pub(crate) cpu_threads: usize,
+    /// What the store holds, in the account of queries.
+    held: Mutex<MemoryReservation>,
+    memory_bytes: usize,
 }
 
 impl Engine {
+    /// Takes what the store holds from what queries may hold.
+    fn account(&self) {
+        let most = self.memory_bytes - self.memory_bytes / QUERY_SHARE;
+        self.held.lock().resize(self.store.memory_bytes().min(most));
+    }
+
     /// Opens the data directory of `options`, which may be empty or absent. Blocks while the
     /// checkpoint and the log are read.
     ///
@@ -72,14 +90,27 @@ impl Engine {
         fs: Arc<dyn FileSystem>,
         clock: Arc<dyn Clock>,
     ) -> Result<(Arc<Self>, OpenReport)> {
-        let (store, report) = Store::open(options.store, fs, clock)?;
+        let mut store_options = options.store;
+        // Writers wait when four times as much is in no segment.
+        let share = (options.memory_bytes / CHECKPOINT_SHARE) as u64;
+        store_options.checkpoint_log_bytes = store_options.checkpoint_log_bytes.min(share);
+        let (store, report) = Store::open(store_options, fs, clock)?;
         let runtime = RuntimeEnvBuilder::new()
-            .with_memory_limit(options.query_memory_bytes, 1.0)
+            .with_memory_limit(options.memory_bytes, 1.0)
             .build_arc()
             .map_err(EngineError::from)?;
         let executor = Executor::new(options.cpu_threads)?;
         let cpu_threads = options.cpu_threads;
-        let engine = Self { store: Arc::new(store), executor, runtime, cpu_threads };
+        let held = MemoryConsumer::new("store").register(&runtime.memory_pool);
+        let engine = Self {
+            store: Arc::new(store),
+            executor,
+            runtime,
+            cpu_threads,
+            held: Mutex::new(held),
+            memory_bytes: options.memory_bytes,
+        };
+        engine.account();
         Ok((Arc::new(engine), report))
     }
 
@@ -104,11 +135,13 @@ impl Engine {
         Ok(())
     }
 
-    /// Writes a checkpoint if one is due, on a thread of its own.
+    /// Brings the account of memory up to date, and writes a checkpoint if one is due, on a thread of
+    /// its own. To be called every second or so.
     ///
     /// # Errors
     /// When a file cannot be written.
     pub async fn maintain(&self) -> Result<()> {
+        self.account();
         let store = Arc::clone(&self.store);
         let written = self.executor.spawn_blocking(move || Ok(store.maintain()?));
         if let Some(file) = written.await? {

@@ -75,7 +75,7 @@ pub struct Session {
 
 impl Session {
     pub(crate) fn new(engine: Arc<Engine>, principal: Principal) -> Result<Self> {
-        let scope = Arc::new(Scope::new(&engine.store.read_view()));
+        let scope = Arc::new(Scope::new(Arc::clone(&engine.store)));
         let base = Arc::new(base_state(&engine, &scope)?);
         let settings = Settings::default();
         Ok(Self { engine, principal, settings, scope, base, cancel: Arc::default() })
@@ -334,9 +334,8 @@ impl Session {
     async fn check_table(&self, name: &ast::ObjectName) -> Result<Outcome> {
         let view = self.engine.store.read_view();
         let id = target(&view, &self.settings.default_schema(), name)?.id;
-        let table = view.table(id).map(Arc::clone);
-        let table = table.ok_or_else(|| EngineError::no_table(&name.to_string()))?;
-        let checking = self.engine.executor.spawn_blocking(move || Ok(table.check_segments()?));
+        let store = Arc::clone(&self.engine.store);
+        let checking = self.engine.executor.spawn_blocking(move || Ok(store.check_table(id)?));
         self.interruptible(checking).await?;
         Ok(done("CHECK TABLE"))
     }

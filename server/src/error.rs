@@ -26,8 +26,11 @@ pub enum ServerError {
     #[error("the log failed, the server stops: {0}")]
     LogFailed(String),
     /// Files of a data directory are damaged.
-    #[error("{0} files are damaged; restore them from a backup")]
+    #[error("{0} damaged; restore the files from a backup")]
     Damaged(usize),
+    /// A server could not be asked to check its files.
+    #[error("check: {0}")]
+    Check(String),
     /// The demonstration could not talk to its server.
     #[error("demo: {0}")]
     Demo(String),
@@ -40,7 +43,7 @@ impl ServerError {
     pub fn exit_status(&self) -> u8 {
         match self {
             Self::Config(_) => 78,
-            Self::Listen { .. } => 69,
+            Self::Listen { .. } | Self::Check(_) => 69,
             Self::Damaged(_) => 65,
             Self::LogFailed(_) | Self::Start(_) => 74,
             Self::Engine(_) | Self::Demo(_) => 70,

@@ -58,8 +58,8 @@ fn engine_options(config: &ServerConfig) -> EngineOptions {
     if let Some(threads) = config.index_threads {
         options.store.index_threads = threads;
     }
-    if let Some(bytes) = config.query_memory_bytes {
-        options.query_memory_bytes = bytes;
+    if let Some(bytes) = config.memory_bytes {
+        options.memory_bytes = bytes;
     }
     if let Some(bytes) = config.checkpoint_log_bytes {
         options.store.checkpoint_log_bytes = bytes;

@@ -10,7 +10,7 @@ use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::coop::make_cooperative;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType};
 use datafusion::physical_plan::metrics::{
-    BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet, RecordOutput as _,
+    BaselineMetrics, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet, RecordOutput as _,
 };
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
@@ -18,7 +18,7 @@ use datafusion::physical_plan::{
     SendableRecordBatchStream, apply_expression_roots,
 };
 use futures::StreamExt as _;
-use storage::memtable::Rows;
+use storage::memtable::{Chunk, Rows};
 
 use super::Source;
 
@@ -120,9 +120,23 @@ impl ExecutionPlan for CollectionScanExec {
         let baseline = BaselineMetrics::new(&self.metrics, partition);
         let (source, rows) = (self.source.clone(), Arc::clone(&self.rows));
         let partitions = self.properties.partitioning.partition_count();
-        let chunks: Vec<usize> = match self.point {
+        let chunks: Vec<Arc<Chunk>> = match self.point {
             Some(_) => Vec::new(),
-            None => (0..rows.chunks().count()).filter(|at| at % partitions == partition).collect(),
+            None => {
+                let mine = |(at, _): &(usize, &Arc<Chunk>)| at % partitions == partition;
+                let mine = rows.chunks().enumerate().filter(mine).map(|(_, chunk)| chunk);
+                let mine: Vec<&Arc<Chunk>> = mine.collect();
+                let may = source.may_qualify(&mine)?;
+                let left: Vec<Arc<Chunk>> = mine
+                    .iter()
+                    .zip(may)
+                    .filter(|(_, may)| *may)
+                    .map(|(c, _)| Arc::clone(c))
+                    .collect();
+                let pruned = MetricBuilder::new(&self.metrics).counter("chunks_pruned", partition);
+                pruned.add(mine.len() - left.len());
+                left
+            }
         };
         let mut left = self.limit;
         let point = self.point.map(|found| {
@@ -140,8 +154,7 @@ impl ExecutionPlan for CollectionScanExec {
             };
             Ok(passed.project(&source.projection)?)
         });
-        let all: Vec<_> = rows.chunks().map(Arc::clone).collect();
-        let read = futures::stream::iter(chunks).map(move |at| source.read(&all[at]));
+        let read = futures::stream::iter(chunks).map(move |chunk| source.read(&chunk));
         let stream = futures::stream::iter(point)
             .chain(read)
             .map(move |batch| {

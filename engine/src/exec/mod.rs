@@ -4,6 +4,7 @@
 mod collection_scan;
 mod rows;
 mod vector_top_k;
+mod zones;
 
 pub(crate) use collection_scan::CollectionScanExec;
 pub(crate) use rows::{Source, point_lookup, storage_error};

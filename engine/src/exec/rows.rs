@@ -12,6 +12,8 @@ use storage::StorageError;
 use storage::memtable::{Chunk, Rows, Table};
 use types::{CommitTs, RowOrdinal};
 
+use super::zones::may_pass;
+
 /// Rows of a table at an instant.
 #[derive(Debug, Clone)]
 pub(crate) struct Source {
@@ -70,15 +72,23 @@ impl Source {
         Ok(visible.values().iter().map(verdict).map(Some).collect())
     }
 
+    /// For each chunk whether a row in it may qualify, told without reading it.
+    pub(crate) fn may_qualify(&self, chunks: &[&Arc<Chunk>]) -> Result<Vec<bool>> {
+        let mut may = match &self.predicate {
+            Some(predicate) => may_pass(predicate, &self.schema, chunks)?,
+            None => vec![true; chunks.len()],
+        };
+        for (may, chunk) in may.iter_mut().zip(chunks) {
+            *may &= !chunk.none_visible(self.at);
+        }
+        Ok(may)
+    }
+
     /// The qualifying rows of a chunk, projected.
     pub(crate) fn read(&self, chunk: &Chunk) -> Result<RecordBatch> {
         if self.projection.is_empty() && self.predicate.is_none() {
             // Rows are counted without being read.
             return no_columns(chunk.count_visible(self.at));
-        }
-        if chunk.none_visible(self.at) {
-            let schema = self.schema.project(&self.projection)?;
-            return Ok(RecordBatch::new_empty(Arc::new(schema)));
         }
         let wide = self.widen(chunk)?;
         let mask = self.mask(chunk, &wide)?;
@@ -92,7 +102,10 @@ impl Source {
     /// Ordinals of the qualifying rows, ascending.
     pub(crate) fn qualifying(&self, rows: &Rows) -> Result<Vec<u32>> {
         let mut ordinals = Vec::new();
-        for (base, chunk) in rows.placed().filter(|(_, chunk)| !chunk.none_visible(self.at)) {
+        let (bases, chunks): (Vec<u32>, Vec<&Arc<Chunk>>) = rows.placed().unzip();
+        let may = self.may_qualify(&chunks)?;
+        let placed = bases.into_iter().zip(chunks).zip(may).filter(|(_, may)| *may);
+        for ((base, chunk), _) in placed {
             let mask = self.mask(chunk, &self.widen(chunk)?)?;
             let slots = 0..u32::try_from(chunk.len()).unwrap_or(0);
             match mask {

@@ -66,12 +66,7 @@ impl CatalogProvider for Database {
     }
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
-        if name == "pg_catalog" || name == "information_schema" {
-            let tables = if name == "pg_catalog" {
-                pg_catalog::Set::PgCatalog
-            } else {
-                pg_catalog::Set::InformationSchema
-            };
+        if let Some(tables) = pg_catalog::Set::of(name) {
             return Some(Arc::new(CatalogTables { scope: Arc::clone(&self.scope), tables }));
         }
         // Names are resolved when a table is asked for: an instant of the past may know a

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
-use storage::ReadView;
+use storage::{ReadView, Store};
 use types::CommitTs;
 
 use crate::settings::Settings;
@@ -15,6 +15,7 @@ use crate::settings::Settings;
 /// The statement being planned.
 #[derive(Debug)]
 pub(crate) struct Scope {
+    store: Arc<Store>,
     view: Mutex<ReadView>,
     /// Latest instant that the statement reads and the view has not reached.
     beyond: Mutex<Option<CommitTs>>,
@@ -24,9 +25,10 @@ pub(crate) struct Scope {
 }
 
 impl Scope {
-    pub(crate) fn new(view: &ReadView) -> Self {
+    pub(crate) fn new(store: Arc<Store>) -> Self {
         Self {
-            view: Mutex::new(view.unpinned()),
+            view: Mutex::new(store.read_view().unpinned()),
+            store,
             beyond: Mutex::new(None),
             settings: Mutex::default(),
             started: Mutex::default(),
@@ -44,6 +46,11 @@ impl Scope {
     /// When the result is dropped the statement is planned: the view keeps no row versions any more.
     pub(crate) fn until_rest(self: &Arc<Self>) -> impl Drop + use<> {
         Rest(Arc::clone(self))
+    }
+
+    /// What the views of the server's own state ask.
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
     }
 
     /// The statement's `now()`.

@@ -111,6 +111,23 @@ impl Command {
     }
 }
 
+impl Command {
+    /// What encoded bytes are, for people; rows need a table's schema and are not shown.
+    pub(crate) fn describe(bytes: &[u8]) -> String {
+        match bytes {
+            [VERSION, KIND_WRITE, rest @ ..] => {
+                let tables = Cursor(rest).u32();
+                tables.map_or("a malformed write".to_owned(), |n| format!("write to {n} tables"))
+            }
+            [VERSION, KIND_DEFINE, rest @ ..] => {
+                format!("define {}", String::from_utf8_lossy(rest))
+            }
+            [VERSION, KIND_TICK] => "tick".to_owned(),
+            _ => "of an unknown kind".to_owned(),
+        }
+    }
+}
+
 fn put_u32(out: &mut Vec<u8>, value: usize) {
     out.extend_from_slice(&u32::try_from(value).unwrap_or(u32::MAX).to_le_bytes());
 }

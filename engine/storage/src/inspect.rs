@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use catalog::Collection;
 
+use crate::command::Command;
 use crate::error::{StorageError, format_micros};
 use crate::flush::Place;
 use crate::fs::FileSystem;
 use crate::manifest::{self, DataFile, FileKind, Restored, SegmentFiles, path_of, read_file};
 use crate::store::{LOG_DIRECTORY, lock};
-use crate::wal::{self, LogOptions, LogPosition, StoreId};
+use crate::wal::{self, Entry, LogOptions, LogPosition, StoreId};
 
 /// What was found in a file, or in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,15 +24,24 @@ pub struct FileReport {
     pub content: String,
     /// Whether all its checksums are right.
     pub whole: bool,
+    /// What it holds, piece by piece: the entries of the log, what a manifest says, the blocks of a
+    /// segment. Empty unless asked for.
+    pub details: Vec<String>,
 }
 
-/// Reads all files that a manifest names, the manifests and the log, against their checksums.
+/// Reads all files that a manifest names, the manifests and the log, against their checksums. With
+/// `details` says what is in those of one kind: `log`, `manifest`, `segment`.
 ///
 /// # Errors
 /// When a server uses the directory, or the system refuses to read. Damage is told in the reports.
-pub fn inspect(fs: &dyn FileSystem, directory: &Path) -> Result<Vec<FileReport>, StorageError> {
+pub fn inspect(
+    fs: &dyn FileSystem,
+    directory: &Path,
+    details: Option<&str>,
+) -> Result<Vec<FileReport>, StorageError> {
     let _lock = lock(fs, directory)?;
-    let mut inspector = Inspector { fs, directory, seen: BTreeSet::new(), reports: Vec::new() };
+    let (seen, reports) = (BTreeSet::new(), Vec::new());
+    let mut inspector = Inspector { fs, directory, details, seen, reports };
     let mut newest = None;
     for file in manifest::list(fs, directory)? {
         match manifest::read(fs, &file.path) {
@@ -44,6 +54,9 @@ pub fn inspect(fs: &dyn FileSystem, directory: &Path) -> Result<Vec<FileReport>,
                     restored.manifest.files().count(),
                 );
                 inspector.note(&file.path, "manifest", Ok(content))?;
+                if details == Some("manifest") {
+                    inspector.detail(restored.manifest.describe());
+                }
                 inspector.files(&restored)?;
                 newest = newest.or(Some((restored.store, restored.position)));
             }
@@ -57,6 +70,7 @@ pub fn inspect(fs: &dyn FileSystem, directory: &Path) -> Result<Vec<FileReport>,
 struct Inspector<'a> {
     fs: &'a dyn FileSystem,
     directory: &'a Path,
+    details: Option<&'a str>,
     /// Numbers of files that were read: manifests share them.
     seen: BTreeSet<u64>,
     reports: Vec<FileReport>,
@@ -76,8 +90,16 @@ impl Inspector<'_> {
             }
             Err(error) => return Err(error),
         };
-        self.reports.push(FileReport { path: path.to_owned(), kind, content, whole });
+        let details = Vec::new();
+        self.reports.push(FileReport { path: path.to_owned(), kind, content, whole, details });
         Ok(())
+    }
+
+    /// Adds to the last report.
+    fn detail(&mut self, lines: Vec<String>) {
+        if let Some(report) = self.reports.last_mut() {
+            report.details = lines;
+        }
     }
 
     fn files(&mut self, restored: &Restored) -> Result<(), StorageError> {
@@ -88,11 +110,20 @@ impl Inspector<'_> {
             let Some(collection) = manifest.catalog.collection_by_id(table.table) else { continue };
             let name = &collection.name;
             for files in table.parts() {
+                let mut blocks = Vec::new();
+                let wanted = self.details == Some("segment");
                 self.file(collection, FileKind::Segment, &files.file, |_| {
-                    place.open_segment(collection, files)?.check()?;
+                    let segment = place.open_segment(collection, files)?;
+                    if wanted {
+                        blocks = segment.describe();
+                    }
+                    segment.check()?;
                     let SegmentFiles { base, rows, .. } = files;
                     Ok(format!("{rows} rows of table {name} from row {base} on"))
                 })?;
+                if !blocks.is_empty() {
+                    self.detail(blocks);
+                }
                 if let Some(ends) = &files.ends {
                     self.file(collection, FileKind::Ends, ends, |path| {
                         read_file(fs, path, ends)?;
@@ -130,12 +161,23 @@ impl Inspector<'_> {
         let directory = self.directory.join(LOG_DIRECTORY);
         let options =
             LogOptions { directory: directory.clone(), file_bytes: 0, may_be_fresh: true };
-        let found = wal::verify(self.fs, &options, newest).map(|report| {
+        let mut entries = Vec::new();
+        let mut note = |entry: Entry| {
+            if self.details == Some("log") {
+                let what = Command::describe(&entry.payload);
+                let (at, bytes) = (format_micros(entry.commit_ts), entry.payload.len());
+                entries.push(format!("entry {} of {at}: {what}, {bytes} bytes", entry.index));
+            }
+            Ok(())
+        };
+        let found = wal::verify(self.fs, &options, newest, &mut note).map(|report| {
             let torn = report.torn.map_or(String::new(), |(path, offset)| {
                 format!(", an unfinished write in {} at offset {offset}", path.display())
             });
             format!("{} files, {} entries after the manifest{torn}", report.files, report.entries)
         });
-        self.note(&directory, "log", found)
+        self.note(&directory, "log", found)?;
+        self.detail(entries);
+        Ok(())
     }
 }

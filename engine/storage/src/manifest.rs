@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_128;
 use types::{CommitTs, IndexId, Lsn, RowId, SchemaId, TableId, Term};
 
-use crate::error::StorageError;
+use crate::error::{StorageError, format_micros};
 use crate::fs::{FileSystem, read_all};
 use crate::wal::{Cursor, LogPosition, StoreId};
 
@@ -166,6 +166,45 @@ pub(crate) struct Restored {
 }
 
 impl Manifest {
+    /// What it says, for people.
+    pub(crate) fn describe(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for table in &self.tables {
+            let name = self.catalog.collection_by_id(table.table);
+            let name = name.map_or("?", |collection| collection.name.as_str());
+            let horizon = table.horizon.map_or("none".to_owned(), format_micros);
+            let next_row = table.next_row();
+            lines.push(format!(
+                "table {} {name}: next row {next_row}, horizon {horizon}",
+                table.table
+            ));
+            let file = |file: &DataFile, kind: FileKind| {
+                let (number, bytes, hash) = (file.number, file.bytes, file.hash.0);
+                format!("{number:020}.{}, {bytes} bytes, {hash:032x}", kind.suffix())
+            };
+            let kinds = [
+                ("segment", &table.segments[..]),
+                ("history", &table.history[..]),
+                ("tail", table.tail.as_slice()),
+            ];
+            for (kind, files) in kinds {
+                for part in files {
+                    let SegmentFiles { base, rows, .. } = part;
+                    let segment = file(&part.file, FileKind::Segment);
+                    lines.push(format!("  {kind}: {rows} rows from {base} on, {segment}"));
+                    let ends = part.ends.as_ref().map(|ends| file(ends, FileKind::Ends));
+                    lines.extend(ends.map(|ends| format!("    ends: {ends}")));
+                }
+            }
+            for graph in &table.graphs {
+                let (index, covered) = (graph.index, graph.covered);
+                let graph = file(&graph.file, FileKind::Graph);
+                lines.push(format!("  graph of index {index} over {covered} ordinals, {graph}"));
+            }
+        }
+        lines
+    }
+
     /// Numbers of all files.
     pub(crate) fn files(&self) -> impl Iterator<Item = u64> + '_ {
         self.tables.iter().flat_map(|table| {

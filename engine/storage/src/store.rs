@@ -13,12 +13,13 @@ use types::{Clock, CommitTs, IndexId, Lsn, RowId, SplitMix64, TableId};
 use crate::command::{Command, TableWrite};
 use crate::commit::{Applied, CommitLog, LocalLog};
 use crate::error::StorageError;
-use crate::flush::{Flush, Moved, Place, vacuum_due};
+use crate::flush::{Flush, Horizons, Moved, Place, vacuum_due};
 use crate::fs::{DirectoryLock, FileSystem};
 use crate::machine::Machine;
 use crate::manifest::{self, CheckpointFile, Manifest, Restored};
 use crate::memtable::Table;
 use crate::mvcc::{ReadView, Retention, State, Thorough};
+use crate::progress::{Pace, Phase, Progress, Working};
 use crate::wal::{self, LogOptions, LogPosition, RecoveryReport, StoreId};
 
 /// How far in the future an instant may lie that a read waits for.
@@ -45,6 +46,9 @@ pub struct StoreOptions {
     pub index_threads: usize,
     /// Whether checkpoints are written without being asked for.
     pub automatic_checkpoints: bool,
+    /// Bytes that checkpoints write in a second while no writer waits for them; 0 for as fast as the
+    /// disk takes them.
+    pub checkpoint_bytes_per_second: u64,
     /// Seed of salts and ids.
     pub seed: u64,
 }
@@ -60,6 +64,7 @@ impl StoreOptions {
             chunk_bits: 12,
             index_threads: std::thread::available_parallelism().map_or(1, usize::from).min(8),
             automatic_checkpoints: true,
+            checkpoint_bytes_per_second: 256 << 20,
             seed,
         }
     }
@@ -97,6 +102,7 @@ pub struct Store {
     checkpointing: Mutex<Checkpoints>,
     /// When ended rows are looked for next.
     next_vacuum: AtomicI64,
+    progress: Progress,
     _lock: Box<dyn DirectoryLock>,
 }
 
@@ -171,6 +177,7 @@ impl Store {
             store_id,
             checkpointing: Mutex::new(checkpoints),
             next_vacuum: AtomicI64::new(0),
+            progress: Progress::default(),
             _lock: lock,
         };
         if fresh {
@@ -338,12 +345,17 @@ impl Store {
             now: self.clock.now_micros(),
             thorough,
         };
-        let written = Flush::run(place, &view, &horizons, previous, next_file).and_then(
-            |(manifest, moved)| {
-                let file = manifest::write(fs, directory, self.store_id, position, &manifest)?;
-                Ok((manifest, moved, file))
-            },
-        );
+        let _end = self.progress.begin(thorough != Thorough::Nowhere);
+        let urgent = || self.backlogged();
+        let bytes_per_second = self.options.checkpoint_bytes_per_second;
+        let pace = Pace { bytes_per_second, urgent: &urgent };
+        let with: (&dyn Horizons, &Progress, &Pace<'_>) = (&horizons, &self.progress, &pace);
+        let flushed = Flush::run(place, &view, with, previous, next_file);
+        let written = flushed.and_then(|(manifest, moved)| {
+            self.progress.enter(None, Phase::Manifest, 0);
+            let file = manifest::write(fs, directory, self.store_id, position, &manifest)?;
+            Ok((manifest, moved, file))
+        });
         let (manifest, moved, file) = match written {
             Ok(written) => written,
             Err(error) => {
@@ -363,6 +375,43 @@ impl Store {
         }
         manifest::remove_unnamed(fs, directory)?;
         Ok(Some(file))
+    }
+
+    /// The checkpoint or vacuum that runs now.
+    #[must_use]
+    pub fn working(&self) -> Option<Working> {
+        self.progress.now()
+    }
+
+    /// Bytes that rows in no segment, their keys, the ends of rows and graphs take; what is in files
+    /// is not counted: its pages are the system's to keep or drop.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.read_view().tables().map(|table| table.memory_bytes()).sum()
+    }
+
+    /// Checks every byte of a table's files against its checksums: segments, ends, rows behind the
+    /// segments, graphs. What is in the log alone is not looked at; a start reads it.
+    ///
+    /// # Errors
+    /// With the first damage.
+    pub fn check_table(&self, id: TableId) -> Result<(), StorageError> {
+        let view = self.read_view();
+        let Some(table) = view.table(id) else { return Ok(()) };
+        {
+            // No file goes while checkpoints wait.
+            let last = self.checkpointing.lock();
+            let files = last.newest.as_ref().and_then(|(_, manifest)| {
+                Some((manifest, manifest.tables.iter().find(|files| files.table == id)?))
+            });
+            if let Some((manifest, files)) = files {
+                let (fs, directory) = (&*self.fs, self.options.directory.as_path());
+                let chunk_bits = manifest.chunk_bits;
+                let place = Place { fs, directory, store: self.store_id, chunk_bits };
+                place.check_small(table.collection(), files)?;
+            }
+        }
+        table.check_segments()
     }
 
     /// Refuses a write that could not be applied because of damage, before it is proposed.

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod check;
 mod demo;
 mod inspect;
 mod sample;
@@ -28,7 +29,14 @@ enum Command {
     /// Serve a data directory in the foreground.
     Serve(ServerFlags),
     /// Read every file of a data directory that no server uses against its checksums.
-    Inspect(ServerFlags),
+    Inspect {
+        #[command(flatten)]
+        flags: ServerFlags,
+        /// Look into files of one kind.
+        kind: Option<inspect::Kind>,
+    },
+    /// Have a running server read every file of every table against its checksums.
+    Check(ServerFlags),
     /// Load the bundled sample, answer a few searches, and keep serving for you to try.
     Demo {
         #[command(flatten)]
@@ -82,7 +90,8 @@ pub fn main() -> ExitCode {
     let result = runtime.block_on(async {
         match cli.command {
             Command::Serve(flags) => serve::run(&flags.resolve()?).await,
-            Command::Inspect(flags) => inspect::run(&flags.resolve()?),
+            Command::Inspect { flags, kind } => inspect::run(&flags.resolve()?, kind),
+            Command::Check(flags) => check::run(&flags.resolve()?).await,
             Command::Demo { flags, once } => demo::run(&flags.resolve()?, once).await,
         }
     });

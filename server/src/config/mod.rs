@@ -22,8 +22,8 @@ pub struct ConfigFile {
     pub cpu_threads: Option<usize>,
     /// Threads that build indexes.
     pub index_threads: Option<usize>,
-    /// Bytes that running queries may hold.
-    pub query_memory_bytes: Option<usize>,
+    /// Bytes that the store and running queries may hold together.
+    pub memory_bytes: Option<usize>,
     /// Log growth after which a checkpoint is written.
     pub checkpoint_log_bytes: Option<u64>,
 }
@@ -50,8 +50,8 @@ pub struct ServerConfig {
     pub cpu_threads: Option<usize>,
     /// Threads that build indexes; `None` for the store's default.
     pub index_threads: Option<usize>,
-    /// Bytes that running queries may hold; `None` for the engine's default.
-    pub query_memory_bytes: Option<usize>,
+    /// Bytes that the store and running queries may hold together; `None` for the engine's default.
+    pub memory_bytes: Option<usize>,
     /// Log growth after which a checkpoint is written; `None` for the store's default.
     pub checkpoint_log_bytes: Option<u64>,
 }
@@ -86,7 +86,7 @@ impl ServerConfig {
             ("connections_max", file.connections_max),
             ("cpu_threads", file.cpu_threads),
             ("index_threads", file.index_threads),
-            ("query_memory_bytes", file.query_memory_bytes),
+            ("memory_bytes", file.memory_bytes),
         ];
         for (name, value) in counts {
             if value == Some(0) {
@@ -99,7 +99,7 @@ impl ServerConfig {
             connections_max: file.connections_max.unwrap_or(types::limits::CONNECTIONS_DEFAULT),
             cpu_threads: file.cpu_threads,
             index_threads: file.index_threads,
-            query_memory_bytes: file.query_memory_bytes,
+            memory_bytes: file.memory_bytes,
             checkpoint_log_bytes: file.checkpoint_log_bytes,
         })
     }

@@ -7,6 +7,7 @@
 mod functions;
 mod relations;
 mod table;
+mod views;
 
 use std::sync::Arc;
 
@@ -23,6 +24,19 @@ pub(crate) use functions::registry;
 pub(crate) enum Set {
     PgCatalog,
     InformationSchema,
+    Azimuth,
+}
+
+impl Set {
+    /// The set that a schema is.
+    pub(crate) fn of(schema: &str) -> Option<Self> {
+        match schema {
+            "pg_catalog" => Some(Self::PgCatalog),
+            "information_schema" => Some(Self::InformationSchema),
+            "azimuth" => Some(Self::Azimuth),
+            _ => None,
+        }
+    }
 }
 
 /// `oid` of the namespace `pg_catalog`, PostgreSQL's own.
@@ -30,11 +44,15 @@ const PG_CATALOG_OID: i64 = 11;
 /// `oid` of the role that owns everything, PostgreSQL's bootstrap superuser.
 const OWNER_OID: i64 = 10;
 
+/// `oid` of the one database.
+const DATABASE_OID: i64 = 16_384;
+
 /// Names of the tables of a set.
 pub(crate) fn names(set: Set) -> impl Iterator<Item = &'static str> {
     let (tables, empty): (&[&str], &[&str]) = match set {
         Set::PgCatalog => (&relations::TABLES, &EMPTY_CATALOGS),
         Set::InformationSchema => (&relations::INFORMATION_SCHEMA, &[]),
+        Set::Azimuth => (&views::VIEWS, &[]),
     };
     tables.iter().chain(empty).copied()
 }
@@ -52,6 +70,7 @@ pub(crate) fn table(
     let built = match set {
         Set::PgCatalog => relations::pg_catalog(name, &view, &settings),
         Set::InformationSchema => relations::information_schema(name, &view),
+        Set::Azimuth => views::azimuth(name, &view, scope.store()),
     };
     built.provider().map(Some)
 }

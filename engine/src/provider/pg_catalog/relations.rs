@@ -10,7 +10,7 @@ use crate::provider::DATABASE;
 use crate::settings::Settings;
 
 /// Tables of `pg_catalog` that have rows.
-pub(super) const TABLES: [&str; 14] = [
+pub(super) const TABLES: [&str; 15] = [
     "pg_am",
     "pg_attribute",
     "pg_class",
@@ -23,6 +23,7 @@ pub(super) const TABLES: [&str; 14] = [
     "pg_proc",
     "pg_roles",
     "pg_settings",
+    "pg_stat_progress_create_index",
     "pg_tables",
     "pg_type",
 ];
@@ -48,6 +49,7 @@ pub(super) fn pg_catalog(name: &str, view: &ReadView, settings: &Settings) -> Ca
         "pg_namespace" => namespaces(view),
         "pg_roles" => roles(),
         "pg_settings" => setting_rows(settings),
+        "pg_stat_progress_create_index" => super::views::progress_create_index(view),
         "pg_tables" => tables(view),
         "pg_type" => types(),
         other => empty(other),
@@ -389,7 +391,7 @@ fn databases() -> CatalogTable {
          daticulocale:text datacl:acl",
     );
     table.push(row![
-        16_384_i64,
+        super::DATABASE_OID,
         DATABASE,
         OWNER_OID,
         6_i64,

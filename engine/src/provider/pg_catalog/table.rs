@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, BooleanArray, Float32Array, Int16Array, Int32Array, Int64Array, RecordBatch,
-    StringArray,
+    StringArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::catalog::{MemTable, TableProvider};
@@ -114,6 +114,9 @@ impl CatalogTable {
                 integers().map(|v| v.and_then(|v| i32::try_from(v).ok())).collect::<Int32Array>(),
             ),
             "float4" => Arc::new(integers().map(|v| v.map(|v| v as f32)).collect::<Float32Array>()),
+            "timestamptz" => {
+                Arc::new(integers().collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
+            }
             // Access lists: nothing is granted yet, so all of them are NULL.
             "acl" => {
                 let item = Arc::new(Field::new("item", DataType::Utf8, true));

@@ -28,6 +28,7 @@ use crate::manifest::{
 };
 use crate::memtable::{Chunk, Layout, Origin, Part, Rows, Snapshot, Table, VectorIndex};
 use crate::mvcc::ReadView;
+use crate::progress::{Pace, Phase, Progress};
 use crate::segment::{self, ChunkRows, Identity, Segment, Written};
 use crate::wal::StoreId;
 
@@ -82,6 +83,8 @@ pub(crate) struct Flush<'a> {
     place: Place<'a>,
     view: &'a ReadView,
     horizons: &'a dyn Horizons,
+    progress: &'a Progress,
+    pace: &'a Pace<'a>,
     next_file: &'a mut u64,
     /// Directories with new names, and the new files.
     touched: BTreeSet<PathBuf>,
@@ -95,12 +98,21 @@ impl<'a> Flush<'a> {
     pub(crate) fn run(
         place: Place<'a>,
         view: &'a ReadView,
-        horizons: &'a dyn Horizons,
+        (horizons, progress, pace): (&'a dyn Horizons, &'a Progress, &'a Pace<'a>),
         previous: Option<&Manifest>,
         next_file: &'a mut u64,
     ) -> Result<(Manifest, Vec<Moved>), StorageError> {
-        let (touched, made, moved) = (BTreeSet::new(), Vec::new(), Vec::new());
-        let mut flush = Self { place, view, horizons, next_file, touched, made, moved };
+        let mut flush = Self {
+            place,
+            view,
+            horizons,
+            progress,
+            pace,
+            next_file,
+            touched: BTreeSet::new(),
+            made: Vec::new(),
+            moved: Vec::new(),
+        };
         let tables = match flush.tables(previous) {
             Ok(tables) => tables,
             Err(error) => {
@@ -180,6 +192,7 @@ impl<'a> Flush<'a> {
         let Snapshot { rows, .. } = &table.snapshot();
         let at = self.view.at();
         let id = table.collection().id;
+        self.progress.enter(Some(id), Phase::Planning, 0);
         let dropped = self.view.catalog().collection_by_id(id).and_then(|c| c.life.dropped);
         if dropped.is_some_and(|dropped| dropped <= self.horizons.candidate(table)) {
             return Ok(self.cleared(table, rows));
@@ -249,6 +262,8 @@ impl<'a> Flush<'a> {
         plan: Plan,
         before: Option<&TableFiles>,
     ) -> Result<(Vec<SegmentFiles>, Vec<SegmentFiles>, Layout), StorageError> {
+        let total = plan.chunks_to_write(rows);
+        self.progress.enter(Some(table.collection().id), Phase::Segments, total);
         let files = rows.files();
         let old = before.map_or((&[][..], &[][..]), |files| (&files.segments, &files.history));
         let young = (rows.full(), files.segments.as_slice(), old.0);
@@ -302,7 +317,13 @@ impl<'a> Flush<'a> {
         let collection = table.collection();
         let (number, path) = self.new_path(collection, FileKind::Segment)?;
         let identity = self.place.identity(collection, number, first_row);
-        let written = segment::write(self.place.fs, &path, identity, chunks)?;
+        let paced = chunks.inspect(|chunk| {
+            if let Ok(chunk) = chunk {
+                self.pace.keep(chunk.batch.get_array_memory_size());
+                self.progress.advance();
+            }
+        });
+        let written = segment::write(self.place.fs, &path, identity, paced)?;
         let file = DataFile { number, bytes: written.bytes, hash: Hash(written.root) };
         let files = SegmentFiles { base: first_row.0, rows: written.rows, file, ends: None };
         Ok((files, identity, written, path))

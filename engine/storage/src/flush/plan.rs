@@ -53,6 +53,16 @@ impl Plan {
         Self { young, history, covered: full }
     }
 
+    /// Chunks that are in no segment yet, or not in the same.
+    pub(super) fn chunks_to_write(&self, rows: &Rows) -> usize {
+        let chunks = |origin: &Origin| match origin {
+            Origin::Same(_) => 0,
+            Origin::Chunks(range) => range.len(),
+            Origin::Rows(ordinals) => ordinals.len().div_ceil(rows.chunk_rows()),
+        };
+        self.young.iter().chain(&self.history).map(chunks).sum()
+    }
+
     /// The same segments as there are, and new ones for the chunks behind them.
     pub(super) fn apart(rows: &Rows, full: usize) -> Self {
         let most = compaction::segment_chunks(rows.chunk_rows());

@@ -30,6 +30,24 @@ impl Place<'_> {
         Segment::open(self.fs, &path, identity, Written { bytes, root: hash.0, rows: files.rows })
     }
 
+    /// Checks the files of a table that its open segments do not check.
+    pub(crate) fn check_small(
+        &self,
+        collection: &Collection,
+        files: &TableFiles,
+    ) -> Result<(), StorageError> {
+        if let Some(tail) = &files.tail {
+            self.open_segment(collection, tail)?.check()?;
+        }
+        let ends = files.parts().filter_map(|part| part.ends.as_ref());
+        let small = ends.map(|file| (file, FileKind::Ends));
+        let graphs = files.graphs.iter().map(|graph| (&graph.file, FileKind::Graph));
+        small.chain(graphs).try_for_each(|(file, kind)| {
+            let path = self.path(collection, file.number, kind);
+            read_file(self.fs, &path, file).map(drop)
+        })
+    }
+
     /// Puts back the rows and graphs of a table. A damaged graph is told of, forgotten and made
     /// again; other damage is an error.
     pub(crate) fn restore(

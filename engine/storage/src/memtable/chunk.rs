@@ -11,7 +11,7 @@ use arrow::datatypes::SchemaRef;
 use types::{CommitTs, RowId};
 
 use crate::error::StorageError;
-use crate::segment::Segment;
+use crate::segment::{Segment, Zones};
 
 /// The numbers of one vector column of a chunk, ready for kernels.
 #[derive(Debug, Clone)]
@@ -226,6 +226,23 @@ impl Chunk {
         Ok(self.columns()?.vectors.get(column).and_then(Option::as_ref))
     }
 
+    /// Whether the rows are in a segment, which has zones.
+    #[must_use]
+    pub fn is_in_file(&self) -> bool {
+        matches!(self.place, Place::Segment { .. })
+    }
+
+    /// The zones of a column, and the place of this chunk in them; `None` where there are none.
+    #[must_use]
+    pub fn zones(&self, column: usize) -> Option<(Zones, usize)> {
+        match &self.place {
+            Place::Memory(_) => None,
+            Place::Segment { segment, at, schema, .. } => {
+                Some((segment.zones(schema, column)?, *at))
+            }
+        }
+    }
+
     /// When row `slot` begins and ends.
     #[must_use]
     pub fn life(&self, slot: usize) -> (CommitTs, CommitTs) {
@@ -269,6 +286,15 @@ impl Chunk {
     pub fn all_visible(&self, at: CommitTs) -> bool {
         self.ends.count.load(Ordering::Acquire) == 0
             && self.begins.last().is_none_or(|begin| *begin <= at.0)
+    }
+
+    /// Bytes in memory, those of files not counted.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let ends = self.ends.slots.get().map_or(0, |slots| size_of_val(&**slots));
+        ends + match &self.place {
+            Place::Memory(columns) => columns.batch.get_array_memory_size() + 8 * self.len(),
+            Place::Segment { .. } => 0,
+        }
     }
 
     /// Ends row `slot`.

@@ -14,9 +14,11 @@ mod table;
 
 pub use chunk::{Chunk, VectorColumn};
 pub use index::{IndexSearch, SearchReport, Strategy, VectorIndex, exact_search};
-pub use rows::{Rows, VectorRows};
+pub use rows::{Rows, SegmentState, VectorRows};
 pub use schema::{VECTOR_EXTENSION, arrow_schema, arrow_type, is_vector_field, vector_field};
 pub use table::{Snapshot, Table};
+
+pub use crate::segment::Zones;
 
 pub(crate) use chunk::RowIds;
 pub(crate) use index::IndexerOptions;

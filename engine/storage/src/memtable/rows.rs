@@ -53,6 +53,23 @@ pub(crate) struct Files {
     pub(crate) history_chunks: Vec<Arc<Chunk>>,
 }
 
+/// What a segment holds now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SegmentState {
+    /// Name of the file.
+    pub file: String,
+    /// Whether its rows ended before it was made.
+    pub history: bool,
+    /// The id of its first row.
+    pub first_row: RowId,
+    /// Its rows.
+    pub rows: usize,
+    /// Those of them that have ended.
+    pub ended: usize,
+    /// Bytes of the file.
+    pub file_bytes: usize,
+}
+
 impl Rows {
     pub(crate) fn new(chunk_bits: u32) -> Self {
         Self {
@@ -151,6 +168,37 @@ impl Rows {
         let young = placed(&self.files.segments, 0).into_iter().zip(&self.files.segments);
         let old = placed(&self.files.history, HISTORY).into_iter().zip(&self.files.history);
         young.rev().chain(old.rev())
+    }
+
+    /// The segments, those of history last.
+    pub fn segment_states(&self) -> impl Iterator<Item = SegmentState> {
+        let state = |segment: &Arc<Segment>, chunks: &[Arc<Chunk>], history| SegmentState {
+            file: segment.name(),
+            history,
+            first_row: segment.identity().first_row,
+            rows: segment.rows(),
+            ended: chunks.iter().map(|chunk| chunk.ended_count()).sum(),
+            file_bytes: segment.file_bytes(),
+        };
+        let kinds = [
+            (&self.files.segments, &*self.full, false),
+            (&self.files.history, self.history(), true),
+        ];
+        kinds.into_iter().flat_map(move |(segments, chunks, history)| {
+            let mut next = 0;
+            segments.iter().map(move |segment| {
+                let first = next;
+                next += segment.chunks();
+                state(segment, &chunks[first..next], history)
+            })
+        })
+    }
+
+    /// Row versions outside history with ordinals below `ordinal`.
+    #[must_use]
+    pub fn points_below(&self, ordinal: u32) -> usize {
+        let below = self.young().take_while(|(base, _)| *base < ordinal);
+        below.map(|(base, chunk)| chunk.len().min((ordinal - base) as usize)).sum()
     }
 
     /// Tells of damage that a search met: its answer is worthless then.

@@ -421,11 +421,25 @@ impl Table {
         *self.now.write() = Snapshot { rows, indexes: Arc::default() };
     }
 
+    /// Bytes of rows in no segment, of their keys, of the ends of rows and of graphs.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        let now = self.snapshot();
+        let rows: usize = now.rows.chunks().map(|chunk| chunk.memory_bytes()).sum();
+        let graphs: usize = now.indexes().map(|index| index.memory_bytes()).sum();
+        let keys = self.keys.read();
+        // A key's own bytes are as many in every row, or nearly so.
+        let key = keys.newest.keys().next().map_or(0, |key| key.len());
+        let newest = keys.newest.capacity() * (size_of::<(Key, RowId)>() + 1);
+        let previous = keys.previous.capacity() * (size_of::<(RowId, RowId)>() + 1);
+        rows + graphs + newest + previous + keys.newest.len() * key
+    }
+
     /// Checks every byte of the table's segments.
     ///
     /// # Errors
     /// With the first block that is damaged.
-    pub fn check_segments(&self) -> Result<(), StorageError> {
+    pub(crate) fn check_segments(&self) -> Result<(), StorageError> {
         let rows = self.rows();
         let files = rows.files();
         files.segments.iter().chain(&files.history).try_for_each(|segment| segment.check())

@@ -23,17 +23,32 @@ pub(super) enum Kind {
     Keys,
     /// `u64` per row: its id. Absent when each id is one more than the one before.
     RowIds,
+    /// The zone map: an Arrow record batch body, then its message; absent where no column has one.
+    Zones,
     /// The columns of one chunk: an Arrow record batch body, then its message.
     Chunk,
 }
 
 impl Kind {
+    /// What a code stands for.
+    pub(super) fn name(code: u32) -> &'static str {
+        match code {
+            1 => "instants",
+            2 => "keys",
+            3 => "chunk",
+            4 => "row ids",
+            5 => "zones",
+            _ => "unknown",
+        }
+    }
+
     pub(super) fn code(self) -> u32 {
         match self {
             Self::Begins => 1,
             Self::Keys => 2,
             Self::Chunk => 3,
             Self::RowIds => 4,
+            Self::Zones => 5,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Segments: immutable files of row versions, mapped and read in place.
 //!
-//! A segment holds the rows of a run of ordinals: their columns as Arrow record batches of one
-//! chunk each, the instants at which they began, and a lookup table of primary keys. When rows end
+//! A segment holds rows in the order of their ids: their columns as Arrow record batches of one chunk
+//! each with a zone map, the instants at which they began, and a lookup table of primary keys. When rows end
 //! is not in the segment, because that is not known when it is made.
 //!
 //! Every byte lies in a block with a checksum; the checksums stand in the footer, and the footer's
@@ -12,10 +12,12 @@ mod format;
 mod keys;
 mod reader;
 mod writer;
+mod zones;
 
 pub(crate) use keys::hash_key;
 pub(crate) use reader::Segment;
 pub(crate) use writer::{ChunkRows, Identity, Written, write};
+pub use zones::Zones;
 
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,8 @@ use arrow::datatypes::SchemaRef;
 use super::format::{Block, HEADER_BYTES, Header, Kind, read};
 use super::keys::KeyTable;
 use super::writer::{Identity, Written};
-use crate::command::decode_body;
+use super::zones::{Zones, zone_schema};
+use crate::command::{DecodeError, decode_body};
 use crate::error::StorageError;
 use crate::fs::FileSystem;
 use crate::memtable::RowIds;
@@ -24,9 +25,11 @@ pub(crate) struct Segment {
     begins: ScalarBuffer<i64>,
     /// Ids of the rows, where they do not follow each other.
     ids: Option<ScalarBuffer<u64>>,
+    blocks: Vec<Block>,
     chunks: Vec<Block>,
     keys: Option<Block>,
     keys_checked: OnceLock<Result<(), StorageError>>,
+    zones: OnceLock<Option<RecordBatch>>,
 }
 
 impl Segment {
@@ -73,9 +76,11 @@ impl Segment {
             identity,
             begins: ScalarBuffer::from(Vec::new()),
             ids: None,
+            blocks: Vec::new(),
             chunks,
             keys,
             keys_checked: OnceLock::new(),
+            zones: OnceLock::new(),
         };
         let content = segment.block(&begins)?;
         if begins.body != rows * 8 || segment.chunks.len() != rows.div_ceil(identity.chunk_rows) {
@@ -89,6 +94,7 @@ impl Segment {
             }
             segment.ids = Some(ScalarBuffer::new(content, 0, rows));
         }
+        segment.blocks = blocks;
         Ok(segment)
     }
 
@@ -114,6 +120,16 @@ impl Segment {
         }
     }
 
+    /// Name of the file.
+    pub(crate) fn name(&self) -> String {
+        self.path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+    }
+
+    /// Bytes of the file.
+    pub(crate) fn file_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Number of chunks.
     pub(crate) fn chunks(&self) -> usize {
         self.chunks.len()
@@ -129,6 +145,29 @@ impl Segment {
         Err(StorageError::corrupt(&self.path, block.offset, what))
     }
 
+    /// A record batch in place.
+    fn decode(
+        &self,
+        block: &Block,
+        schema: &SchemaRef,
+    ) -> Result<Result<RecordBatch, DecodeError>, StorageError> {
+        let content = self.block(block)?;
+        let (body, message) = (block.body, block.message);
+        let message = &content.as_slice()[body..body + message];
+        Ok(decode_body(message, &content.slice_with_length(0, body), schema))
+    }
+
+    /// The zones of a column of the table, with a value for each chunk; `None` where there are none,
+    /// or none that can be read: a scan looks into every chunk then.
+    pub(crate) fn zones(&self, schema: &SchemaRef, column: usize) -> Option<Zones> {
+        let read = || {
+            let block = self.blocks.iter().find(|block| block.kind == Kind::Zones.code())?;
+            let zones = self.decode(block, &zone_schema(schema)?).ok()?.ok()?;
+            (zones.num_rows() == self.chunks.len()).then_some(zones)
+        };
+        Zones::of(self.zones.get_or_init(read).as_ref()?, schema, column)
+    }
+
     /// Reads the columns of a chunk in place.
     ///
     /// # Errors
@@ -136,13 +175,7 @@ impl Segment {
     pub(crate) fn chunk(&self, at: usize, schema: &SchemaRef) -> Result<RecordBatch, StorageError> {
         let missing = || StorageError::corrupt(&self.path, 0, "a chunk that is not there");
         let block = self.chunks.get(at).ok_or_else(missing)?;
-        let content = self.block(block)?;
-        let (body, message) = (block.body, block.message);
-        let decoded = decode_body(
-            &content.as_slice()[body..body + message],
-            &content.slice_with_length(0, body),
-            schema,
-        );
+        let decoded = self.decode(block, schema)?;
         let from = at * self.identity.chunk_rows;
         let rows = self.identity.chunk_rows.min(self.rows() - from);
         match decoded {
@@ -182,12 +215,21 @@ impl Segment {
         Ok(table.into_iter().flat_map(move |table| table.rows(hash).rev()))
     }
 
+    /// Its blocks, for people.
+    pub(crate) fn describe(&self) -> Vec<String> {
+        let line = |block: &Block| {
+            let kind = Kind::name(block.kind);
+            let state = if self.block(block).is_ok() { "whole" } else { "DAMAGED" };
+            format!("{kind} at {}, {} bytes: {state}", block.offset, block.length)
+        };
+        self.blocks.iter().map(line).collect()
+    }
+
     /// Checks every block.
     ///
     /// # Errors
     /// With the first damaged one.
     pub(crate) fn check(&self) -> Result<(), StorageError> {
-        let blocks = self.chunks.iter().chain(&self.keys);
-        blocks.map(|block| self.block(block)).try_for_each(|block| block.map(drop))
+        self.blocks.iter().map(|block| self.block(block)).try_for_each(|block| block.map(drop))
     }
 }

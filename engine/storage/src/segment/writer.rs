@@ -6,7 +6,7 @@ use arrow::array::RecordBatch;
 use types::{RowId, TableId};
 
 use super::format::{ALIGNMENT, Block, HEADER_BYTES, Header, Kind, tail};
-use super::keys;
+use super::{keys, zones};
 use crate::command::encode_body;
 use crate::error::StorageError;
 use crate::fs::{File, FileSystem};
@@ -92,11 +92,15 @@ pub(crate) fn write(
     let mut output = Output { file: &*file, path, offset: HEADER_BYTES, blocks: Vec::new() };
     let (mut begins, mut ids): (Vec<i64>, Vec<u64>) = (Vec::new(), Vec::new());
     let mut hashes: Option<Vec<u64>> = None;
+    let mut zones = Vec::new();
+    let encode = |batch: &RecordBatch| {
+        encode_body(batch).map_err(|e| StorageError::io("encode", path, std::io::Error::other(e)))
+    };
     for chunk in chunks {
         let chunk = chunk?;
-        let (message, body) = encode_body(&chunk.batch)
-            .map_err(|e| StorageError::io("encode", path, std::io::Error::other(e)))?;
+        let (message, body) = encode(&chunk.batch)?;
         output.block(Kind::Chunk, &body, &message)?;
+        zones.extend(zones::zones_of(&chunk.batch).map_err(StorageError::apply)?);
         begins.extend(chunk.begins);
         ids.extend(chunk.ids);
         if let Some(more) = chunk.hashes {
@@ -108,6 +112,10 @@ pub(crate) fn write(
     if !ids.iter().zip(identity.first_row.0..).all(|(id, next)| *id == next) {
         let ids: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
         output.block(Kind::RowIds, &ids, &[])?;
+    }
+    if let Some(zones) = zones::join(&zones).map_err(StorageError::apply)? {
+        let (message, body) = encode(&zones)?;
+        output.block(Kind::Zones, &body, &message)?;
     }
     if let Some(hashes) = hashes {
         output.block(Kind::Keys, &keys::build(&hashes), &[])?;

@@ -96,7 +96,7 @@ pub fn recover(
     Ok((writer, report))
 }
 
-/// Reads the log without changing anything.
+/// Reads the log without changing anything; hands over every entry after the checkpoint.
 ///
 /// # Errors
 /// As [`recover`].
@@ -104,8 +104,9 @@ pub(crate) fn verify(
     fs: &dyn FileSystem,
     options: &LogOptions,
     checkpoint: Option<(StoreId, LogPosition)>,
+    entry: &mut impl FnMut(Entry) -> Result<(), StorageError>,
 ) -> Result<RecoveryReport, StorageError> {
-    Ok(walk(fs, options, checkpoint, &mut |_| Ok(()))?.0.report)
+    Ok(walk(fs, options, checkpoint, entry)?.0.report)
 }
 
 /// Reads all files and judges the end of the last one, which is returned with all files' numbers.

@@ -27,7 +27,7 @@ fn is_data(path: &Path) -> bool {
 
 /// The files that an inspection finds damaged.
 fn damaged_files(fs: &SimFileSystem) -> Vec<PathBuf> {
-    let reports = inspect(fs, Path::new("data")).unwrap();
+    let reports = inspect(fs, Path::new("data"), None).unwrap();
     reports.into_iter().filter(|report| !report.whole).map(|report| report.path).collect()
 }
 

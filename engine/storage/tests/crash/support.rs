@@ -40,6 +40,7 @@ pub(crate) fn options() -> StoreOptions {
         chunk_bits: 2,
         index_threads: 0,
         automatic_checkpoints: false,
+        checkpoint_bytes_per_second: 0,
         seed: 42,
     }
 }

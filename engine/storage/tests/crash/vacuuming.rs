@@ -146,6 +146,15 @@ impl World {
     }
 }
 
+/// Stops everyone when a thread ends, be it in a panic.
+struct StopsOthers<'a>(&'a AtomicBool);
+
+impl Drop for StopsOthers<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn readers_see_their_instant_whole_while_versions_are_dropped() {
     let fs = SimFileSystem::default();
@@ -172,21 +181,25 @@ fn readers_see_their_instant_whole_while_versions_are_dropped() {
     std::thread::scope(|scope| {
         for seed in 0..4 {
             let (world, stop) = (&world, &stop);
-            scope.spawn(move || world.reader(seed, stop));
+            scope.spawn(move || {
+                let _stops = StopsOthers(stop);
+                world.reader(seed, stop);
+            });
         }
         scope.spawn(|| {
+            let _stops = StopsOthers(&stop);
             while !stop.load(Ordering::Relaxed) {
                 world.store.vacuum(Some(table)).unwrap();
                 vacuums.fetch_add(1, Ordering::Relaxed);
             }
         });
+        let _stops = StopsOthers(&stop);
         let mut rng = SplitMix64::new(9);
         for commit in 0..scaled(400, 20_000) {
             let from = i64::try_from(rng.below((KEYS - 12).unsigned_abs())).unwrap();
             let count = i64::try_from(rng.below(12)).unwrap();
             world.write(&(from..=from + count).collect::<Vec<_>>(), &format!("{commit}"));
         }
-        stop.store(true, Ordering::Relaxed);
     });
     let view = world.store.read_view();
     let rows = view.table(table).unwrap().rows();

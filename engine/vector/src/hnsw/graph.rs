@@ -5,7 +5,7 @@
 //! atomic `u32`. A list is rewritten links first, count last (release); readers take the count
 //! (acquire) and then the links.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use super::Parameters;
@@ -51,6 +51,8 @@ pub struct Graph {
     pub(super) entry_lock: Mutex<()>,
     stripes: Box<[Mutex<()>]>,
     pub(super) scratch: ScratchPool,
+    /// Words of all lists above layer 0.
+    upper_words: AtomicUsize,
 }
 
 impl Graph {
@@ -64,6 +66,7 @@ impl Graph {
             entry_lock: Mutex::default(),
             stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
             scratch: ScratchPool::default(),
+            upper_words: AtomicUsize::new(0),
         }
     }
 
@@ -82,13 +85,9 @@ impl Graph {
     /// Bytes held by links.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        let blocks = self.blocks();
-        let upper: usize = blocks
-            .iter()
-            .flat_map(|block| block.upper.iter())
-            .map(|cell| size_of_val(cell) + cell.get().map_or(0, |upper| upper.words.len() * 4))
-            .sum();
-        upper + blocks.iter().map(|block| block.base_layer.len() * 4).sum::<usize>()
+        let words = BLOCK_POINTS * (1 + self.parameters.links_max(0));
+        let block = words * 4 + BLOCK_POINTS * size_of::<OnceLock<UpperLinks>>();
+        self.blocks().len() * block + 4 * self.upper_words.load(Ordering::Relaxed)
     }
 
     pub(super) fn entry(&self) -> Option<Entry> {
@@ -160,7 +159,9 @@ impl Graph {
         let upper = UpperLinks { layer, words: (0..words).map(|_| AtomicU32::new(0)).collect() };
         if let Some(block) = blocks.get((point >> BLOCK_BITS) as usize) {
             // A point is inserted once, so the cell is empty; a second value would be dropped.
-            let _ = block.upper[point as usize % BLOCK_POINTS].set(upper);
+            if block.upper[point as usize % BLOCK_POINTS].set(upper).is_ok() {
+                self.upper_words.fetch_add(words, Ordering::Relaxed);
+            }
         }
     }
 
