@@ -19,6 +19,8 @@ if [ "$(id -u)" -eq 0 ]; then
 else
     echo "power cuts left out: not root"
 fi
+"$python" tests/sim/vacuum_readers.py --azimuth "$target/azimuth" --seconds 600
+"$python" tests/sim/larger_than_memory.py --azimuth "$target/azimuth"
 "$target/engine-hnsw" "$data/wordnet" > "$target/engine-hnsw.json"
 "$python" benches/versus/hnsw_versus.py --data "$data/wordnet" --azimuth "$target/azimuth" \
     --user azimuth --dbname azimuth --engine-json "$target/engine-hnsw.json" \

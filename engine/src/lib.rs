@@ -35,6 +35,7 @@ pub use session::{Canceller, timed_out};
 pub use session::{Described, Outcome, Session};
 pub use settings::Settings;
 pub use sql::{ParsedStatement, Statement, types::PG_TYPE_KEY};
+pub use storage::fs::return_freed_memory;
 pub use storage::{FileReport, OpenReport, StoreOptions};
 pub use udfs::{
     check_dimension, parse_vector, vector_scalar, vector_slice, write_bytea, write_vector,

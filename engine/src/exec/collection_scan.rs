@@ -10,7 +10,8 @@ use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::coop::make_cooperative;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType};
 use datafusion::physical_plan::metrics::{
-    BaselineMetrics, ExecutionPlanMetricsSet, MetricBuilder, MetricsSet, RecordOutput as _,
+    BaselineMetrics, ExecutionPlanMetricsSet, MetricBuilder, MetricType, MetricsSet,
+    RecordOutput as _,
 };
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
@@ -133,7 +134,9 @@ impl ExecutionPlan for CollectionScanExec {
                     .filter(|(_, may)| *may)
                     .map(|(c, _)| Arc::clone(c))
                     .collect();
-                let pruned = MetricBuilder::new(&self.metrics).counter("chunks_pruned", partition);
+                let pruned = MetricBuilder::new(&self.metrics)
+                    .with_type(MetricType::Summary)
+                    .counter("chunks_pruned", partition);
                 pruned.add(mine.len() - left.len());
                 left
             }

@@ -46,8 +46,8 @@ pub struct StoreOptions {
     pub index_threads: usize,
     /// Whether checkpoints are written without being asked for.
     pub automatic_checkpoints: bool,
-    /// Bytes that checkpoints write in a second while no writer waits for them; 0 for as fast as the
-    /// disk takes them.
+    /// Bytes that checkpoints which nobody asked for write in a second while no writer waits for them;
+    /// 0 for as fast as the disk takes them.
     pub checkpoint_bytes_per_second: u64,
     /// Seed of salts and ids.
     pub seed: u64,
@@ -270,7 +270,7 @@ impl Store {
     /// # Errors
     /// When a file cannot be written; the log stays whole then.
     pub fn checkpoint(&self) -> Result<Option<CheckpointFile>, StorageError> {
-        self.checkpoint_after(&mut self.checkpointing.lock(), Thorough::Nowhere)
+        self.checkpoint_after(&mut self.checkpointing.lock(), Thorough::Nowhere, false)
     }
 
     /// Writes a checkpoint if one is due.
@@ -297,7 +297,7 @@ impl Store {
             }
             self.move_past(&last)?;
         }
-        self.checkpoint_after(&mut last, Thorough::Nowhere)
+        self.checkpoint_after(&mut last, Thorough::Nowhere, true)
     }
 
     /// A manifest is named by its entry: makes sure that there is one after the last manifest.
@@ -319,7 +319,7 @@ impl Store {
     pub fn vacuum(&self, table: Option<TableId>) -> Result<(), StorageError> {
         let mut last = self.checkpointing.lock();
         self.move_past(&last)?;
-        self.checkpoint_after(&mut last, table.map_or(Thorough::Everywhere, Thorough::In))?;
+        self.checkpoint_after(&mut last, table.map_or(Thorough::Everywhere, Thorough::In), false)?;
         Ok(())
     }
 
@@ -327,6 +327,7 @@ impl Store {
         &self,
         last: &mut Checkpoints,
         thorough: Thorough,
+        paced: bool,
     ) -> Result<Option<CheckpointFile>, StorageError> {
         let Checkpoints { newest, next_file } = last;
         let view = self.read_view();
@@ -346,7 +347,7 @@ impl Store {
             thorough,
         };
         let _end = self.progress.begin(thorough != Thorough::Nowhere);
-        let urgent = || self.backlogged();
+        let urgent = || !paced || self.backlogged();
         let bytes_per_second = self.options.checkpoint_bytes_per_second;
         let pace = Pace { bytes_per_second, urgent: &urgent };
         let with: (&dyn Horizons, &Progress, &Pace<'_>) = (&horizons, &self.progress, &pace);
@@ -445,7 +446,7 @@ impl Store {
     pub fn relieve(&self) -> Result<(), StorageError> {
         let mut last = self.checkpointing.lock();
         if self.backlogged() {
-            self.checkpoint_after(&mut last, Thorough::Nowhere)?;
+            self.checkpoint_after(&mut last, Thorough::Nowhere, false)?;
         }
         Ok(())
     }

@@ -83,6 +83,9 @@ impl ServerFlags {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     telemetry::install();
+    if !engine::return_freed_memory() {
+        tracing::debug!("the allocator returns freed memory as it likes");
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&ServerError::Start(error)),

@@ -8,6 +8,8 @@
 //! (Pillai et al., OSDI 2014): data is durable after `sync_data`, a name after `sync_dir` of its
 //! directory, and nothing else is ordered.
 
+#[allow(unsafe_code, reason = "the allocator's settings; the block has its proof")]
+mod heap;
 #[allow(unsafe_code, reason = "the one place that maps files; each block has its proof")]
 mod mmap;
 mod os;
@@ -18,6 +20,7 @@ use std::io;
 use std::path::Path;
 
 use arrow::buffer::Buffer;
+pub use heap::return_freed_memory;
 pub use os::OsFileSystem;
 pub use sim::{CrashPolicy, SimFileSystem};
 
