@@ -127,7 +127,7 @@ impl ExecutionPlan for CollectionScanExec {
                 let mine = |(at, _): &(usize, &Arc<Chunk>)| at % partitions == partition;
                 let mine = rows.chunks().enumerate().filter(mine).map(|(_, chunk)| chunk);
                 let mine: Vec<&Arc<Chunk>> = mine.collect();
-                let may = source.may_qualify(&mine)?;
+                let may = source.may_qualify(&mine);
                 let left: Vec<Arc<Chunk>> = mine
                     .iter()
                     .zip(may)

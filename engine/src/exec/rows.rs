@@ -73,15 +73,15 @@ impl Source {
     }
 
     /// For each chunk whether a row in it may qualify, told without reading it.
-    pub(crate) fn may_qualify(&self, chunks: &[&Arc<Chunk>]) -> Result<Vec<bool>> {
+    pub(crate) fn may_qualify(&self, chunks: &[&Arc<Chunk>]) -> Vec<bool> {
         let mut may = match &self.predicate {
-            Some(predicate) => may_pass(predicate, &self.schema, chunks)?,
+            Some(predicate) => may_pass(predicate, &self.schema, chunks),
             None => vec![true; chunks.len()],
         };
         for (may, chunk) in may.iter_mut().zip(chunks) {
             *may &= !chunk.none_visible(self.at);
         }
-        Ok(may)
+        may
     }
 
     /// The qualifying rows of a chunk, projected.
@@ -103,7 +103,7 @@ impl Source {
     pub(crate) fn qualifying(&self, rows: &Rows) -> Result<Vec<u32>> {
         let mut ordinals = Vec::new();
         let (bases, chunks): (Vec<u32>, Vec<&Arc<Chunk>>) = rows.placed().unzip();
-        let may = self.may_qualify(&chunks)?;
+        let may = self.may_qualify(&chunks);
         let placed = bases.into_iter().zip(chunks).zip(may).filter(|(_, may)| *may);
         for ((base, chunk), _) in placed {
             let mask = self.mask(chunk, &self.widen(chunk)?)?;

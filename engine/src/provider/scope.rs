@@ -4,6 +4,7 @@
 //! that were made keep what they pinned.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
@@ -17,6 +18,8 @@ use crate::settings::Settings;
 pub(crate) struct Scope {
     store: Arc<Store>,
     view: Mutex<ReadView>,
+    /// Whether a statement is being planned; one that was cancelled may go on for a moment.
+    busy: AtomicBool,
     /// Latest instant that the statement reads and the view has not reached.
     beyond: Mutex<Option<CommitTs>>,
     settings: Mutex<Settings>,
@@ -29,6 +32,7 @@ impl Scope {
         Self {
             view: Mutex::new(store.read_view().unpinned()),
             store,
+            busy: AtomicBool::new(false),
             beyond: Mutex::new(None),
             settings: Mutex::default(),
             started: Mutex::default(),
@@ -38,13 +42,16 @@ impl Scope {
     /// Begins a statement at `view`.
     pub(crate) fn begin(&self, view: ReadView, settings: Settings, started: Option<DateTime<Utc>>) {
         *self.started.lock() = started;
-        *self.view.lock() = view;
+        let mut kept = self.view.lock();
+        *kept = if self.busy.load(Ordering::Acquire) { view } else { view.unpinned() };
+        drop(kept);
         *self.beyond.lock() = None;
         *self.settings.lock() = settings;
     }
 
     /// When the result is dropped the statement is planned: the view keeps no row versions any more.
     pub(crate) fn until_rest(self: &Arc<Self>) -> impl Drop + use<> {
+        self.busy.store(true, Ordering::Release);
         Rest(Arc::clone(self))
     }
 
@@ -91,6 +98,7 @@ struct Rest(Arc<Scope>);
 impl Drop for Rest {
     fn drop(&mut self) {
         let mut view = self.0.view.lock();
+        self.0.busy.store(false, Ordering::Release);
         *view = view.unpinned();
     }
 }

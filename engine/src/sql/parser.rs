@@ -148,6 +148,9 @@ fn vacuumed(words: &[&Token], tokens: Vec<TokenWithSpan>) -> Result<Vec<ast::Obj
     match words.get(1) {
         None => return Ok(Vec::new()),
         Some(Token::LParen) => return Err(EngineError::unsupported("VACUUM with options")),
+        Some(Token::SingleQuotedString(_)) => {
+            return Err(EngineError::syntax("a name is not quoted with single quotes"));
+        }
         Some(Token::Word(word))
             if word.quote_style.is_none()
                 && ["full", "freeze", "verbose", "analyze"]

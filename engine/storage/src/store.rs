@@ -28,6 +28,8 @@ const FUTURE_MICROS_MAX: i64 = 500_000;
 const VACUUM_MICROS: i64 = 60_000_000;
 /// Log bytes that may come after a checkpoint, in units of what makes the next one due.
 const BACKLOG_CHECKPOINTS: u64 = 4;
+/// Log bytes from which a checkpoint no longer takes its time, in the same unit.
+const HURRY_CHECKPOINTS: u64 = 2;
 const LOCK_FILE: &str = "LOCK";
 pub(crate) const LOG_DIRECTORY: &str = "log";
 
@@ -347,7 +349,8 @@ impl Store {
             thorough,
         };
         let _end = self.progress.begin(thorough != Thorough::Nowhere);
-        let urgent = || !paced || self.backlogged();
+        let hurry = self.options.checkpoint_log_bytes.saturating_mul(HURRY_CHECKPOINTS);
+        let urgent = || !paced || self.machine.log_bytes.load(Ordering::Relaxed) >= hurry;
         let bytes_per_second = self.options.checkpoint_bytes_per_second;
         let pace = Pace { bytes_per_second, urgent: &urgent };
         let with: (&dyn Horizons, &Progress, &Pace<'_>) = (&horizons, &self.progress, &pace);

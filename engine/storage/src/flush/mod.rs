@@ -26,7 +26,9 @@ use crate::manifest::{
     DataFile, FileKind, GraphFile, Hash, Manifest, SegmentFiles, TableFiles, namespace_directory,
     path_of, write_file,
 };
-use crate::memtable::{Chunk, Layout, Origin, Part, Rows, Snapshot, Table, VectorIndex};
+use crate::memtable::{
+    Chunk, Layout, Origin, Part, Rows, Snapshot, Table, VectorIndex, batch_bytes,
+};
 use crate::mvcc::ReadView;
 use crate::progress::{Pace, Phase, Progress};
 use crate::segment::{self, ChunkRows, Identity, Segment, Written};
@@ -76,6 +78,15 @@ impl Moved {
             None => self.table.clear(),
         }
     }
+}
+
+/// The segments of a table, written.
+struct Laid {
+    segments: Vec<SegmentFiles>,
+    history: Vec<SegmentFiles>,
+    layout: Layout,
+    /// See [`Moved::indexes`].
+    indexes: Option<Vec<Arc<VectorIndex>>>,
 }
 
 /// Writes the files of a manifest.
@@ -194,13 +205,17 @@ impl<'a> Flush<'a> {
         let id = table.collection().id;
         self.progress.enter(Some(id), Phase::Planning, 0);
         let dropped = self.view.catalog().collection_by_id(id).and_then(|c| c.life.dropped);
-        if dropped.is_some_and(|dropped| dropped <= self.horizons.candidate(table)) {
+        let over = |dropped| {
+            // Whether it is over is settled when reads before the drop are refused, and not earlier.
+            dropped <= self.horizons.candidate(table) && dropped <= self.horizons.raise(table)
+        };
+        if dropped.is_some_and(over) {
             return Ok(self.cleared(table, rows));
         }
         let full = rows.full().iter().take_while(|chunk| chunk.begun_at(at) == chunk.len()).count();
         let plan = Plan::new(table, rows, full, at, self.horizons);
         let written = self.layout(table, rows, plan, before);
-        let (segments, history, layout) = match written {
+        let Laid { segments, history, layout, indexes } = match written {
             // A segment that cannot be read stays as it is; the other tables do not wait for it.
             Err(error @ StorageError::Corrupt { .. }) if !self.horizons.thorough(table) => {
                 tracing::error!(%error, "segments are not merged");
@@ -216,7 +231,6 @@ impl<'a> Flush<'a> {
         };
         let from = layout.chunks() << rows.chunk_bits();
         let written = from + tail.as_ref().map_or(0, |tail| tail.rows as usize);
-        let indexes = self.relocate_indexes(table, rows, &layout)?;
         let old = before.filter(|_| indexes.is_none());
         let current = match &indexes {
             Some(indexes) => indexes.clone(),
@@ -240,7 +254,6 @@ impl<'a> Flush<'a> {
     }
 
     fn cleared(&mut self, table: &Arc<Table>, rows: &Rows) -> TableFiles {
-        self.horizons.raise(table);
         if !rows.is_empty() {
             self.moved.push(Moved { table: Arc::clone(table), layout: None, indexes: None });
         }
@@ -261,7 +274,7 @@ impl<'a> Flush<'a> {
         rows: &Rows,
         plan: Plan,
         before: Option<&TableFiles>,
-    ) -> Result<(Vec<SegmentFiles>, Vec<SegmentFiles>, Layout), StorageError> {
+    ) -> Result<Laid, StorageError> {
         let total = plan.chunks_to_write(rows);
         self.progress.enter(Some(table.collection().id), Phase::Segments, total);
         let files = rows.files();
@@ -270,7 +283,9 @@ impl<'a> Flush<'a> {
         let (segments, young) = self.parts(table, rows, plan.young, young)?;
         let past = (rows.history(), files.history.as_slice(), old.1);
         let (past, history) = self.parts(table, rows, plan.history, past)?;
-        Ok((segments, past, Layout { young, history, covered: plan.covered }))
+        let layout = Layout { young, history, covered: plan.covered };
+        let indexes = self.relocate_indexes(table, rows, &layout)?;
+        Ok(Laid { segments, history: past, layout, indexes })
     }
 
     /// The indexes under the ordinals that `layout` gives; `None` when those are the old ones.
@@ -282,8 +297,8 @@ impl<'a> Flush<'a> {
     ) -> Result<Option<Vec<Arc<VectorIndex>>>, StorageError> {
         let Some(relocation) = layout.relocation(rows) else { return Ok(None) };
         let snapshot = table.snapshot();
-        let relocated =
-            snapshot.indexes().map(|index| Arc::new(index.relocated(rows, &relocation)));
+        let now = &snapshot.rows;
+        let relocated = snapshot.indexes().map(|index| Arc::new(index.relocated(now, &relocation)));
         let relocated = relocated.collect();
         rows.check_damage()?;
         Ok(Some(relocated))
@@ -319,7 +334,7 @@ impl<'a> Flush<'a> {
         let identity = self.place.identity(collection, number, first_row);
         let paced = chunks.inspect(|chunk| {
             if let Ok(chunk) = chunk {
-                self.pace.keep(chunk.batch.get_array_memory_size());
+                self.pace.keep(batch_bytes(&chunk.batch));
                 self.progress.advance();
             }
         });

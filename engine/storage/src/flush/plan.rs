@@ -10,6 +10,9 @@ use crate::compaction::{self, Group};
 use crate::memtable::{Chunk, HISTORY, Origin, Rows, Table};
 use crate::segment::Segment;
 
+/// Ordinals of history from which on ended rows stay where they are.
+const HISTORY_ORDINALS_MAX: usize = 1 << 30;
+
 /// Segments to have: where their rows come from.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
@@ -31,7 +34,8 @@ impl Plan {
         let thorough = horizons.thorough(table);
         let most = compaction::segment_chunks(rows.chunk_rows());
         let groups = compaction::plan(&chunks_of(&rows.files().segments), full, most);
-        let split = |group: &Group| ended(&rows.full()[group.chunks.clone()], thorough);
+        let room = rows.history().len() < HISTORY_ORDINALS_MAX >> rows.chunk_bits();
+        let split = |group: &Group| room && ended(&rows.full()[group.chunks.clone()], thorough);
         let split: Vec<bool> = groups.iter().map(split).collect();
         let past = chunks_of(&rows.files().history);
         let candidate = horizons.candidate(table);
@@ -83,7 +87,9 @@ impl Plan {
 pub(crate) fn vacuum_due(table: &Table, horizons: &dyn Horizons) -> bool {
     let rows = table.rows();
     let candidate = horizons.candidate(table);
-    ranges(&chunks_of(&rows.files().segments)).any(|chunks| ended(&rows.full()[chunks], false))
+    let room = rows.history().len() < HISTORY_ORDINALS_MAX >> rows.chunk_bits();
+    ranges(&chunks_of(&rows.files().segments))
+        .any(|chunks| room && ended(&rows.full()[chunks], false))
         || ranges(&chunks_of(&rows.files().history))
             .any(|chunks| expired(&rows.history()[chunks], candidate, false))
 }
@@ -158,7 +164,7 @@ fn ended(chunks: &[Arc<Chunk>], thorough: bool) -> bool {
 /// not looked into: all their rows ended before they came to history, so they expire as a whole
 /// soon after the first of them.
 fn expired(chunks: &[Arc<Chunk>], horizon: CommitTs, thorough: bool) -> bool {
-    let count = |chunk: &Arc<Chunk>| match chunk.none_visible(horizon) {
+    let count = |chunk: &Arc<Chunk>| match chunk.all_ended_by(horizon) {
         true => chunk.len(),
         false if thorough => (0..chunk.len()).filter(|slot| chunk.life(*slot).1 <= horizon).count(),
         false => 0,

@@ -53,6 +53,12 @@ impl Columns {
     }
 }
 
+/// Bytes of the rows of a batch, which may be a part of larger arrays.
+pub(crate) fn batch_bytes(batch: &RecordBatch) -> usize {
+    let columns = batch.columns().iter();
+    columns.map(|column| column.to_data().get_slice_memory_size().unwrap_or(0)).sum()
+}
+
 /// Where the columns are.
 #[derive(Debug)]
 enum Place {
@@ -270,9 +276,13 @@ impl Chunk {
     /// Whether no row is visible at `at`, told without looking at each. False says nothing.
     #[must_use]
     pub fn none_visible(&self, at: CommitTs) -> bool {
+        self.all_ended_by(at) || self.begins.first().is_none_or(|begin| *begin > at.0)
+    }
+
+    /// Whether all rows ended at or before `at`.
+    pub(crate) fn all_ended_by(&self, at: CommitTs) -> bool {
         let all_ended = self.ends.count.load(Ordering::Acquire) == self.len();
         all_ended && self.ends.last.load(Ordering::Acquire) <= at.0
-            || self.begins.first().is_none_or(|begin| *begin > at.0)
     }
 
     /// Number of rows that have ended.
@@ -292,7 +302,7 @@ impl Chunk {
     pub(crate) fn memory_bytes(&self) -> usize {
         let ends = self.ends.slots.get().map_or(0, |slots| size_of_val(&**slots));
         ends + match &self.place {
-            Place::Memory(columns) => columns.batch.get_array_memory_size() + 8 * self.len(),
+            Place::Memory(columns) => batch_bytes(&columns.batch) + 8 * self.len(),
             Place::Segment { .. } => 0,
         }
     }

@@ -156,7 +156,8 @@ impl VectorIndex {
     /// waits meanwhile.
     pub(crate) fn relocated(&self, rows: &Rows, to: &Relocation) -> Self {
         let _guard = self.building.lock();
-        let covered = self.covered();
+        // Points without their vectors could not be mended.
+        let covered = self.covered().min(rows.len());
         let vectors = rows.vectors(self.definition.column, self.dim);
         let quantizer = FullPrecision::new(self.metric, &vectors);
         let graph = self.graph.relocated(&quantizer, covered, |point| to.of(point));

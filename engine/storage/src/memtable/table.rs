@@ -254,7 +254,7 @@ impl Table {
         let Ok(converted) = self.convert_keys(batch) else {
             return Ok(Err(Rejection::Malformed("no key of the rows")));
         };
-        if let Some(row) = self.taken(&converted, &ended_set, &rows)? {
+        if let Some(row) = self.taken(&converted, &ended_set)? {
             let constraint = self.collection.primary_key_name();
             return Ok(Err(Rejection::DuplicateKey { constraint, row }));
         }
@@ -266,9 +266,10 @@ impl Table {
         &self,
         converted: &[Key],
         ended: &HashSet<RowId>,
-        rows: &Rows,
     ) -> Result<Option<usize>, StorageError> {
         let keys = self.keys.read();
+        // Fetched under the lock, as in `find`: older ones may lack the segment that a key went to.
+        let rows = self.rows();
         let mut seen = HashSet::with_capacity(converted.len());
         for (row, key) in converted.iter().enumerate() {
             let lives_on = |chunk: &Chunk, slot: usize| {
@@ -284,7 +285,7 @@ impl Table {
                 // for one case in 2^64.
                 None => {
                     let young = rows.segments().filter(|(base, _)| *base < HISTORY);
-                    self.find_in(rows, young, key, lives_on, |_| Ok(true))?.is_some()
+                    self.find_in(&rows, young, key, lives_on, |_| Ok(true))?.is_some()
                 }
             };
             if taken || !seen.insert(key) {

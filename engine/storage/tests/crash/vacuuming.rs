@@ -11,12 +11,13 @@ use catalog::Define;
 use parking_lot::Mutex;
 use storage::fs::{FileSystem, SimFileSystem};
 use storage::memtable::{IndexSearch, Rows, Table, exact_search};
-use storage::{Command, ReadView, StorageError, Store, StoreOptions};
+use storage::{Command, ReadView, Rejection, StorageError, Store, StoreOptions};
 use types::{Clock, CommitTs, Distance, RowOrdinal, SplitMix64, SteppedClock, TableId};
 use vector::Metric;
 
 use crate::support::{
-    EMBEDDING, START_MICROS, clock_at, create_index, make_table, options, row, scaled, table_write,
+    EMBEDDING, START_MICROS, change_rows, clock_at, create_index, make_table, options, row, scaled,
+    table_write,
 };
 
 const KEYS: i64 = 300;
@@ -71,6 +72,13 @@ impl World {
         let begun: Vec<_> = keys.iter().map(|key| row(*key, &format!("{text} {key}"))).collect();
         let write = table_write(self.table, view.at(), &ended, &begun);
         let applied = self.store.propose_blocking(Command::Write(vec![write])).unwrap();
+        // The keys are taken, wherever they are by now.
+        let again = table_write(self.table, applied.commit_ts, &[], &begun[..1]);
+        let refused = self.store.propose_blocking(Command::Write(vec![again])).unwrap_err();
+        assert!(
+            matches!(refused, StorageError::Rejected(Rejection::DuplicateKey { .. })),
+            "{refused}"
+        );
         let mut states = self.states.lock();
         let mut state = states.last().map_or_else(State::new, |(_, state)| State::clone(state));
         state.extend(begun.into_iter().map(|row| (row.key, row.value)));
@@ -226,4 +234,57 @@ fn readers_see_their_instant_whole_while_versions_are_dropped() {
     let rows = view.table(table).unwrap().rows();
     let found: State = rows.visible_ordinals(view.at()).map(|o| cell(&rows, o)).collect();
     assert!(found == *last.1, "after a start");
+}
+
+/// A table of sixty rows, each written twice, on a store whose clock has moved by an hour since.
+fn written_twice(fs: &SimFileSystem, clock: &Arc<SteppedClock>) -> (Store, TableId, CommitTs) {
+    let store = open(fs, clock);
+    let table = make_table(&store, "t");
+    let rows: Vec<_> = (0..60).map(|key| row(key, "first")).collect();
+    change_rows(&store, table, &[], &rows).unwrap();
+    let before = store.read_view().at();
+    let rows: Vec<_> = (0..60).map(|key| row(key, "second")).collect();
+    change_rows(&store, table, &(0..60).collect::<Vec<_>>(), &rows).unwrap();
+    clock.step(3_600_000_000);
+    (store, table, before)
+}
+
+#[test]
+fn history_is_written_once_while_it_is_kept() {
+    let clock = clock_at(START_MICROS);
+    let (store, table, _) = written_twice(&SimFileSystem::default(), &clock);
+    let files =
+        || store.read_view().table(table).unwrap().rows().segment_states().collect::<Vec<_>>();
+    store.vacuum(None).unwrap();
+    let first = files();
+    assert!(first.iter().any(|segment| segment.history), "{first:?}");
+    for _ in 0..3 {
+        store.vacuum(None).unwrap();
+        store.propose_blocking(Command::Tick).unwrap();
+        store.checkpoint().unwrap();
+        assert_eq!(files(), first);
+    }
+}
+
+#[test]
+fn a_dropped_table_is_there_for_whoever_pinned_it() {
+    let clock = clock_at(START_MICROS);
+    let (store, table, before) = written_twice(&SimFileSystem::default(), &clock);
+    let set = Define::SetRetention { id: table, retention: Some(0) };
+    store.propose_blocking(Command::Define(set)).unwrap();
+    let past = store.read_view().as_of(before).unwrap();
+    store.propose_blocking(Command::Define(Define::DropCollection { id: table })).unwrap();
+    clock.step(1_000);
+    let seen = |view: &ReadView| {
+        view.readable(table).map(|table| table.unwrap().rows().count_visible(view.at()))
+    };
+    for _ in 0..2 {
+        store.vacuum(None).unwrap();
+        assert_eq!(seen(&past).unwrap(), 60);
+    }
+    drop(past);
+    store.vacuum(None).unwrap();
+    seen(&store.read_view().as_of(before).unwrap()).unwrap_err();
+    let rows = store.read_view().table(table).unwrap().rows();
+    assert_eq!((rows.chunks().count(), rows.next_row().0), (0, 120));
 }
