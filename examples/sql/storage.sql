@@ -12,6 +12,15 @@ CHECKPOINT;
 SELECT * FROM readings WHERE id = 4711;
 SELECT sensor, count(*), avg(value) FROM readings GROUP BY sensor ORDER BY sensor LIMIT 3;
 
+-- What is in which file, and what the table takes in memory. While a checkpoint or vacuum runs,
+-- azimuth.progress says what it is at.
+SELECT file, history, first_row, rows, ended_rows FROM azimuth.segments WHERE collection = 'readings';
+SELECT live_rows, ended_rows, history_rows, memory_bytes, retention_seconds FROM azimuth.collections
+ WHERE collection = 'readings';
+
+-- Chunks whose least and greatest values leave nothing to find are not read: chunks_pruned.
+EXPLAIN ANALYZE SELECT count(*) FROM readings WHERE id BETWEEN 9000 AND 9100;
+
 -- Every byte against its checksum. What is wrong is named: XX001, file and offset.
 CHECK TABLE readings;
 DROP TABLE readings;
