@@ -10,7 +10,7 @@ use arrow::datatypes::Int64Type;
 use catalog::Define;
 use parking_lot::Mutex;
 use storage::fs::{FileSystem, SimFileSystem};
-use storage::memtable::{IndexSearch, Rows, Table, exact_search};
+use storage::memtable::{IndexSearch, Rows, Strategy, Table, exact_search};
 use storage::{Command, ReadView, Rejection, StorageError, Store, StoreOptions};
 use types::{Clock, CommitTs, Distance, RowOrdinal, SplitMix64, SteppedClock, TableId};
 use vector::Metric;
@@ -20,7 +20,8 @@ use crate::support::{
     table_write,
 };
 
-const KEYS: i64 = 300;
+/// Enough for a walk of the graph to be cheaper than comparing all of them.
+const KEYS: i64 = 1_500;
 const K: usize = 10;
 /// States that readers choose from, counted from the last one.
 const RECENT: u64 = 40;
@@ -43,6 +44,8 @@ struct World {
     /// Vectors found by the index that the exact answer has too, and all.
     hits: AtomicUsize,
     wanted: AtomicUsize,
+    /// Searches that walked the graph.
+    walks: AtomicUsize,
     whole: AtomicUsize,
     refused: AtomicUsize,
 }
@@ -105,9 +108,11 @@ impl World {
         assert_eq!(found.as_ref(), state.get(&key), "key {key} as of {at}");
         let rows = &snapshot.rows;
         let query = [f32::from(u16::try_from(rng.below(1_000)).unwrap()), 1.0, 0.0];
-        let request = IndexSearch { query: &query, k: K, ef: 40, at, admitted: None };
+        let request = IndexSearch { query: &query, k: K, ef: 16, at, admitted: None };
         let index = snapshot.indexes().next().unwrap();
-        let (found, _) = index.search(rows, &request).unwrap();
+        let (found, report) = index.search(rows, &request).unwrap();
+        let walked = report.strategy == Strategy::Graph;
+        self.walks.fetch_add(usize::from(walked), Ordering::Relaxed);
         let vectors = rows.vectors(EMBEDDING, 3);
         let exact = exact_search(&Metric::new(Distance::L2), rows, &vectors, &request).unwrap().0;
         assert_eq!(found.len(), K.min(state.len()), "as of {at}");
@@ -180,6 +185,7 @@ fn readers_see_their_instant_whole_while_versions_are_dropped() {
         states: Mutex::default(),
         hits: zero(),
         wanted: zero(),
+        walks: zero(),
         whole: zero(),
         refused: zero(),
     };
@@ -204,8 +210,8 @@ fn readers_see_their_instant_whole_while_versions_are_dropped() {
         let _stops = StopsOthers(&stop);
         let mut rng = SplitMix64::new(9);
         for commit in 0..scaled(400, 20_000) {
-            let from = i64::try_from(rng.below((KEYS - 12).unsigned_abs())).unwrap();
-            let count = i64::try_from(rng.below(12)).unwrap();
+            let from = i64::try_from(rng.below((KEYS - 60).unsigned_abs())).unwrap();
+            let count = i64::try_from(rng.below(60)).unwrap();
             world.write(&(from..=from + count).collect::<Vec<_>>(), &format!("{commit}"));
         }
     });
@@ -220,10 +226,12 @@ fn readers_see_their_instant_whole_while_versions_are_dropped() {
         count(&vacuums)
     );
     println!("{told}");
-    assert!(whole > 100 && refused > 10 && count(&vacuums) > 10, "{told}");
-    assert!(versions < written / 2, "{told}");
+    assert!(whole > 100 && refused > 0 && count(&vacuums) > 2, "{told}");
+    assert!(versions < written * 4 / 5, "{told}");
     let (hits, wanted) = (count(&world.hits), count(&world.wanted));
-    assert!(hits * 100 >= wanted * 97, "recall: {hits} of {wanted}");
+    println!("{hits} of {wanted} neighbours, {} walks", count(&world.walks));
+    assert!(hits * 100 >= wanted * 95, "recall: {hits} of {wanted}");
+    assert!(count(&world.walks) > 50, "{} walks", count(&world.walks));
     // All of it comes back.
     let last = world.states.lock().last().unwrap().clone();
     drop((view, rows));
