@@ -6,7 +6,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 root="$PWD"
-export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$root/target}"
+# Not the tree's own: cargo would take what was built with a bug in it for fresh there.
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$root/target}/planted"
 copy="$(mktemp -d)"
 trap 'git worktree remove --force "$copy/tree"; rm -rf "$copy"' EXIT
 git worktree add -q --detach "$copy/tree" HEAD

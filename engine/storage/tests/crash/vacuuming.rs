@@ -157,6 +157,18 @@ impl World {
             }
         }
     }
+
+    /// Closes and opens the store: all of it comes back.
+    fn reopen(self, fs: &SimFileSystem) {
+        let last = self.states.lock().last().unwrap().clone();
+        let World { store, clock, table, .. } = self;
+        drop(store);
+        let store = open(fs, &clock);
+        let view = store.read_view();
+        let rows = view.table(table).unwrap().rows();
+        let found: State = rows.visible_ordinals(view.at()).map(|o| cell(&rows, o)).collect();
+        assert!(found == *last.1, "after a start");
+    }
 }
 
 /// Stops everyone when a thread ends, be it in a panic.
@@ -232,16 +244,8 @@ fn readers_see_their_instant_whole_while_versions_are_dropped() {
     println!("{hits} of {wanted} neighbours, {} walks", count(&world.walks));
     assert!(hits * 100 >= wanted * 95, "recall: {hits} of {wanted}");
     assert!(count(&world.walks) > 50, "{} walks", count(&world.walks));
-    // All of it comes back.
-    let last = world.states.lock().last().unwrap().clone();
     drop((view, rows));
-    let World { store, clock, .. } = world;
-    drop(store);
-    let store = open(&fs, &clock);
-    let view = store.read_view();
-    let rows = view.table(table).unwrap().rows();
-    let found: State = rows.visible_ordinals(view.at()).map(|o| cell(&rows, o)).collect();
-    assert!(found == *last.1, "after a start");
+    world.reopen(&fs);
 }
 
 /// A table of sixty rows, each written twice, on a store whose clock has moved by an hour since.
