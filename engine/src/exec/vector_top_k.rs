@@ -68,8 +68,8 @@ impl VectorTopKExec {
             let definition = index.definition();
             definition.column == search.column && definition.distance == search.distance
         };
-        let snapshot = source.table.snapshot();
-        let index = snapshot.indexes().find(|index| serves(index)).map(Arc::clone);
+        let contents = source.table.contents();
+        let index = contents.indexes().find(|index| serves(index)).map(Arc::clone);
         let index = index.filter(|_| settings.enable_ann);
         let schema = Arc::new(source.schema.project(&source.projection)?);
         let properties = PlanProperties::new(
@@ -80,7 +80,7 @@ impl VectorTopKExec {
         )
         .with_scheduling_type(SchedulingType::Cooperative);
         Ok(Self {
-            rows: snapshot.rows,
+            rows: contents.rows,
             source,
             search,
             settings,

@@ -55,10 +55,10 @@ impl Machine {
         let state = Arc::clone(&self.state.read());
         let mut found = Vec::new();
         for table in state.tables.values() {
-            let snapshot = table.snapshot();
-            for index in snapshot.indexes() {
-                if index.covered() < snapshot.rows.len() {
-                    found.push((Arc::clone(&snapshot.rows), Arc::clone(index)));
+            let contents = table.contents();
+            for index in contents.indexes() {
+                if index.covered() < contents.rows.len() {
+                    found.push((Arc::clone(&contents.rows), Arc::clone(index)));
                 }
             }
         }

@@ -250,9 +250,9 @@ impl Store {
             let mut progress = self.machine.indexer.progress();
             let view = self.read_view();
             let Some(table) = view.table(table) else { return Ok(false) };
-            let snapshot = table.snapshot();
-            let rows = &snapshot.rows;
-            match snapshot.index(index) {
+            let contents = table.contents();
+            let rows = &contents.rows;
+            match contents.index(index) {
                 None => return Ok(false),
                 Some(index) if index.covered() >= rows.ordinals_before(before) => return Ok(true),
                 Some(_) => {
@@ -554,7 +554,7 @@ fn restore(
         }
         for definition in manifest.catalog.indexes_of(collection.id, position.commit_ts) {
             // A graph that no file holds is built again.
-            if table.snapshot().index(definition.id).is_none() {
+            if table.contents().index(definition.id).is_none() {
                 table.add_index(definition);
             }
         }

@@ -93,15 +93,15 @@ fn index_states(view: &ReadView) -> CatalogTable {
         "namespace:name collection:name index:name rows:int8 covered_rows:int8 memory_bytes:int8",
     );
     for (collection, table) in tables(view) {
-        let snapshot = table.snapshot();
+        let contents = table.contents();
         for definition in indexes(view, collection) {
-            let Some(index) = snapshot.index(definition.id) else { continue };
+            let Some(index) = contents.index(definition.id) else { continue };
             out.push(row![
                 namespace(view, collection),
                 collection.name.as_str(),
                 definition.name.as_str(),
-                i64::from(snapshot.rows.points()),
-                integer(snapshot.rows.points_below(index.covered())),
+                i64::from(contents.rows.points()),
+                integer(contents.rows.points_below(index.covered())),
                 integer(index.memory_bytes()),
             ]);
         }
@@ -139,10 +139,10 @@ pub(super) fn progress_create_index(view: &ReadView) -> CatalogTable {
          partitions_done:int8",
     );
     for (collection, table) in tables(view) {
-        let snapshot = table.snapshot();
+        let contents = table.contents();
         for definition in indexes(view, collection) {
-            let Some(index) = snapshot.index(definition.id) else { continue };
-            let (covered, rows) = (index.covered(), &snapshot.rows);
+            let Some(index) = contents.index(definition.id) else { continue };
+            let (covered, rows) = (index.covered(), &contents.rows);
             if covered >= rows.len() {
                 continue;
             }

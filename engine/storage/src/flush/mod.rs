@@ -27,7 +27,7 @@ use crate::manifest::{
     path_of, write_file,
 };
 use crate::memtable::{
-    Chunk, Layout, Origin, Part, Rows, Snapshot, Table, VectorIndex, batch_bytes,
+    Chunk, Contents, Layout, Origin, Part, Rows, Table, VectorIndex, batch_bytes,
 };
 use crate::mvcc::ReadView;
 use crate::progress::{Pace, Phase, Progress};
@@ -200,7 +200,7 @@ impl<'a> Flush<'a> {
         table: &Arc<Table>,
         before: Option<&TableFiles>,
     ) -> Result<TableFiles, StorageError> {
-        let Snapshot { rows, .. } = &table.snapshot();
+        let Contents { rows, .. } = &table.contents();
         let at = self.view.at();
         let id = table.collection().id;
         self.progress.enter(Some(id), Phase::Planning, 0);
@@ -234,7 +234,7 @@ impl<'a> Flush<'a> {
         let old = before.filter(|_| indexes.is_none());
         let current = match &indexes {
             Some(indexes) => indexes.clone(),
-            None => table.snapshot().indexes().map(Arc::clone).collect(),
+            None => table.contents().indexes().map(Arc::clone).collect(),
         };
         let graphs =
             self.graphs(table, &current, written, old.map_or(&[][..], |files| &files.graphs))?;
@@ -296,9 +296,9 @@ impl<'a> Flush<'a> {
         layout: &Layout,
     ) -> Result<Option<Vec<Arc<VectorIndex>>>, StorageError> {
         let Some(relocation) = layout.relocation(rows) else { return Ok(None) };
-        let snapshot = table.snapshot();
-        let now = &snapshot.rows;
-        let relocated = snapshot.indexes().map(|index| Arc::new(index.relocated(now, &relocation)));
+        let contents = table.contents();
+        let now = &contents.rows;
+        let relocated = contents.indexes().map(|index| Arc::new(index.relocated(now, &relocation)));
         let relocated = relocated.collect();
         rows.check_damage()?;
         Ok(Some(relocated))

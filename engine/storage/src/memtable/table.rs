@@ -39,13 +39,13 @@ struct Keys {
 
 /// Rows and the indexes over them, which know rows by ordinal: the two go together.
 #[derive(Debug, Clone)]
-pub struct Snapshot {
+pub struct Contents {
     /// The row versions.
     pub rows: Arc<Rows>,
     indexes: Arc<BTreeMap<IndexId, Arc<VectorIndex>>>,
 }
 
-impl Snapshot {
+impl Contents {
     /// The indexes, those that are being built included.
     pub fn indexes(&self) -> impl Iterator<Item = &Arc<VectorIndex>> {
         self.indexes.values()
@@ -66,7 +66,7 @@ pub struct Table {
     converter: Option<RowConverter>,
     /// Held while `now` is replaced by a version made from itself.
     changing: Mutex<()>,
-    now: RwLock<Snapshot>,
+    now: RwLock<Contents>,
     keys: RwLock<Keys>,
     /// The earliest instant that can be read.
     horizon: AtomicI64,
@@ -94,7 +94,7 @@ impl Table {
             schema,
             converter,
             changing: Mutex::new(()),
-            now: RwLock::new(Snapshot {
+            now: RwLock::new(Contents {
                 rows: Arc::new(Rows::new(chunk_bits)),
                 indexes: Arc::default(),
             }),
@@ -118,7 +118,7 @@ impl Table {
     /// The row versions and indexes now. A read view may use versions younger than itself:
     /// timestamps tell.
     #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn contents(&self) -> Contents {
         self.now.read().clone()
     }
 
@@ -347,7 +347,7 @@ impl Table {
     /// ended.
     pub(crate) fn relocate(&self, layout: Layout, indexes: Option<Vec<Arc<VectorIndex>>>) {
         let _guard = self.changing.lock();
-        let now = self.snapshot();
+        let now = self.contents();
         let old = &now.rows;
         let chunks = |part: &Part, from: &[Arc<Chunk>]| -> Vec<Arc<Chunk>> {
             let segment = &part.segment;
@@ -400,7 +400,7 @@ impl Table {
                 Arc::new(now.indexes.iter().map(index).collect())
             }
         };
-        *self.now.write() = Snapshot { rows, indexes };
+        *self.now.write() = Contents { rows, indexes };
         self.forget_keys(first);
     }
 
@@ -419,13 +419,13 @@ impl Table {
         let _guard = self.changing.lock();
         let rows = Arc::new(self.rows().emptied());
         self.forget_keys(rows.next_row());
-        *self.now.write() = Snapshot { rows, indexes: Arc::default() };
+        *self.now.write() = Contents { rows, indexes: Arc::default() };
     }
 
     /// Bytes of rows in no segment, of their keys, of the ends of rows and of graphs.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        let now = self.snapshot();
+        let now = self.contents();
         let rows: usize = now.rows.chunks().map(|chunk| chunk.memory_bytes()).sum();
         let graphs: usize = now.indexes().map(|index| index.memory_bytes()).sum();
         let keys = self.keys.read();

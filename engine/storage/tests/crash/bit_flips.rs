@@ -150,7 +150,7 @@ fn a_damaged_graph_is_told_and_built_again() {
             .read_view()
             .table(table)
             .unwrap()
-            .snapshot()
+            .contents()
             .indexes()
             .map(|i| i.covered())
             .sum::<u32>()

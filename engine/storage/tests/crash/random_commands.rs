@@ -326,7 +326,7 @@ impl World {
             if !gone {
                 assert_eq!(rows.live() as usize, versions.living().count(), "{context}");
             }
-            let indexes = table.snapshot();
+            let indexes = table.contents();
             let found: Vec<IndexId> = indexes.indexes().map(|i| i.definition().id).collect();
             let indexes = self.model.catalog.indexes_of(*id, view.at());
             assert_eq!(found, indexes.map(|index| index.id).collect::<Vec<_>>(), "{context}");

@@ -96,8 +96,8 @@ impl World {
     ) -> Result<(), StorageError> {
         let at = view.at();
         let table: &Table = view.readable(self.table)?.unwrap();
-        let snapshot = table.snapshot();
-        let rows = &snapshot.rows;
+        let contents = table.contents();
+        let rows = &contents.rows;
         let found: State = rows.visible_ordinals(at).map(|ordinal| cell(rows, ordinal)).collect();
         assert!(found == *state, "as of {at}: {} rows, not {}", found.len(), state.len());
         assert_eq!(rows.count_visible(at), state.len(), "as of {at}");
@@ -106,10 +106,10 @@ impl World {
         let (rows, found) = table.find(&column, at).unwrap();
         let found = found.map(|ordinal| cell(&rows, ordinal.0).1);
         assert_eq!(found.as_ref(), state.get(&key), "key {key} as of {at}");
-        let rows = &snapshot.rows;
+        let rows = &contents.rows;
         let query = [f32::from(u16::try_from(rng.below(1_000)).unwrap()), 1.0, 0.0];
         let request = IndexSearch { query: &query, k: K, ef: 16, at, admitted: None };
-        let index = snapshot.indexes().next().unwrap();
+        let index = contents.indexes().next().unwrap();
         let (found, report) = index.search(rows, &request).unwrap();
         let walked = report.strategy == Strategy::Graph;
         self.walks.fetch_add(usize::from(walked), Ordering::Relaxed);

@@ -153,7 +153,7 @@ fn an_index_made_meanwhile_does_not_spoil_the_checkpoint() {
         Ok(())
     });
     let store = stage.assert_recovers();
-    assert_eq!(store.read_view().table(table).unwrap().snapshot().indexes().count(), 1);
+    assert_eq!(store.read_view().table(table).unwrap().contents().indexes().count(), 1);
 }
 
 #[test]
@@ -161,14 +161,14 @@ fn an_index_dropped_meanwhile_stays_dropped() {
     let stage = stage();
     let table = stage.table;
     stage.store.propose_blocking(create_index(table, "i")).unwrap();
-    let snapshot = stage.store.read_view().table(table).unwrap().snapshot();
-    let id = snapshot.indexes().next().unwrap().definition().id;
+    let contents = stage.store.read_view().table(table).unwrap().contents();
+    let id = contents.indexes().next().unwrap().definition().id;
     stage.checkpoint_while(|| {
         stage.store.propose_blocking(Command::Define(Define::DropIndex { id }))?;
         Ok(())
     });
     let store = stage.assert_recovers();
-    assert_eq!(store.read_view().table(table).unwrap().snapshot().indexes().count(), 0);
+    assert_eq!(store.read_view().table(table).unwrap().contents().indexes().count(), 0);
 }
 
 #[test]
