@@ -8,6 +8,9 @@
 
 use std::collections::HashSet;
 
+use types::SplitMix64;
+
+use super::Parameters;
 use super::build::Builder;
 use super::graph::{Blocks, Entry, Graph};
 use crate::quantize::Quantizer;
@@ -66,7 +69,11 @@ impl Graph {
                 old[*to as usize] = from;
             }
         }
-        let graph = Self::new(self.parameters());
+        // Layers are drawn by ordinal. Ordinals are given again after this, and those at the end of the
+        // graph time and again: with the same draw a graph that is relocated often would be left
+        // with the layers that a few ordinals happen to have, or with none.
+        let seed = SplitMix64::new(self.parameters().seed).next_u64();
+        let graph = Self::new(Parameters { seed, ..self.parameters() });
         let move_points = Move { from: self, from_blocks: &self.blocks(), new: &new };
         let broken = move_points.copy(&graph, points);
         if graph.is_empty() {

@@ -148,6 +148,56 @@ fn a_graph_without_the_points_that_went_is_as_good_as_a_new_one() {
     }
 }
 
+/// Points on a line, which a graph without upper layers cannot cross, replaced many times over.
+#[test]
+fn a_graph_that_is_relocated_often_stays_as_good() {
+    const POINTS: u32 = 1_500;
+    const REPLACED: u32 = 60;
+    let value = |row: u32| f32::from(u16::try_from(row * 7_919 % POINTS).unwrap());
+    let metric = Metric::new(Distance::L2);
+    let mut rng = SplitMix64::new(4);
+    let mut rows: Vec<u32> = (0..POINTS).collect();
+    let matrix =
+        |rows: &[u32]| Matrix::new(2, rows.iter().flat_map(|row| [value(*row), 1.0]).collect());
+    let mut graph = build(&matrix(&rows), metric, 0..POINTS);
+    for _ in 0..200 {
+        let old = matrix(&rows);
+        let mut gone = u32::try_from(rng.below(25)).unwrap();
+        let step = POINTS / REPLACED;
+        let mut stay = Vec::new();
+        let mut left = Vec::new();
+        for (place, row) in (0..POINTS).zip(&rows) {
+            if place == gone && left.len() < REPLACED as usize {
+                left.push(*row);
+                gone += step;
+            } else {
+                stay.push(place);
+            }
+        }
+        let to = |point| stay.binary_search(&point).ok().map(|at| u32::try_from(at).unwrap());
+        graph = graph.relocated(&FullPrecision::new(metric, &old), POINTS, to);
+        let kept = u32::try_from(stay.len()).unwrap();
+        rows = stay.iter().map(|place| rows[*place as usize]).chain(left).collect();
+        extend(&graph, &matrix(&rows), metric, kept..POINTS);
+    }
+    let now = matrix(&rows);
+    let made = build(&now, metric, 0..POINTS);
+    let recall = |graph: &Graph| -> f64 {
+        let hits: usize = (0..100)
+            .map(|at| {
+                let query = [f32::from(u16::try_from(at * 15).unwrap()) + 0.3, 1.0];
+                let all = 0..POINTS;
+                let truth = flat::search(&metric, &metric.probe(&query), &now, all, 10).0;
+                let found = search(graph, &now, metric, &query, |_| true);
+                truth.iter().filter(|t| found.iter().any(|f| f.ordinal == t.ordinal)).count()
+            })
+            .sum();
+        hits as f64 / 1_000.0
+    };
+    let [got, expected] = [&graph, &made].map(recall);
+    assert!(got >= expected - 0.02, "{got}, built anew {expected}");
+}
+
 #[test]
 fn duplicates_are_all_found() {
     let matrix = Matrix::new(4, vec![0.5; 4 * 500]);
