@@ -155,19 +155,16 @@ impl Rows {
     }
 
     /// The segments with the ordinal of their first row, the youngest rows first, history last.
-    pub(super) fn segments(&self) -> impl Iterator<Item = (u32, &Arc<Segment>)> {
-        let placed = |segments: &'_ [Arc<Segment>], first: u32| {
-            let mut next = first;
-            let mut placed = Vec::with_capacity(segments.len());
-            for segment in segments {
-                placed.push(next);
-                next += u32::try_from(segment.chunks() << self.chunk_bits).unwrap_or(u32::MAX);
-            }
-            placed
+    pub(super) fn segments<'a>(&'a self) -> impl Iterator<Item = (u32, &'a Arc<Segment>)> {
+        let ordinals = |chunks: usize| u32::try_from(chunks << self.chunk_bits).unwrap_or(u32::MAX);
+        let placed = move |segments: &'a [Arc<Segment>], first: u32| {
+            let mut chunks = segments.iter().map(|segment| segment.chunks()).sum::<usize>();
+            segments.iter().rev().map(move |segment| {
+                chunks -= segment.chunks();
+                (first + ordinals(chunks), segment)
+            })
         };
-        let young = placed(&self.files.segments, 0).into_iter().zip(&self.files.segments);
-        let old = placed(&self.files.history, HISTORY).into_iter().zip(&self.files.history);
-        young.rev().chain(old.rev())
+        placed(&self.files.segments, 0).chain(placed(&self.files.history, HISTORY))
     }
 
     /// The segments, those of history last.
