@@ -1,8 +1,9 @@
-//! Builds the HNSW graph over a real data set and prints build time, links' memory, and recall@10
-//! and queries per second for a sweep of `ef`, as JSON for `versus/hnsw_versus.py --engine-json`.
+//! Builds the HNSW graph over a data set and prints build time, memory, and recall@10 and queries per
+//! second for a sweep of `ef`, as JSON for the harnesses in `versus/`.
 //!
-//! `engine-hnsw DIR [M] [EF_CONSTRUCTION]`, where DIR holds `embeddings.f16.npy` and `queries.npy`.
-//! One thread searches; all cores build.
+//! `engine-hnsw DATA.npy QUERIES.npy [name=value ...]` with `distance` (`cosine`, `l2`, `inner_product`),
+//! `quantization`, `oversample`, `m`, `ef_construction`, `build_threads`, `seconds` per timing, `ef`
+//! (comma separated). One thread searches.
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "the result is the output")]
 #![expect(clippy::disallowed_methods, reason = "measures time")]
@@ -11,66 +12,132 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
-use types::Distance;
-use vector::hnsw::{Builder, Graph, Parameters, SearchOptions, SearchOutcome};
-use vector::quantize::{FullPrecision, Quantizer as _};
+use types::{Distance, Quantization};
+use vector::hnsw::{Builder, Graph, Parameters, SearchOptions, SearchOutcome, SearchStats};
+use vector::quantize::{Batch, Codec, Codes, FullPrecision, Quantizer, Ranges, rescore};
 use vector::{Matrix, Metric, Neighbor, Vectors as _, flat, recall};
 
 const K: usize = 10;
-const SWEEP: [usize; 12] = [10, 16, 24, 32, 40, 48, 64, 96, 128, 192, 256, 512];
+
+struct Options {
+    distance: Distance,
+    quantization: Quantization,
+    oversample: usize,
+    parameters: Parameters,
+    threads: usize,
+    seconds: f64,
+    sweep: Vec<usize>,
+}
+
+impl Options {
+    fn parse(args: &[String]) -> Result<Self, String> {
+        let mut options = Self {
+            distance: Distance::Cosine,
+            quantization: Quantization::None,
+            oversample: 3,
+            parameters: Parameters { m: 16, ef_construction: 200, seed: 1 },
+            threads: 1,
+            seconds: 0.5,
+            sweep: vec![10, 16, 24, 32, 40, 48, 64, 96, 128, 192, 256, 384, 512],
+        };
+        for arg in args {
+            let (name, value) = arg.split_once('=').ok_or(format!("{arg}: not name=value"))?;
+            let number = || value.parse::<u32>().map_err(|e| format!("{arg}: {e}"));
+            match name {
+                "distance" => {
+                    options.distance = match value {
+                        "cosine" => Distance::Cosine,
+                        "l2" => Distance::L2,
+                        "inner_product" => Distance::InnerProduct,
+                        _ => return Err(format!("{arg}: no such distance")),
+                    }
+                }
+                "quantization" => {
+                    let found = Quantization::from_name(value);
+                    options.quantization = found.ok_or(format!("{arg}: no such quantization"))?;
+                }
+                "oversample" => options.oversample = number()? as usize,
+                "m" => options.parameters.m = number()?,
+                "ef_construction" => options.parameters.ef_construction = number()?,
+                "build_threads" => options.threads = number()? as usize,
+                "seconds" => options.seconds = value.parse().map_err(|e| format!("{arg}: {e}"))?,
+                "ef" => {
+                    let sweep: Result<_, _> = value.split(',').map(str::parse).collect();
+                    options.sweep = sweep.map_err(|e| format!("{arg}: {e}"))?;
+                }
+                _ => return Err(format!("{arg}: no such option")),
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// The vectors and what is searched over them.
+struct Engine<'a> {
+    options: &'a Options,
+    matrix: &'a Matrix,
+    metric: Metric,
+    graph: Graph,
+    codes: Option<Codes>,
+}
 
 fn main() -> Result<(), String> {
     let args: Vec<String> = std::env::args().collect();
-    let directory = Path::new(args.get(1).ok_or("usage: engine-hnsw DIR [M] [EF_CONSTRUCTION]")?);
-    let number = |at: usize, default: u32| {
-        args.get(at).map_or(Ok(default), |n| n.parse().map_err(|e| format!("{n}: {e}")))
+    let [_, data, queries, rest @ ..] = &args[..] else {
+        return Err("usage: engine-hnsw DATA.npy QUERIES.npy [name=value ...]".to_owned());
     };
-    let (m, ef_construction) = (number(2, 16)?, number(3, 200)?);
-    let stored = benches::npy::read(&directory.join("embeddings.f16.npy"))?;
-    let queries = benches::npy::read(&directory.join("queries.npy"))?;
+    let options = Options::parse(rest)?;
+    let stored = benches::npy::read(Path::new(data))?;
+    let queries = benches::npy::read(Path::new(queries))?;
     let matrix = Matrix::new(stored.columns, stored.values);
     let queries = Matrix::new(queries.columns, queries.values);
-    let metric = Metric::new(Distance::Cosine);
-    let graph = Graph::new(Parameters { m, ef_construction, seed: 1 });
+    let metric = Metric::new(options.distance);
+    let codec = codec(&options, &matrix);
+    let engine = Engine {
+        options: &options,
+        matrix: &matrix,
+        metric,
+        graph: Graph::new(options.parameters),
+        codes: codec.map(Codes::new),
+    };
     let started = Instant::now();
-    build(&graph, &matrix, metric);
+    let encode_seconds = engine.build();
     let build_seconds = started.elapsed().as_secs_f64();
     let truth = ground_truth(&matrix, &queries, metric);
     let points: Vec<serde_json::Value> =
-        SWEEP.iter().map(|ef| point(&graph, &matrix, &queries, (metric, *ef), &truth)).collect();
+        options.sweep.iter().map(|ef| engine.point(&queries, *ef, &truth)).collect();
+    let code_bytes =
+        engine.codes.as_ref().map_or(matrix.rows() * matrix.dim() * 4, Codes::memory_bytes);
     let report = serde_json::json!({
         "rows": matrix.rows(),
         "dim": matrix.dim(),
-        "m": m,
-        "ef_construction": ef_construction,
+        "quantization": options.quantization.name(),
+        "m": options.parameters.m,
+        "ef_construction": options.parameters.ef_construction,
+        "build_threads": options.threads,
         "build_seconds": build_seconds,
-        "resident_bytes": graph.memory_bytes() + matrix.rows() * matrix.dim() * 4,
-        "link_bytes": graph.memory_bytes(),
+        "encode_seconds": encode_seconds,
+        "resident_bytes": engine.graph.memory_bytes() + code_bytes,
+        "link_bytes": engine.graph.memory_bytes(),
         "points": points,
     });
     println!("{report:#}");
     Ok(())
 }
 
-fn build(graph: &Graph, matrix: &Matrix, metric: Metric) {
-    let rows = u32::try_from(matrix.rows()).unwrap_or(u32::MAX);
-    let next = AtomicU32::new(0);
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                let quantizer = FullPrecision::new(metric, matrix);
-                let builder = Builder::new(graph, &quantizer);
-                loop {
-                    let point = next.fetch_add(1, Ordering::Relaxed);
-                    if point >= rows {
-                        break;
-                    }
-                    builder.insert(point);
-                }
-            });
+fn codec(options: &Options, matrix: &Matrix) -> Option<Codec> {
+    let ranges = match options.quantization {
+        Quantization::Sq8Calibrated => {
+            let step = matrix.rows().div_ceil(10_000);
+            Ranges::of_sample((0..).step_by(step).map_while(|row| matrix.vector(row)))
         }
-    });
+        Quantization::None
+        | Quantization::Sq8
+        | Quantization::Polar8
+        | Quantization::Polar4
+        | Quantization::Polar2 => None,
+    };
+    Codec::new(options.quantization, options.distance, matrix.dim(), ranges)
 }
 
 fn ground_truth(matrix: &Matrix, queries: &Matrix, metric: Metric) -> Vec<Vec<Neighbor>> {
@@ -79,35 +146,99 @@ fn ground_truth(matrix: &Matrix, queries: &Matrix, metric: Metric) -> Vec<Vec<Ne
     (0..).map_while(|at| queries.vector(at)).map(all).collect()
 }
 
-fn point(
-    graph: &Graph,
-    matrix: &Matrix,
-    queries: &Matrix,
-    (metric, ef): (Metric, usize),
-    truth: &[Vec<Neighbor>],
-) -> serde_json::Value {
-    let quantizer = FullPrecision::new(metric, matrix);
-    let options = SearchOptions { k: K, ef, visits_max: u64::MAX };
-    let mut best = f64::INFINITY;
-    let (mut hits, mut distances) = (0.0, 0);
-    for pass in 0..4 {
+impl Engine<'_> {
+    /// Encodes and links every row; the seconds that encoding took.
+    fn build(&self) -> f64 {
         let started = Instant::now();
+        let rows = u32::try_from(self.matrix.rows()).unwrap_or(u32::MAX);
+        let Some(codes) = &self.codes else {
+            self.link(&FullPrecision::new(self.metric, self.matrix), rows);
+            return 0.0;
+        };
+        let parts = u32::try_from(self.options.threads).unwrap_or(1);
+        let batches: Vec<Batch> = std::thread::scope(|scope| {
+            let part = |at: u32| {
+                let part = rows * at / parts..rows * (at + 1) / parts;
+                scope
+                    .spawn(|| Batch::encode(codes.codec(), part.map(|row| self.matrix.vector(row))))
+            };
+            let running: Vec<_> = (0..parts).map(part).collect();
+            running.into_iter().filter_map(|thread| thread.join().ok()).collect()
+        });
+        batches.iter().for_each(|batch| codes.append(batch));
+        let seconds = started.elapsed().as_secs_f64();
+        self.link(&codes.view(), rows);
+        seconds
+    }
+
+    fn link(&self, quantizer: &impl Quantizer, rows: u32) {
+        let next = AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..self.options.threads {
+                scope.spawn(|| {
+                    let builder = Builder::new(&self.graph, quantizer);
+                    loop {
+                        let point = next.fetch_add(1, Ordering::Relaxed);
+                        if point >= rows {
+                            break;
+                        }
+                        builder.insert(point);
+                    }
+                });
+            }
+        });
+    }
+
+    fn search(&self, query: &[f32], ef: usize) -> (Vec<Neighbor>, SearchStats) {
+        let wanted = if self.codes.is_some() { ef.min(K * self.options.oversample) } else { K };
+        let options = SearchOptions { k: wanted, ef, visits_max: u64::MAX };
+        let exact = FullPrecision::new(self.metric, self.matrix);
+        let Some(probe) = exact.query(query) else { return Default::default() };
+        let Some(codes) = &self.codes else {
+            let (outcome, stats) = self.graph.search(&exact, &probe, options);
+            let SearchOutcome::Found(found) = outcome else { return Default::default() };
+            return (found, stats);
+        };
+        let view = codes.view();
+        let Some(query) = view.query(query) else { return Default::default() };
+        let (outcome, stats) = self.graph.search(&view, &query, options);
+        let SearchOutcome::Found(candidates) = outcome else { return Default::default() };
+        let (found, _) = rescore(
+            &candidates,
+            K,
+            |ordinal| view.deviation(&query, ordinal),
+            |ordinal| exact.prefetch(ordinal),
+            |ordinal| exact.eval(&probe, ordinal),
+        );
+        (found, stats)
+    }
+
+    fn point(&self, queries: &Matrix, ef: usize, truth: &[Vec<Neighbor>]) -> serde_json::Value {
+        let (mut hits, mut distances) = (0.0, 0);
         for (at, truth) in (0..).zip(truth) {
             let Some(query) = queries.vector(at) else { continue };
-            let (outcome, stats) =
-                graph.search(&quantizer, &quantizer.query(query), options, |_| true);
-            if let (SearchOutcome::Found(found), 0) = (outcome, pass) {
-                hits += recall::recall_at(K, &found, truth);
-                distances += stats.distances;
-            }
+            let (found, stats) = self.search(query, ef);
+            hits += recall::recall_at(K, &found, truth);
+            distances += stats.distances;
         }
-        best = best.min(started.elapsed().as_secs_f64());
+        let mut best = f64::INFINITY;
+        let begun = Instant::now();
+        while begun.elapsed().as_secs_f64() < self.options.seconds {
+            let started = Instant::now();
+            for at in 0..queries.rows() {
+                let Some(query) = u32::try_from(at).ok().and_then(|at| queries.vector(at)) else {
+                    continue;
+                };
+                std::hint::black_box(self.search(query, ef));
+            }
+            best = best.min(started.elapsed().as_secs_f64());
+        }
+        let count = truth.len() as f64;
+        serde_json::json!({
+            "ef": ef,
+            "recall": hits / count,
+            "qps": count / best,
+            "distances": distances as f64 / count,
+        })
     }
-    let count = truth.len() as f64;
-    serde_json::json!({
-        "ef": ef,
-        "recall": hits / count,
-        "qps": count / best,
-        "distances": distances as f64 / count,
-    })
 }

@@ -12,6 +12,7 @@ mod float_text;
 mod ids;
 pub mod limits;
 mod principal;
+mod quantization;
 mod rng;
 
 pub use clock::{Clock, SteppedClock, SystemClock};
@@ -22,4 +23,5 @@ pub use ids::{
     CommitTs, Dim, FIRST_USER_OID, IndexId, Lsn, RowId, RowOrdinal, SchemaId, TableId, Term,
 };
 pub use principal::Principal;
+pub use quantization::Quantization;
 pub use rng::SplitMix64;

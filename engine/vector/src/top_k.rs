@@ -61,6 +61,13 @@ impl TopK {
         self.heap.into_sorted_vec().into_iter().map(unkey).collect()
     }
 
+    /// The farthest value kept once there are `k`; a farther row does not get in.
+    #[must_use]
+    pub fn worst(&self) -> Option<f32> {
+        let worst = self.heap.peek().filter(|_| self.heap.len() >= self.k)?;
+        Some(unkey(*worst).value)
+    }
+
     /// Rows kept so far.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -272,7 +272,7 @@ impl VectorIndex {
         report: &mut SearchReport,
     ) -> Option<Vec<Neighbor>> {
         let quantizer = FullPrecision::new(self.metric, vectors);
-        let query = quantizer.query(request.query);
+        let query = quantizer.query(request.query)?;
         let options = SearchOptions {
             k: request.k,
             ef: request.ef,
@@ -288,7 +288,7 @@ impl VectorIndex {
                         |bits| bits.contains(point),
                     ))
         };
-        let (outcome, stats) = self.graph.search(&quantizer, &query, options, admit);
+        let (outcome, stats) = self.graph.search_admitted(&quantizer, &query, options, admit);
         report.visited = stats.visited;
         report.distances = stats.distances;
         let SearchOutcome::Found(mut found) = outcome else { return None };

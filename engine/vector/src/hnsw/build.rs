@@ -70,10 +70,10 @@ impl<'a, Q: Quantizer> Builder<'a, Q> {
                 ef: self.graph.parameters().ef_construction as usize,
                 visits_max: u64::MAX,
             };
-            let others = |candidate| candidate != point;
-            walk.run(self.quantizer, query, start, &others, scratch);
-            let mut candidates: Vec<u64> = scratch.admitted.drain().collect();
-            candidates.sort_unstable();
+            walk.run(self.quantizer, query, start, scratch);
+            // A point that is linked anew may meet itself.
+            let others = scratch.pool.sorted().filter(|other| unkey(*other).ordinal != point);
+            let candidates: Vec<u64> = others.collect();
             let neighbours = self.select(&candidates, self.graph.parameters().m as usize);
             if let Some(nearest) = candidates.first() {
                 start = unkey(*nearest).ordinal;
@@ -82,12 +82,22 @@ impl<'a, Q: Quantizer> Builder<'a, Q> {
         }
     }
 
-    /// Algorithm 4: of `candidates` (nearest first) keeps those nearer to the new point than to
-    /// any kept one, so that links spread in all directions; then fills up with the nearest left.
+    /// Algorithm 4 for a new list: the diverse of `candidates` (nearest first), filled up with the
+    /// nearest left.
     pub(super) fn select(&self, candidates: &[u64], links_max: usize) -> Vec<u64> {
         if candidates.len() <= links_max {
             return candidates.to_vec();
         }
+        let (mut kept, passed) = self.diverse(candidates, links_max);
+        let room = links_max - kept.len();
+        kept.extend(passed.into_iter().take(room));
+        kept
+    }
+
+    /// Those of `candidates`, nearest first, that are nearer to the point they were compared with
+    /// than to any kept before, so that links spread in all directions; at most `links_max`. Also
+    /// those passed over.
+    fn diverse(&self, candidates: &[u64], links_max: usize) -> (Vec<u64>, Vec<u64>) {
         let mut kept: Vec<u64> = Vec::with_capacity(links_max);
         let mut passed = Vec::new();
         for &candidate in candidates {
@@ -96,16 +106,17 @@ impl<'a, Q: Quantizer> Builder<'a, Q> {
             }
             let candidate_point = unkey(candidate);
             let Some(probe) = self.quantizer.point(candidate_point.ordinal) else { continue };
-            let diverse = kept.iter().all(|other| {
-                self.quantizer
-                    .eval(&probe, unkey(*other).ordinal)
-                    .is_none_or(|between| between >= candidate_point.value)
-            });
+            let far = |between: f32| between.is_nan() || between >= candidate_point.value;
+            let (fours, rest) = kept.as_chunks::<4>();
+            let diverse = fours.iter().all(|four| {
+                let others = four.map(|other| unkey(other).ordinal);
+                self.quantizer.eval_four(&probe, others).into_iter().all(far)
+            }) && rest
+                .iter()
+                .all(|other| self.quantizer.eval(&probe, unkey(*other).ordinal).is_none_or(far));
             if diverse { kept.push(candidate) } else { passed.push(candidate) }
         }
-        let room = links_max - kept.len();
-        kept.extend(passed.into_iter().take(room));
-        kept
+        (kept, passed)
     }
 
     /// Writes the list of `point` and puts `point` on the lists of its neighbours.
@@ -152,7 +163,11 @@ impl<'a, Q: Quantizer> Builder<'a, Q> {
             links.iter().filter_map(|l| self.quantizer.eval(&probe, *l).map(|v| key(v, *l))),
         );
         candidates.sort_unstable();
-        let kept = self.select(&candidates, room);
+        // Some room is left for the next points that link here: pruning the list for each of them
+        // would cost most of the time of building.
+        let (mut kept, passed) = self.diverse(&candidates, room);
+        let fill = (room * 3 / 4).saturating_sub(kept.len());
+        kept.extend(passed.into_iter().take(fill));
         let links: Vec<u32> = kept.into_iter().map(|k| unkey(k).ordinal).collect();
         Graph::write_list(list, &links);
     }

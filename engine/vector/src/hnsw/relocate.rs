@@ -32,7 +32,7 @@ impl<Q: Quantizer> Quantizer for Renumbered<'_, Q> {
     where
         Self: 'q;
 
-    fn query<'q>(&'q self, vector: &'q [f32]) -> Q::Query<'q> {
+    fn query<'q>(&'q self, vector: &'q [f32]) -> Option<Q::Query<'q>> {
         self.quantizer.query(vector)
     }
 
@@ -42,6 +42,11 @@ impl<Q: Quantizer> Quantizer for Renumbered<'_, Q> {
 
     fn eval(&self, query: &Q::Query<'_>, ordinal: u32) -> Option<f32> {
         self.quantizer.eval(query, *self.old.get(ordinal as usize)?)
+    }
+
+    fn eval_four(&self, query: &Q::Query<'_>, ordinals: [u32; 4]) -> [f32; 4] {
+        let old = ordinals.map(|ordinal| self.old.get(ordinal as usize).copied());
+        self.quantizer.eval_four(query, old.map(|old| old.unwrap_or(u32::MAX)))
     }
 
     fn prefetch(&self, ordinal: u32) {

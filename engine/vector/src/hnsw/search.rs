@@ -1,10 +1,12 @@
 //! Searching: greedy descent through the upper layers, best-first walk on layer 0.
 
 use std::cmp::Reverse;
+use std::sync::atomic::Ordering;
 
 use super::graph::{Blocks, Entry, Graph};
 use super::visited::Scratch;
 use crate::Neighbor;
+use crate::kernels::prefetch;
 use crate::quantize::Quantizer;
 use crate::top_k::{key, unkey};
 
@@ -46,17 +48,45 @@ pub(super) struct Walk<'g> {
     pub(super) visits_max: u64,
 }
 
+/// Points whose memory is asked for ahead of their comparison.
+const AHEAD: usize = 8;
+
 impl Graph {
-    /// The `k` admitted points nearest to `query`, approximately.
-    ///
-    /// `admit` is asked once per point that would enter the result. Points that `quantizer` does
-    /// not know are passed over.
+    /// The `k` points nearest to `query`, approximately. Points that `quantizer` does not know are
+    /// passed over.
     pub fn search<Q: Quantizer>(
         &self,
         quantizer: &Q,
         query: &Q::Query<'_>,
         options: SearchOptions,
+    ) -> (SearchOutcome, SearchStats) {
+        self.search_with(quantizer, query, options, |walk, start, scratch| {
+            walk.run(quantizer, query, start, scratch)
+        })
+    }
+
+    /// The `k` admitted points nearest to `query`, approximately.
+    ///
+    /// `admit` is asked once per point that would enter the result. Points that `quantizer` does
+    /// not know are passed over.
+    pub fn search_admitted<Q: Quantizer>(
+        &self,
+        quantizer: &Q,
+        query: &Q::Query<'_>,
+        options: SearchOptions,
         admit: impl Fn(u32) -> bool,
+    ) -> (SearchOutcome, SearchStats) {
+        self.search_with(quantizer, query, options, |walk, start, scratch| {
+            walk.run_admitted(quantizer, query, start, &admit, scratch)
+        })
+    }
+
+    fn search_with<Q: Quantizer>(
+        &self,
+        quantizer: &Q,
+        query: &Q::Query<'_>,
+        options: SearchOptions,
+        run: impl FnOnce(&Walk<'_>, u32, &mut Scratch) -> bool,
     ) -> (SearchOutcome, SearchStats) {
         let blocks = self.blocks();
         let Some(entry) = self.entry() else {
@@ -71,16 +101,12 @@ impl Graph {
             ef: options.ef.max(options.k).max(1),
             visits_max: options.visits_max,
         };
-        let converged = walk.run(quantizer, query, start, &admit, &mut scratch);
-        let stats = scratch.stats;
-        let outcome = if converged {
-            let mut found: Vec<u64> = scratch.admitted.drain().collect();
-            found.sort_unstable();
-            found.truncate(options.k);
-            SearchOutcome::Found(found.into_iter().map(unkey).collect())
+        let outcome = if run(&walk, start, &mut scratch) {
+            SearchOutcome::Found(scratch.pool.sorted().take(options.k).map(unkey).collect())
         } else {
             SearchOutcome::GaveUp
         };
+        let stats = scratch.stats;
         self.scratch.put(scratch);
         (outcome, stats)
     }
@@ -103,14 +129,15 @@ impl Graph {
                 let Some(list) = self.list(blocks, nearest, layer) else { break };
                 Self::read_list(list, &mut scratch.links);
                 scratch.stats.visited += 1;
-                for &link in &scratch.links {
-                    let Some(value) = quantizer.eval(query, link) else { continue };
+                let links = std::mem::take(&mut scratch.links);
+                compare_all(quantizer, query, &links, |link, value| {
                     scratch.stats.distances += 1;
                     if key(value, link) < nearest_key {
                         nearest = link;
                         nearest_key = key(value, link);
                     }
-                }
+                });
+                scratch.links = links;
                 if nearest == before {
                     break;
                 }
@@ -120,10 +147,86 @@ impl Graph {
     }
 }
 
+/// Compares `query` with `points`, in groups so that memory is on its way before it is needed.
+fn compare_all<Q: Quantizer>(
+    quantizer: &Q,
+    query: &Q::Query<'_>,
+    points: &[u32],
+    mut met: impl FnMut(u32, f32),
+) {
+    points.iter().take(AHEAD).for_each(|point| quantizer.prefetch(*point));
+    let (fours, rest) = points.as_chunks::<4>();
+    for (at, four) in fours.iter().enumerate() {
+        points.iter().skip(4 * at + AHEAD).take(4).for_each(|point| quantizer.prefetch(*point));
+        for (point, value) in four.iter().zip(quantizer.eval_four(query, *four)) {
+            if !value.is_nan() {
+                met(*point, value);
+            }
+        }
+    }
+    for point in rest {
+        if let Some(value) = quantizer.eval(query, *point).filter(|value| !value.is_nan()) {
+            met(*point, value);
+        }
+    }
+}
+
 impl Walk<'_> {
-    /// Best-first walk from `start`. Leaves the `ef` nearest admitted points in
-    /// `scratch.admitted`; false when `visits_max` was reached.
+    /// Leaves the points on the list of `point` that had not been met in `scratch.links`.
+    fn unmet(&self, point: u32, scratch: &mut Scratch) {
+        scratch.links.clear();
+        let Some(list) = self.graph.list(self.blocks, point, self.layer) else { return };
+        let Some((count, links)) = list.split_first() else { return };
+        let count = (count.load(Ordering::Acquire) as usize).min(links.len());
+        scratch.visited.insert_all(&links[..count], &mut scratch.links);
+    }
+
+    fn prefetch_list(&self, point: u32) {
+        if let Some(list) = self.graph.list(self.blocks, point, self.layer) {
+            prefetch(list);
+        }
+    }
+
+    /// Best-first walk from `start` that admits every point. Leaves the `ef` nearest points in
+    /// `scratch.pool`; false when `visits_max` was reached.
     pub(super) fn run<Q: Quantizer>(
+        &self,
+        quantizer: &Q,
+        query: &Q::Query<'_>,
+        start: u32,
+        scratch: &mut Scratch,
+    ) -> bool {
+        scratch.begin(self.blocks.len() * super::graph::BLOCK_POINTS, self.ef);
+        scratch.visited.insert(start);
+        if let Some(value) = quantizer.eval(query, start) {
+            scratch.stats.distances += 1;
+            scratch.pool.insert(key(value, start));
+        }
+        let mut visits = 0;
+        while let Some(current) = scratch.pool.expand() {
+            if visits >= self.visits_max {
+                return false;
+            }
+            visits += 1;
+            self.unmet(unkey(current).ordinal, scratch);
+            if let Some(upcoming) = scratch.pool.upcoming() {
+                self.prefetch_list(unkey(upcoming).ordinal);
+            }
+            let (pool, stats) = (&mut scratch.pool, &mut scratch.stats);
+            compare_all(quantizer, query, &scratch.links, |link, value| {
+                stats.distances += 1;
+                if pool.insert(key(value, link)) {
+                    self.prefetch_list(link);
+                }
+            });
+        }
+        scratch.stats.visited += visits;
+        true
+    }
+
+    /// Best-first walk from `start` that goes through every point and keeps the admitted. Leaves
+    /// the `ef` nearest of these in `scratch.pool`; false when `visits_max` was reached.
+    pub(super) fn run_admitted<Q: Quantizer>(
         &self,
         quantizer: &Q,
         query: &Q::Query<'_>,
@@ -131,66 +234,42 @@ impl Walk<'_> {
         admit: &impl Fn(u32) -> bool,
         scratch: &mut Scratch,
     ) -> bool {
-        scratch.begin(self.blocks.len() * super::graph::BLOCK_POINTS);
+        scratch.begin(self.blocks.len() * super::graph::BLOCK_POINTS, self.ef);
         scratch.visited.insert(start);
         if let Some(value) = quantizer.eval(query, start) {
             scratch.stats.distances += 1;
             scratch.frontier.push(Reverse(key(value, start)));
             if admit(start) {
-                scratch.admitted.push(key(value, start));
+                scratch.pool.insert(key(value, start));
             }
         }
         let mut visits = 0;
         while let Some(Reverse(current)) = scratch.frontier.pop() {
-            let worst = scratch.admitted.peek().copied().unwrap_or(u64::MAX);
-            if current > worst && scratch.admitted.len() >= self.ef {
+            if current > scratch.pool.bound() {
                 break;
             }
             if visits >= self.visits_max {
                 return false;
             }
             visits += 1;
-            self.expand(quantizer, query, unkey(current).ordinal, admit, scratch);
+            self.unmet(unkey(current).ordinal, scratch);
+            if let Some(Reverse(upcoming)) = scratch.frontier.peek() {
+                self.prefetch_list(unkey(*upcoming).ordinal);
+            }
+            let (pool, frontier) = (&mut scratch.pool, &mut scratch.frontier);
+            let stats = &mut scratch.stats;
+            compare_all(quantizer, query, &scratch.links, |link, value| {
+                stats.distances += 1;
+                let candidate = key(value, link);
+                if candidate < pool.bound() {
+                    frontier.push(Reverse(candidate));
+                    if admit(link) {
+                        pool.insert(candidate);
+                    }
+                }
+            });
         }
         scratch.stats.visited += visits;
         true
-    }
-
-    /// Meets the neighbours of `point`.
-    fn expand<Q: Quantizer>(
-        &self,
-        quantizer: &Q,
-        query: &Q::Query<'_>,
-        point: u32,
-        admit: &impl Fn(u32) -> bool,
-        scratch: &mut Scratch,
-    ) {
-        let Some(list) = self.graph.list(self.blocks, point, self.layer) else { return };
-        Graph::read_list(list, &mut scratch.links);
-        let visited = &mut scratch.visited;
-        scratch.links.retain(|link| visited.insert(*link));
-        if let Some(first) = scratch.links.first() {
-            quantizer.prefetch(*first);
-        }
-        for at in 0..scratch.links.len() {
-            if let Some(next) = scratch.links.get(at + 1) {
-                quantizer.prefetch(*next);
-            }
-            let link = scratch.links[at];
-            let Some(value) = quantizer.eval(query, link) else { continue };
-            scratch.stats.distances += 1;
-            let candidate = key(value, link);
-            let full = scratch.admitted.len() >= self.ef;
-            if full && scratch.admitted.peek().is_some_and(|worst| candidate >= *worst) {
-                continue;
-            }
-            scratch.frontier.push(Reverse(candidate));
-            if admit(link) {
-                scratch.admitted.push(candidate);
-                if full {
-                    scratch.admitted.pop();
-                }
-            }
-        }
     }
 }

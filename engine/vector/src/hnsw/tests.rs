@@ -56,7 +56,7 @@ fn search(
 ) -> Vec<Neighbor> {
     let quantizer = FullPrecision::new(metric, matrix);
     let options = SearchOptions { k: 10, ef: 60, visits_max: u64::MAX };
-    match graph.search(&quantizer, &quantizer.query(query), options, admit).0 {
+    match graph.search_admitted(&quantizer, &quantizer.query(query).unwrap(), options, admit).0 {
         SearchOutcome::Found(found) => found,
         SearchOutcome::GaveUp => panic!("no limit was set"),
     }
@@ -251,8 +251,8 @@ fn a_search_gives_up_at_its_limit() {
     let graph = build(&matrix, metric, 0..1_000);
     let quantizer = FullPrecision::new(metric, &matrix);
     let options = SearchOptions { k: 10, ef: 60, visits_max: 5 };
-    let query = quantizer.query(matrix.vector(0).unwrap());
-    assert_eq!(graph.search(&quantizer, &query, options, |_| true).0, SearchOutcome::GaveUp);
+    let query = quantizer.query(matrix.vector(0).unwrap()).unwrap();
+    assert_eq!(graph.search(&quantizer, &query, options).0, SearchOutcome::GaveUp);
 }
 
 #[test]

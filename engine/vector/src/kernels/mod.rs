@@ -10,6 +10,7 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+pub mod codes;
 mod scalar;
 
 /// One instruction set's kernels. All panic when the lengths of their arguments differ.
@@ -60,19 +61,23 @@ pub fn available() -> Vec<&'static Kernels> {
     tables
 }
 
-/// Asks the processor to bring a vector near; has no other effect.
-pub fn prefetch(vector: &[f32]) {
+/// Asks the processor to bring memory near; has no other effect.
+pub fn prefetch<T>(memory: &[T]) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        for line in vector.chunks(16) {
-            // SAFETY: prefetch never faults and changes no memory; the pointer is that of a live
-            // slice.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast::<i8>()) };
+        const LINE_BYTES: usize = 64;
+        let start = memory.as_ptr().cast::<i8>();
+        let into_line = start.addr() % LINE_BYTES;
+        let mut at = 0;
+        while at < into_line + size_of_val(memory) {
+            // SAFETY: prefetch never faults and changes no memory, whatever the address.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_sub(into_line).wrapping_add(at)) };
+            at += LINE_BYTES;
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = vector;
+    let _ = memory;
 }
 
 #[cfg(test)]

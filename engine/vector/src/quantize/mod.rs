@@ -1,25 +1,43 @@
-//! The seam for stored codes: a graph is walked through a [`Quantizer`], which knows how far a
-//! stored point is from a query without saying in which form the point is kept.
+//! Stored codes, and the seam through which a graph is walked: a [`Quantizer`] knows how far a stored
+//! point is from a query without saying in which form the point is kept.
 //!
-//! [`FullPrecision`] keeps nothing of its own and reads the `f32` rows.
+//! [`FullPrecision`] keeps nothing of its own and reads the `f32` rows; [`CodesView`] reads codes.
+
+mod calibration;
+mod codec;
+mod codes;
+mod rescore;
+mod rings;
+mod rotation;
 
 use crate::{Metric, Probe, Vectors, kernels};
+
+pub use calibration::Ranges;
+pub use codec::{CodeQuery, Codec};
+pub use codes::{Batch, Codes, CodesView};
+pub use rescore::rescore;
 
 /// Distances to stored points.
 pub trait Quantizer: Sync {
     /// A query or a stored point made ready for many comparisons.
-    type Query<'q>: Copy
+    type Query<'q>
     where
         Self: 'q;
 
-    /// Prepares an outside vector of the column's dimension.
-    fn query<'q>(&'q self, vector: &'q [f32]) -> Self::Query<'q>;
+    /// Prepares an outside vector of the column's dimension; `None` when it has no distance to
+    /// anything (the zero vector under cosine).
+    fn query<'q>(&'q self, vector: &'q [f32]) -> Option<Self::Query<'q>>;
 
     /// Prepares a stored point; `None` when it has no vector or no distance to anything.
     fn point(&self, ordinal: u32) -> Option<Self::Query<'_>>;
 
     /// Search value from `query` to a stored point, `None` when the point is not in this view.
     fn eval(&self, query: &Self::Query<'_>, ordinal: u32) -> Option<f32>;
+
+    /// As [`Quantizer::eval`], for four points; NaN for one that is not in this view.
+    fn eval_four(&self, query: &Self::Query<'_>, ordinals: [u32; 4]) -> [f32; 4] {
+        ordinals.map(|ordinal| self.eval(query, ordinal).unwrap_or(f32::NAN))
+    }
 
     /// Hints that `ordinal` will be asked for soon.
     fn prefetch(&self, ordinal: u32);
@@ -45,13 +63,13 @@ impl<V: Vectors> Quantizer for FullPrecision<'_, V> {
     where
         Self: 'q;
 
-    fn query<'q>(&'q self, vector: &'q [f32]) -> Probe<'q> {
-        self.metric.probe(vector)
+    fn query<'q>(&'q self, vector: &'q [f32]) -> Option<Probe<'q>> {
+        let probe = self.metric.probe(vector);
+        self.metric.is_defined(&probe).then_some(probe)
     }
 
     fn point(&self, ordinal: u32) -> Option<Probe<'_>> {
-        let probe = self.metric.probe(self.vectors.vector(ordinal)?);
-        self.metric.is_defined(&probe).then_some(probe)
+        self.query(self.vectors.vector(ordinal)?)
     }
 
     fn eval(&self, query: &Probe<'_>, ordinal: u32) -> Option<f32> {
@@ -64,3 +82,6 @@ impl<V: Vectors> Quantizer for FullPrecision<'_, V> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
