@@ -21,7 +21,8 @@ else
 fi
 "$python" tests/sim/vacuum_readers.py --azimuth "$target/azimuth" --seconds 600
 "$python" tests/sim/larger_than_memory.py --azimuth "$target/azimuth"
-"$target/engine-hnsw" "$data/wordnet" > "$target/engine-hnsw.json"
+"$target/engine-hnsw" "$data/wordnet/embeddings.f16.npy" "$data/wordnet/queries.npy" \
+    build_threads=2 > "$target/engine-hnsw.json"
 "$python" benches/versus/hnsw_versus.py --data "$data/wordnet" --azimuth "$target/azimuth" \
     --user azimuth --dbname azimuth --engine-json "$target/engine-hnsw.json" \
     --out "$target/versus.json"

@@ -129,7 +129,10 @@ fn codec(options: &Options, matrix: &Matrix) -> Option<Codec> {
     let ranges = match options.quantization {
         Quantization::Sq8Calibrated => {
             let step = matrix.rows().div_ceil(10_000);
-            Ranges::of_sample((0..).step_by(step).map_while(|row| matrix.vector(row)))
+            Ranges::of_sample(
+                options.distance,
+                (0..).step_by(step).map_while(|row| matrix.vector(row)),
+            )
         }
         Quantization::None
         | Quantization::Sq8

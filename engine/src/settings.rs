@@ -54,6 +54,7 @@ const SETTINGS: &[(&str, &str, Kind)] = &[
         "64",
         Kind::Integer(*HNSW_EF_SEARCH.start() as i64, *HNSW_EF_SEARCH.end() as i64),
     ),
+    ("hnsw.strategy", "auto", Kind::OneOf(&["auto", "graph", "scan", "exact"])),
     ("idle_in_transaction_session_timeout", "0", Kind::OneOf(&["0"])),
     ("integer_datetimes", "on", Kind::Fixed),
     ("IntervalStyle", "postgres", Kind::OneOf(&["postgres"])),
@@ -153,6 +154,12 @@ impl Settings {
     #[must_use]
     pub fn ef_search(&self) -> usize {
         self.get("hnsw.ef_search").ok().and_then(|v| v.parse().ok()).unwrap_or(64)
+    }
+
+    /// `hnsw.strategy`
+    #[must_use]
+    pub fn strategy(&self) -> &str {
+        self.get("hnsw.strategy").unwrap_or("auto")
     }
 
     /// `enable_ann`

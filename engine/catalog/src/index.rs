@@ -1,22 +1,65 @@
 //! An index: an access path of a collection, derived from its rows.
 
 use serde::{Deserialize, Serialize};
-use types::{Distance, IndexId, SchemaId, TableId};
+use types::{Distance, IndexId, Quantization, SchemaId, TableId};
 
 use crate::Lifetime;
 
-/// How an HNSW graph is built.
+/// How an HNSW graph is built and what it is built on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HnswOptions {
     /// Links per point and layer.
     pub m: u32,
     /// Candidates while building.
     pub ef_construction: u32,
+    /// What is kept of vectors for comparing. Indexes of the time before there was a choice keep
+    /// none.
+    #[serde(default = "full_vectors")]
+    pub quantization: Quantization,
+    /// Candidates to rescore, as a multiple of the rows wanted; `None` for what suits the
+    /// quantization.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oversample: Option<u32>,
+    /// Whether candidates are ordered by their full vectors.
+    #[serde(default = "yes", skip_serializing_if = "is_true")]
+    pub rescore: bool,
+}
+
+fn full_vectors() -> Quantization {
+    Quantization::None
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_true(value: &bool) -> bool {
+    *value
 }
 
 impl Default for HnswOptions {
     fn default() -> Self {
-        Self { m: 16, ef_construction: 200 }
+        Self {
+            m: 16,
+            ef_construction: 200,
+            quantization: Quantization::default(),
+            oversample: None,
+            rescore: true,
+        }
+    }
+}
+
+impl HnswOptions {
+    /// Candidates to rescore, as a multiple of the rows wanted.
+    #[must_use]
+    pub fn oversample(&self) -> u32 {
+        self.oversample.unwrap_or(match self.quantization {
+            Quantization::None => 1,
+            Quantization::Sq8 => 2,
+            Quantization::Sq8Calibrated | Quantization::Polar8 | Quantization::Polar4 => 3,
+            Quantization::Polar2 => 10,
+        })
     }
 }
 

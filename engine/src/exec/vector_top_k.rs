@@ -42,6 +42,8 @@ pub(crate) struct VectorTopK {
 pub(crate) struct SearchSettings {
     pub(crate) ef: usize,
     pub(crate) enable_ann: bool,
+    /// The way to take; `None` for the cheapest.
+    pub(crate) strategy: Option<Strategy>,
 }
 
 /// The operator.
@@ -97,7 +99,7 @@ struct Search {
     source: Source,
     rows: Arc<Rows>,
     search: VectorTopK,
-    ef: usize,
+    settings: SearchSettings,
     index: Option<Arc<VectorIndex>>,
 }
 
@@ -110,8 +112,9 @@ impl Search {
         let request = IndexSearch {
             query: &self.search.query,
             k: self.search.k,
-            ef: self.ef,
+            ef: self.settings.ef,
             at: self.source.at,
+            strategy: self.settings.strategy,
             admitted: admitted.as_deref(),
         };
         let searched = match &self.index {
@@ -143,8 +146,9 @@ impl DisplayAs for VectorTopKExec {
         match &self.index {
             Some(index) => write!(
                 f,
-                ", index={}, quantizer=none, ef={}",
+                ", index={}, quantization={}, ef={}",
                 index.definition().name,
+                index.definition().options.quantization.name(),
                 self.settings.ef
             )?,
             None => write!(f, ", index=none")?,
@@ -155,14 +159,16 @@ impl DisplayAs for VectorTopKExec {
         if let Some(report) = *self.report.lock() {
             write!(
                 f,
-                ", strategy={}, rows_qualifying={}, points_visited={}, distances_computed={}",
-                report.strategy.name(),
+                ", strategy={}, rows_qualifying={}, points_visited={}, distances_computed={}, \
+                 rescored={}",
+                report.way(),
                 report.qualifying,
                 report.visited,
                 report.distances,
+                report.rescored,
             )?;
         } else if self.index.is_none() {
-            write!(f, ", strategy={}", Strategy::Exact.name())?;
+            write!(f, ", strategy=exact")?;
         }
         Ok(())
     }
@@ -209,7 +215,7 @@ impl ExecutionPlan for VectorTopKExec {
             source: self.source.clone(),
             rows: Arc::clone(&self.rows),
             search: self.search.clone(),
-            ef: self.settings.ef,
+            settings: self.settings,
             index: self.index.clone(),
         };
         let report = Arc::clone(&self.report);

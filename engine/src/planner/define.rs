@@ -1,5 +1,7 @@
 //! Definitions: statements to catalog changes.
 
+use std::ops::RangeInclusive;
+
 use catalog::{Collection, Column, ColumnType, Define, HnswOptions};
 use datafusion::sql::sqlparser::ast::{
     self, AlterTable, AlterTableOperation, ColumnOption, CreateIndex, CreateTable,
@@ -7,8 +9,8 @@ use datafusion::sql::sqlparser::ast::{
     TableConstraint, Value,
 };
 use storage::ReadView;
-use types::limits::{COLUMNS_MAX, HNSW_EF_CONSTRUCTION, HNSW_M};
-use types::{Coded as _, Distance, SchemaId, SqlState, TableId};
+use types::limits::{COLUMNS_MAX, HNSW_EF_CONSTRUCTION, HNSW_M, OVERSAMPLE};
+use types::{Coded as _, Distance, Quantization, SchemaId, SqlState, TableId};
 
 use super::retention::retention;
 use crate::error::{EngineError, Result};
@@ -385,35 +387,54 @@ fn hnsw_options(with: &[Expr]) -> Result<HnswOptions> {
         let Expr::BinaryOp { left, op: ast::BinaryOperator::Eq, right } = option else {
             return Err(EngineError::syntax("an index option has the form name = value"));
         };
-        let (Expr::Identifier(name), Expr::Value(value)) = (&**left, &**right) else {
+        let Expr::Identifier(name) = &**left else {
             return Err(EngineError::syntax("an index option has the form name = value"));
         };
-        let name = fold(name);
+        let text = match &**right {
+            Expr::Value(value) => match &value.value {
+                Value::Number(text, _) | Value::SingleQuotedString(text) => text.clone(),
+                Value::Boolean(on) => on.to_string(),
+                _ => String::new(),
+            },
+            Expr::Identifier(word) => fold(word),
+            _ => return Err(EngineError::syntax("an index option has the form name = value")),
+        };
+        let (name, text, value) = (fold(name), text.as_str(), right);
         if given.contains(&name) {
             let message = format!("parameter \"{name}\" specified more than once");
             return Err(EngineError::new(SqlState::INVALID_PARAMETER_VALUE, message));
         }
         given.push(name.clone());
-        let text = match &value.value {
-            Value::Number(text, _) | Value::SingleQuotedString(text) => text.as_str(),
-            _ => "",
+        let refused = |hint: String| {
+            let message = format!("value {value} out of bounds for option \"{name}\"");
+            EngineError::new(SqlState::INVALID_PARAMETER_VALUE, message).with_hint(hint)
         };
-        let (range, slot) = match name.as_str() {
-            "m" => (HNSW_M, &mut options.m),
-            "ef_construction" => (HNSW_EF_CONSTRUCTION, &mut options.ef_construction),
+        let number = |range: RangeInclusive<u32>| {
+            let number = text.parse().ok().filter(|number| range.contains(number));
+            let hint = || format!("Valid values are {} to {}.", range.start(), range.end());
+            number.ok_or_else(|| refused(hint()))
+        };
+        match name.as_str() {
+            "m" => options.m = number(HNSW_M)?,
+            "ef_construction" => options.ef_construction = number(HNSW_EF_CONSTRUCTION)?,
+            "oversample" => options.oversample = Some(number(OVERSAMPLE)?),
+            "quantization" => {
+                let known = || Quantization::ALL.map(Quantization::name).join(", ");
+                let hint = || refused(format!("Valid values are {}.", known()));
+                options.quantization = Quantization::from_name(text).ok_or_else(hint)?;
+            }
+            "rescore" => {
+                options.rescore = match text {
+                    "on" | "true" => true,
+                    "off" | "false" => false,
+                    _ => return Err(refused("Valid values are on and off.".to_owned())),
+                }
+            }
             _ => {
                 let message = format!("unrecognized parameter \"{name}\"");
                 return Err(EngineError::new(SqlState::INVALID_PARAMETER_VALUE, message));
             }
-        };
-        *slot = text.parse().ok().filter(|number| range.contains(number)).ok_or_else(|| {
-            let message = format!("value {value} out of bounds for option \"{name}\"");
-            EngineError::new(SqlState::INVALID_PARAMETER_VALUE, message).with_hint(format!(
-                "Valid values are {} to {}.",
-                range.start(),
-                range.end()
-            ))
-        })?;
+        }
     }
     if options.ef_construction < 2 * options.m {
         let message = "ef_construction must be greater than or equal to 2 * m";

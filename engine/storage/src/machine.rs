@@ -50,14 +50,14 @@ impl Machine {
         Ok(())
     }
 
-    /// Rows that an index does not cover.
+    /// Indexes that do not cover all rows, or lack codes.
     pub(crate) fn uncovered(&self) -> Vec<(Arc<Rows>, Arc<VectorIndex>)> {
         let state = Arc::clone(&self.state.read());
         let mut found = Vec::new();
         for table in state.tables.values() {
             let contents = table.contents();
             for index in contents.indexes() {
-                if index.covered() < contents.rows.len() {
+                if index.is_behind(&contents.rows) {
                     found.push((Arc::clone(&contents.rows), Arc::clone(index)));
                 }
             }

@@ -541,14 +541,20 @@ pub(super) fn index_definition(view: &ReadView, index: &Index, qualified: bool) 
     let Some(collection) = view.catalog().collection_by_id(index.table) else {
         return String::new();
     };
+    let options = index.options;
+    let oversample = options.oversample.map(|times| format!(", oversample='{times}'"));
     format!(
-        "CREATE INDEX {} ON {} USING hnsw ({} {}) WITH (m='{}', ef_construction='{}')",
+        "CREATE INDEX {} ON {} USING hnsw ({} {}) \
+         WITH (m='{}', ef_construction='{}', quantization='{}'{}{})",
         quoted(&index.name),
         relation(view, collection, qualified),
         quoted(&collection.columns[index.column].name),
         index.distance.operator_class(),
-        index.options.m,
-        index.options.ef_construction,
+        options.m,
+        options.ef_construction,
+        options.quantization.name(),
+        oversample.unwrap_or_default(),
+        if options.rescore { "" } else { ", rescore='off'" },
     )
 }
 

@@ -90,7 +90,8 @@ fn segments(view: &ReadView) -> CatalogTable {
 
 fn index_states(view: &ReadView) -> CatalogTable {
     let mut out = CatalogTable::new(
-        "namespace:name collection:name index:name rows:int8 covered_rows:int8 memory_bytes:int8",
+        "namespace:name collection:name index:name quantization:name rows:int8 \
+         covered_rows:int8 memory_bytes:int8 code_bytes:int8 calibrations:int4",
     );
     for (collection, table) in tables(view) {
         let contents = table.contents();
@@ -100,9 +101,12 @@ fn index_states(view: &ReadView) -> CatalogTable {
                 namespace(view, collection),
                 collection.name.as_str(),
                 definition.name.as_str(),
+                definition.options.quantization.name(),
                 i64::from(contents.rows.points()),
                 integer(contents.rows.points_below(index.covered())),
                 integer(index.memory_bytes()),
+                integer(index.code_bytes()),
+                i64::from(index.calibrations()),
             ]);
         }
     }

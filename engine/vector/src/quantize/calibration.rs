@@ -2,6 +2,10 @@
 //! steps of these ranges. Numbers outside become the nearest end; [`Ranges::outside`] tells when a
 //! column no longer fits its ranges.
 
+use std::borrow::Cow;
+
+use types::Distance;
+
 /// The least and greatest values of a dimension that codes can tell apart.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ranges {
@@ -9,6 +13,8 @@ pub struct Ranges {
     middle: Vec<f32>,
     /// The difference between two codes, per dimension; above zero.
     step: Vec<f32>,
+    /// Whether they are ranges of vectors scaled to length one.
+    unit: bool,
 }
 
 /// Share of the sample that may fall outside at each end.
@@ -18,12 +24,18 @@ const CUT: f64 = 0.000_5;
 const STEP_MIN: f32 = 1e-30;
 
 impl Ranges {
-    /// The ranges of a sample, `[rows, dim]`. `None` for an empty sample.
+    /// The ranges of a sample, `[rows, dim]`, of a column that is compared by `distance`. `None` for
+    /// a sample without a vector that has a distance to anything.
     #[must_use]
-    pub fn of_sample<'a>(sample: impl Iterator<Item = &'a [f32]>) -> Option<Self> {
-        let rows: Vec<&[f32]> = sample.collect();
+    pub fn of_sample<'a>(
+        distance: Distance,
+        sample: impl Iterator<Item = &'a [f32]>,
+    ) -> Option<Self> {
+        let unit = distance == Distance::Cosine;
+        let rows: Vec<Cow<'_, [f32]>> = sample.filter_map(|row| scaled(unit, row)).collect();
         let dim = rows.first()?.len();
-        let mut ranges = Self { middle: Vec::with_capacity(dim), step: Vec::with_capacity(dim) };
+        let mut ranges =
+            Self { middle: Vec::with_capacity(dim), step: Vec::with_capacity(dim), unit };
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -51,6 +63,7 @@ impl Ranges {
     /// The share of the numbers of `vector` that lie outside.
     #[must_use]
     pub fn outside(&self, vector: &[f32]) -> f64 {
+        let Some(vector) = scaled(self.unit, vector) else { return 0.0 };
         let steps = vector.iter().zip(&self.middle).zip(&self.step);
         let out = steps.filter(|((value, middle), step)| {
             let at = (**value - **middle) / **step;
@@ -84,4 +97,16 @@ impl Ranges {
         let bias = bias.sum::<f64>() as f32;
         (query.iter().zip(&self.step).map(|(q, step)| q * step).collect(), bias)
     }
+}
+
+/// `vector`, scaled to length one when that is what is compared; `None` when it cannot be.
+fn scaled(unit: bool, vector: &[f32]) -> Option<Cow<'_, [f32]>> {
+    if !unit {
+        return Some(Cow::Borrowed(vector));
+    }
+    let square: f64 = vector.iter().map(|value| f64::from(*value) * f64::from(*value)).sum();
+    #[expect(clippy::cast_possible_truncation, reason = "checked to be finite")]
+    let scale = square.sqrt().recip() as f32;
+    let known = scale.is_finite() && scale > 0.0;
+    known.then(|| Cow::Owned(vector.iter().map(|value| value * scale).collect()))
 }

@@ -98,6 +98,15 @@ impl Codec {
         self.quantization
     }
 
+    /// The ranges of `sq8_calibrated`.
+    #[must_use]
+    pub fn ranges(&self) -> Option<&Ranges> {
+        match &self.form {
+            Form::Ranges(ranges) => Some(ranges),
+            Form::Bytes(_) | Form::Pairs { .. } | Form::SmallPairs(_) => None,
+        }
+    }
+
     /// Bytes of a code without what is kept with it.
     fn code_bytes(&self) -> usize {
         match &self.form {

@@ -18,7 +18,7 @@ type Chunks = Vec<Arc<Vec<u8>>>;
 /// The codes of ordinals `0..len`.
 #[derive(Debug)]
 pub struct Codes {
-    codec: Codec,
+    codec: Arc<Codec>,
     stored: RwLock<Arc<Stored>>,
 }
 
@@ -34,7 +34,12 @@ struct Stored {
 pub struct CodesView<'a> {
     codec: &'a Codec,
     stored: Arc<Stored>,
+    /// Ordinals from here on count as unknown.
+    limit: u32,
 }
+
+/// Codes whose memory is asked for together in a scan.
+const SCANNED_TOGETHER: usize = 32;
 
 /// Codes that are not in a [`Codes`] yet.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -88,7 +93,13 @@ impl Codes {
     /// No codes yet.
     #[must_use]
     pub fn new(codec: Codec) -> Self {
-        Self { codec, stored: RwLock::default() }
+        Self { codec: Arc::new(codec), stored: RwLock::default() }
+    }
+
+    /// No codes, of the same codec.
+    #[must_use]
+    pub fn emptied(&self) -> Self {
+        Self { codec: Arc::clone(&self.codec), stored: RwLock::default() }
     }
 
     /// What encodes.
@@ -131,7 +142,14 @@ impl Codes {
     #[must_use]
     pub fn view(&self) -> CodesView<'_> {
         let stored = self.stored.read().unwrap_or_else(PoisonError::into_inner);
-        CodesView { codec: &self.codec, stored: Arc::clone(&stored) }
+        CodesView { codec: &self.codec, limit: stored.len, stored: Arc::clone(&stored) }
+    }
+
+    /// The codes of ordinals below `limit`; `None` when not all of them have one.
+    #[must_use]
+    pub fn view_of(&self, limit: u32) -> Option<CodesView<'_>> {
+        let view = self.view();
+        (view.limit >= limit).then_some(CodesView { limit, ..view })
     }
 }
 
@@ -139,7 +157,7 @@ impl CodesView<'_> {
     /// Ordinals that have codes.
     #[must_use]
     pub fn len(&self) -> u32 {
-        self.stored.len
+        self.limit
     }
 
     /// Whether no ordinal has a code.
@@ -148,19 +166,74 @@ impl CodesView<'_> {
         self.len() == 0
     }
 
-    /// The codes of `ordinals`, in that order; those without one are left out.
+    /// The codes of `ordinals`, in that order; `None` stands for a row without a vector.
     #[must_use]
-    pub fn gather(&self, ordinals: impl Iterator<Item = u32>) -> Batch {
+    pub fn gather(&self, ordinals: impl Iterator<Item = Option<u32>>) -> Batch {
         let mut batch = Batch::default();
+        let nothing = Batch::encode(self.codec, std::iter::once(None));
         for ordinal in ordinals {
-            let Some(record) = self.record(ordinal) else { continue };
+            let known = ordinal.and_then(|o| Some((self.record(o)?, self.residual(o))));
+            let (record, residual) = known.unwrap_or((&nothing.records, &nothing.residuals));
             batch.records.extend_from_slice(record);
-            batch.residuals.extend_from_slice(self.residual(ordinal));
+            batch.residuals.extend_from_slice(residual);
         }
         batch
     }
 
+    /// Bytes that are read to compare a point.
+    #[must_use]
+    pub fn record_bytes(&self) -> usize {
+        self.codec.record_bytes()
+    }
+
+    /// Whether there is more to a code than comparisons read.
+    #[must_use]
+    pub fn has_residuals(&self) -> bool {
+        self.codec.residual_bytes() > 0
+    }
+
+    /// Compares a query with all of `ordinals` and tells `met` the values; the number of distances
+    /// computed. Points that have no code or no distance are left out.
+    pub fn scan(
+        &self,
+        query: &CodeQuery<'_>,
+        ordinals: impl Iterator<Item = u32>,
+        mut met: impl FnMut(f32, u32),
+    ) -> u64 {
+        let mut together = Vec::with_capacity(SCANNED_TOGETHER);
+        let mut distances = 0;
+        let mut compare = |together: &mut Vec<u32>| {
+            let (fours, rest) = together.as_chunks::<4>();
+            let mut tell = |value: f32, ordinal: u32| {
+                if !value.is_nan() {
+                    met(value, ordinal);
+                }
+            };
+            for four in fours {
+                let values = self.eval_four(query, *four);
+                values.into_iter().zip(four).for_each(|(value, ordinal)| tell(value, *ordinal));
+            }
+            for ordinal in rest {
+                tell(self.eval(query, *ordinal).unwrap_or(f32::NAN), *ordinal);
+            }
+            distances += together.len() as u64;
+            together.clear();
+        };
+        for ordinal in ordinals {
+            self.prefetch(ordinal);
+            together.push(ordinal);
+            if together.len() == SCANNED_TOGETHER {
+                compare(&mut together);
+            }
+        }
+        compare(&mut together);
+        distances
+    }
+
     fn record(&self, ordinal: u32) -> Option<&[u8]> {
+        if ordinal >= self.limit {
+            return None;
+        }
         record(&self.stored.records, ordinal, self.codec.record_bytes())
     }
 

@@ -1,0 +1,395 @@
+//! Searching an index: which way is cheapest, candidates by codes, then the order by full vectors.
+//!
+//! Every search returns exactly `min(k, rows that qualify)` rows. The graph is walked only where
+//! that is cheaper than comparing every qualifying row, and a way that runs into its limit or
+//! returns too few rows is replaced by the exact scan.
+
+use std::sync::atomic::Ordering;
+
+use types::{CommitTs, RowOrdinal};
+use vector::hnsw::{SearchOptions, SearchOutcome};
+use vector::quantize::{CodesView, FullPrecision, Quantizer, rescore};
+use vector::{Metric, Neighbor, Probe, TopK, Vectors as _, flat};
+
+use super::VectorIndex;
+use crate::error::StorageError;
+use crate::memtable::rows::{Rows, VectorRows};
+
+/// Distances per candidate of `ef` that a walk computes, before any was seen.
+pub(super) const WALK_DISTANCES: f32 = 20.0;
+/// How many candidates of `ef` the way to the neighbourhood of a query is worth.
+const DESCENT: f64 = 16.0;
+/// The cost of a comparison: of any, of a byte that comes in order, and of a row and a byte that do
+/// not. In nanoseconds on the machine of `benches`; only their proportions matter, and being wrong
+/// costs time, never rows.
+const COMPARE_NANOS: f64 = 5.0;
+const SCANNED_BYTE_NANOS: f64 = 0.06;
+const WALKED_ROW_NANOS: f64 = 20.0;
+const WALKED_BYTE_NANOS: f64 = 0.11;
+/// Codes are scanned when there are at least this many rows for each that is then rescored.
+const SCANNED_PER_RESCORED: usize = 4;
+
+/// What to search for.
+#[derive(Debug, Clone, Copy)]
+pub struct IndexSearch<'a> {
+    /// The query, of the column's dimension.
+    pub query: &'a [f32],
+    /// Rows wanted.
+    pub k: usize,
+    /// Candidates of the walk.
+    pub ef: usize,
+    /// The instant to search.
+    pub at: CommitTs,
+    /// The way to take, whatever it costs; `None` for the cheapest.
+    pub strategy: Option<Strategy>,
+    /// Rows that pass the statement's predicate, as sorted ordinals of visible rows; `None` when
+    /// there is no predicate.
+    pub admitted: Option<&'a [u32]>,
+}
+
+/// How the candidates were found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strategy {
+    /// The graph was walked, and rows it does not cover were compared.
+    Graph,
+    /// The codes of all qualifying rows were compared.
+    Scan,
+    /// All qualifying rows were compared by their full vectors.
+    Exact,
+}
+
+/// The work a search did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SearchReport {
+    /// How the candidates were found.
+    pub strategy: Strategy,
+    /// Whether that gave too few rows, and all were compared after it.
+    pub then_exact: bool,
+    /// Graph points whose links were followed.
+    pub visited: u64,
+    /// Distances computed, by codes or by vectors.
+    pub distances: u64,
+    /// Candidates whose full vectors were read.
+    pub rescored: u64,
+    /// Rows that qualified.
+    pub qualifying: usize,
+}
+
+impl Strategy {
+    /// All ways.
+    pub const ALL: [Self; 3] = [Self::Graph, Self::Scan, Self::Exact];
+
+    /// As shown by EXPLAIN and taken by settings.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Graph => "graph",
+            Self::Scan => "scan",
+            Self::Exact => "exact",
+        }
+    }
+}
+
+impl SearchReport {
+    fn new(strategy: Strategy, qualifying: usize) -> Self {
+        Self { strategy, then_exact: false, visited: 0, distances: 0, rescored: 0, qualifying }
+    }
+
+    /// The way, as shown by EXPLAIN.
+    #[must_use]
+    pub fn way(&self) -> String {
+        let name = self.strategy.name();
+        if self.then_exact { format!("{name}, then exact") } else { name.to_owned() }
+    }
+}
+
+/// A search under way.
+struct Search<'a> {
+    index: &'a VectorIndex,
+    rows: &'a Rows,
+    vectors: &'a VectorRows<'a>,
+    request: &'a IndexSearch<'a>,
+    covered: u32,
+}
+
+impl VectorIndex {
+    /// The `k` nearest qualifying rows, nearest first. Rows without a distance (NULL, or cosine with
+    /// a zero vector) come last, in ordinal order.
+    ///
+    /// # Errors
+    /// When a vector that had to be compared is damaged.
+    pub fn search(
+        &self,
+        rows: &Rows,
+        request: &IndexSearch<'_>,
+    ) -> Result<(Vec<Neighbor>, SearchReport), StorageError> {
+        let vectors = rows.vectors(self.definition.column, self.coding.dim());
+        // Before the codes are fetched: points are covered after they have codes.
+        let covered = self.covered().min(rows.len());
+        let search = Search { index: self, rows, vectors: &vectors, request, covered };
+        let codes = self.coding.codes();
+        let view = codes.as_ref().and_then(|codes| codes.view_of(covered));
+        let mut report = SearchReport::new(Strategy::Exact, search.qualifying());
+        let exact = FullPrecision::new(self.metric, &vectors);
+        let found = exact.query(request.query).and_then(|probe| match &view {
+            Some(view) => search.by_codes(view, (&exact, &probe), &mut report),
+            None => search.by_vectors((&exact, &probe), &mut report),
+        });
+        if let Some(found) = found.filter(|found| found.len() == request.k) {
+            rows.check_damage()?;
+            return Ok((found, report));
+        }
+        report.then_exact = report.strategy != Strategy::Exact;
+        let (found, scan) = exact_search(&self.metric, rows, &vectors, request)?;
+        report.distances += scan.distances;
+        Ok((found, report))
+    }
+}
+
+type Exact<'a> = (&'a FullPrecision<'a, VectorRows<'a>>, &'a Probe<'a>);
+
+impl Search<'_> {
+    fn qualifying(&self) -> usize {
+        match self.request.admitted {
+            Some(admitted) => admitted.len(),
+            None => self.rows.count_visible(self.request.at),
+        }
+    }
+
+    /// Whether to walk the graph for `ef` candidates: where that is cheaper than comparing every
+    /// qualifying row, at `bytes` a row.
+    fn walk_pays(&self, ef: usize, bytes: usize, qualifying: usize) -> bool {
+        match self.request.strategy {
+            Some(Strategy::Graph) => return self.request.k < qualifying,
+            Some(Strategy::Scan | Strategy::Exact) => return false,
+            None => {}
+        }
+        let bytes = bytes as f64;
+        let per_candidate = f32::from_bits(self.index.walk_distances.load(Ordering::Relaxed));
+        let fraction = (qualifying as f64 / f64::from(self.rows.points().max(1))).max(1e-9);
+        let distances = f64::from(per_candidate) * (ef as f64 / fraction + DESCENT);
+        let walk = distances * (WALKED_ROW_NANOS + WALKED_BYTE_NANOS * bytes);
+        let scan = qualifying as f64 * (COMPARE_NANOS + SCANNED_BYTE_NANOS * bytes);
+        self.request.k < qualifying && walk < scan
+    }
+
+    fn by_vectors(&self, exact: Exact<'_>, report: &mut SearchReport) -> Option<Vec<Neighbor>> {
+        let ef = self.request.ef.max(self.request.k);
+        if !self.walk_pays(ef, 4 * self.request.query.len(), report.qualifying) {
+            return None;
+        }
+        report.strategy = Strategy::Graph;
+        let found = self.walk(exact.0, exact.1, (self.request.k, ef), report)?;
+        Some(self.with_young(found, exact.1, report))
+    }
+
+    fn by_codes(
+        &self,
+        view: &CodesView<'_>,
+        exact: Exact<'_>,
+        report: &mut SearchReport,
+    ) -> Option<Vec<Neighbor>> {
+        let options = self.index.definition.options;
+        let k = self.request.k;
+        let wanted = k.saturating_mul(options.oversample() as usize);
+        // With ef below 2k the rows behind the k-th would be too few to correct the codes' order.
+        let ef = self.request.ef.max(k.saturating_mul(2));
+        let query = view.query(self.request.query)?;
+        let candidates = if self.walk_pays(ef, view.record_bytes(), report.qualifying) {
+            report.strategy = Strategy::Graph;
+            self.walk(view, &query, (wanted.min(ef), ef), report)?
+        } else {
+            let few = report.qualifying < wanted.saturating_mul(SCANNED_PER_RESCORED);
+            match self.request.strategy {
+                Some(Strategy::Exact) => return None,
+                Some(Strategy::Graph) | None if few => return None,
+                Some(Strategy::Graph | Strategy::Scan) | None => {}
+            }
+            report.strategy = Strategy::Scan;
+            let mut top = TopK::new(wanted);
+            let seen = view.scan(&query, self.old(), |value, ordinal| top.push(value, ordinal));
+            report.distances += seen;
+            top.into_sorted()
+        };
+        let found = if options.rescore {
+            let refined = refined(view, &query, candidates);
+            let (found, read) = rescore(
+                &refined,
+                k,
+                |ordinal| view.deviation(&query, ordinal),
+                |ordinal| exact.0.prefetch(ordinal),
+                |ordinal| exact.0.eval(exact.1, ordinal),
+            );
+            report.rescored = read;
+            found
+        } else {
+            let value = |n: &Neighbor| view.refine(&query, n.ordinal).unwrap_or(f32::NAN);
+            let mut top = TopK::new(k);
+            candidates.iter().for_each(|candidate| top.push(value(candidate), candidate.ordinal));
+            top.into_sorted()
+        };
+        Some(self.with_young(found, exact.1, report))
+    }
+
+    /// The qualifying rows that the graph covers.
+    fn old(&self) -> Box<dyn Iterator<Item = u32> + '_> {
+        match self.request.admitted {
+            Some(admitted) => {
+                let to = admitted.partition_point(|ordinal| *ordinal < self.covered);
+                Box::new(admitted[..to].iter().copied())
+            }
+            None => {
+                let covered = self.covered;
+                let visible = self.rows.visible_ordinals(self.request.at);
+                Box::new(visible.take_while(move |ordinal| *ordinal < covered))
+            }
+        }
+    }
+
+    fn walk<Q: Quantizer>(
+        &self,
+        quantizer: &Q,
+        query: &Q::Query<'_>,
+        (k, ef): (usize, usize),
+        report: &mut SearchReport,
+    ) -> Option<Vec<Neighbor>> {
+        let (rows, request, covered) = (self.rows, self.request, self.covered);
+        let visits_max = (report.qualifying / 8).max(ef * 8) as u64;
+        let options = SearchOptions { k, ef, visits_max };
+        let graph = &self.index.graph;
+        // Points that are being inserted are unknown to the quantizer, and passed over.
+        let all = request.admitted.is_none() && rows.all_points_visible(request.at);
+        let (outcome, stats) = if all {
+            graph.search(quantizer, query, options)
+        } else {
+            let bits = request.admitted.map(|admitted| Bits::of(admitted, covered));
+            let admit = |point: u32| match &bits {
+                Some(bits) => bits.contains(point),
+                None => rows.visible(RowOrdinal(point), request.at),
+            };
+            graph.search_admitted(quantizer, query, options, admit)
+        };
+        report.visited = stats.visited;
+        report.distances = stats.distances;
+        if all {
+            self.learn(ef, stats.distances);
+        }
+        let SearchOutcome::Found(mut found) = outcome else { return None };
+        // Of full vectors, those of rows that are not covered yet are known.
+        found.retain(|neighbor| neighbor.ordinal < covered);
+        Some(found)
+    }
+
+    /// Notes what a walk for `ef` candidates cost.
+    fn learn(&self, ef: usize, distances: u64) {
+        let cell = &self.index.walk_distances;
+        let seen = distances as f64 / (ef as f64 + DESCENT);
+        let known = f64::from(f32::from_bits(cell.load(Ordering::Relaxed)));
+        #[expect(clippy::cast_possible_truncation, reason = "an estimate")]
+        let next = (known + (seen - known) / 64.0) as f32;
+        // Two searches at once may lose one of their notes.
+        cell.store(next.to_bits(), Ordering::Relaxed);
+    }
+
+    /// Adds what the graph does not cover.
+    fn with_young(
+        &self,
+        found: Vec<Neighbor>,
+        probe: &Probe<'_>,
+        report: &mut SearchReport,
+    ) -> Vec<Neighbor> {
+        let (rows, request, covered) = (self.rows, self.request, self.covered);
+        if covered >= rows.len() && rows.history().is_empty() {
+            return found;
+        }
+        let metric = &self.index.metric;
+        let (young, distances) = match request.admitted {
+            Some(admitted) => {
+                let from = admitted.partition_point(|ordinal| *ordinal < covered);
+                let young = admitted[from..].iter().copied();
+                flat::search(metric, probe, self.vectors, young, request.k)
+            }
+            None => {
+                let young = rows.visible_from(request.at, covered);
+                flat::search(metric, probe, self.vectors, young, request.k)
+            }
+        };
+        report.distances += distances;
+        merge(found, young, request.k)
+    }
+}
+
+/// Candidates by all that is kept of them, nearest first.
+fn refined(
+    view: &CodesView<'_>,
+    query: &vector::quantize::CodeQuery<'_>,
+    mut candidates: Vec<Neighbor>,
+) -> Vec<Neighbor> {
+    if !view.has_residuals() {
+        return candidates;
+    }
+    for candidate in &mut candidates {
+        candidate.value = view.refine(query, candidate.ordinal).unwrap_or(f32::NAN);
+    }
+    candidates.sort_by(|a, b| a.value.total_cmp(&b.value));
+    candidates
+}
+
+/// The exact answer, without any index: the `k` nearest qualifying rows, then rows without a
+/// distance.
+///
+/// # Errors
+/// When a vector is damaged.
+pub fn exact_search(
+    metric: &Metric,
+    rows: &Rows,
+    vectors: &VectorRows<'_>,
+    request: &IndexSearch<'_>,
+) -> Result<(Vec<Neighbor>, SearchReport), StorageError> {
+    let mut seen = 0;
+    let probe = metric.probe(request.query);
+    let qualifying: Box<dyn Iterator<Item = u32>> = match request.admitted {
+        Some(admitted) => Box::new(admitted.iter().copied()),
+        None => Box::new(rows.visible_ordinals(request.at)),
+    };
+    let mut without = Vec::new();
+    let with_vector = qualifying.filter(|ordinal| {
+        seen += 1;
+        let known = vectors.vector(*ordinal).is_some();
+        if !known && without.len() < request.k {
+            without.push(*ordinal);
+        }
+        known
+    });
+    let (mut found, distances) = flat::search(metric, &probe, vectors, with_vector, request.k);
+    let room = request.k - found.len();
+    let farthest = |ordinal| Neighbor { value: f32::NAN, ordinal };
+    found.extend(without.into_iter().take(room).map(farthest));
+    rows.check_damage()?;
+    Ok((found, SearchReport { distances, ..SearchReport::new(Strategy::Exact, seen) }))
+}
+
+fn merge(left: Vec<Neighbor>, right: Vec<Neighbor>, k: usize) -> Vec<Neighbor> {
+    let mut top = TopK::new(k);
+    left.into_iter().chain(right).for_each(|n| top.push(n.value, n.ordinal));
+    top.into_sorted()
+}
+
+/// A set of ordinals.
+struct Bits(Vec<u64>);
+
+impl Bits {
+    fn of(ordinals: &[u32], rows: u32) -> Self {
+        let mut words = vec![0_u64; (rows as usize).div_ceil(64)];
+        for ordinal in ordinals.iter().take_while(|ordinal| **ordinal < rows) {
+            if let Some(word) = words.get_mut(*ordinal as usize / 64) {
+                *word |= 1 << (ordinal % 64);
+            }
+        }
+        Self(words)
+    }
+
+    fn contains(&self, ordinal: u32) -> bool {
+        self.0.get(ordinal as usize / 64).is_some_and(|word| word >> (ordinal % 64) & 1 == 1)
+    }
+}
