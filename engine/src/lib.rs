@@ -18,6 +18,7 @@ mod explain;
 mod optimizer;
 pub mod pg_types;
 mod planner;
+mod prepared;
 mod provider;
 mod query;
 mod search_config;

@@ -7,8 +7,8 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TreeNode as _, TreeNodeRecursion};
 use datafusion::common::{ParamValues, ScalarValue};
-use datafusion::execution::SessionState;
 use datafusion::execution::context::SQLOptions;
+use datafusion::execution::{SessionState, TaskContext};
 use datafusion::logical_expr::{Expr, LogicalPlan, Subquery};
 use datafusion::physical_plan::{ExecutionPlan, collect, execute_stream};
 use datafusion::sql::parser::Statement as DfStatement;
@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 
 use crate::error::{EngineError, Result};
 use crate::executor::{Executor, Task};
+use crate::prepared::Lease;
 use crate::provider::Scope;
 use crate::search_config::SearchConfig;
 use crate::settings::Settings;
@@ -228,15 +229,15 @@ pub struct RowStream {
 }
 
 impl RowStream {
-    /// Starts a planned query.
+    /// Starts a planned query. `lease` is held until it ends.
     pub(crate) fn start(
         executor: &Executor,
         schema: SchemaRef,
         physical: Arc<dyn ExecutionPlan>,
-        state: &SessionState,
+        context: Arc<TaskContext>,
+        lease: Option<Lease>,
     ) -> Result<Self> {
         let (sender, batches) = mpsc::channel(BATCHES_BUFFERED);
-        let context = state.task_ctx();
         let task = executor.spawn(async move {
             let mut stream = match execute_stream(physical, context) {
                 Ok(stream) => stream,
@@ -251,6 +252,8 @@ impl RowStream {
                     break;
                 }
             }
+            // Before the reader learns that there is no more and executes the plan again.
+            drop((stream, lease));
             Ok(())
         });
         Ok(Self { schema, batches, _task: Some(task) })

@@ -11,7 +11,7 @@ use datafusion::sql::sqlparser::ast::{self, Expr, Value};
 use parking_lot::Mutex;
 use storage::{Applied, Command, Rejection, StorageError, TableWrite};
 use tokio_util::sync::CancellationToken;
-use types::{Principal, SqlState};
+use types::{Coded as _, Principal, SqlState};
 
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
@@ -21,6 +21,7 @@ use crate::planner::{
     AsOfPlanner, CopyIn, CopyOptions, CopyTarget, InsertRows, Verb, WriteBuilder, cast_parameters,
     declared_types, define, describe_plan, plan_write, target,
 };
+use crate::prepared::{BoundPlan, Found, KeptPlan, PlanSlot};
 use crate::provider::{DATABASE, Names, Scope, pg_catalog};
 use crate::query::{Planner, RowStream, named_schema, require_select};
 use crate::search_config::SearchConfig;
@@ -160,7 +161,7 @@ impl Session {
         match &***sql {
             ast::Statement::Query(query) => {
                 require_select(query)?;
-                self.select(Arc::clone(sql), parameters).await
+                self.select(Arc::clone(sql), statement.plan.as_deref(), parameters).await
             }
             ast::Statement::Explain { .. } => self.explain(Arc::clone(sql), parameters).await,
             ast::Statement::Insert(_) | ast::Statement::Update(_) | ast::Statement::Delete(_) => {
@@ -174,7 +175,17 @@ impl Session {
         }
     }
 
-    async fn select(&self, tree: Arc<Tree>, parameters: Vec<ScalarValue>) -> Result<Outcome> {
+    async fn select(
+        &self,
+        tree: Arc<Tree>,
+        slot: Option<&PlanSlot>,
+        parameters: Vec<ScalarValue>,
+    ) -> Result<Outcome> {
+        if let Some(slot) = slot
+            && let Some(rows) = self.run_kept(&tree, slot, &parameters).await?
+        {
+            return Ok(Outcome::Rows(rows));
+        }
         let planner = self.planner();
         let task = self.engine.executor.spawn(async move {
             let ast::Statement::Query(query) = &**tree else {
@@ -186,8 +197,48 @@ impl Session {
             Ok((schema, physical, planned.state))
         });
         let (schema, physical, state) = self.interruptible(task).await?;
-        let rows = RowStream::start(&self.engine.executor, schema, physical, &state)?;
+        let context = state.task_ctx();
+        let rows = RowStream::start(&self.engine.executor, schema, physical, context, None)?;
         Ok(Outcome::Rows(rows))
+    }
+
+    /// Runs a prepared query by the plan that is kept with it, which is made first when it is due;
+    /// `None` when there is none that suits.
+    async fn run_kept(
+        &self,
+        tree: &Arc<Tree>,
+        slot: &PlanSlot,
+        parameters: &[ScalarValue],
+    ) -> Result<Option<RowStream>> {
+        let view = self.engine.store.read_view();
+        let kept = match slot.find(&view, &self.settings) {
+            Found::None => return Ok(None),
+            Found::Plan(kept) => kept,
+            Found::Due => {
+                let (planner, tree) = (self.planner(), Arc::clone(tree));
+                let parameters = parameters.to_vec();
+                let task = self.engine.executor.spawn(async move {
+                    let ast::Statement::Query(query) = &**tree else {
+                        return Err(EngineError::bug("not a query"));
+                    };
+                    KeptPlan::plan(&planner, query, &parameters).await
+                });
+                let plan = match self.interruptible(task).await {
+                    Ok(plan) => plan.map(Arc::new),
+                    Err(error) if error.sql_state() == SqlState::QUERY_CANCELED => {
+                        return Err(error);
+                    }
+                    // What is wrong is told when it is planned with its values.
+                    Err(_) => None,
+                };
+                slot.keep(plan.clone());
+                let Some(kept) = plan else { return Ok(None) };
+                kept
+            }
+        };
+        let Some(bound) = kept.bind(&view, parameters)? else { return Ok(None) };
+        let BoundPlan { plan, schema, context, lease } = bound;
+        RowStream::start(&self.engine.executor, schema, plan, context, Some(lease)).map(Some)
     }
 
     async fn explain(&self, tree: Arc<Tree>, parameters: Vec<ScalarValue>) -> Result<Outcome> {
@@ -237,8 +288,7 @@ impl Session {
             let Some(write) = builder.finish()? else { return Ok(done(&tag)) };
             match self.commit(write).await {
                 Ok(_) => return Ok(done(&tag)),
-                Err(error)
-                    if types::Coded::sql_state(&error) == SqlState::SERIALIZATION_FAILURE => {}
+                Err(error) if error.sql_state() == SqlState::SERIALIZATION_FAILURE => {}
                 Err(error) => return Err(error),
             }
         }
@@ -516,6 +566,7 @@ impl Session {
         });
         let (sql, inferred, columns) = self.interruptible(task).await?;
         statement.statement = Statement::Sql(sql);
+        statement.plan = Some(Arc::default());
         let parameters = (0..count)
             .map(|at| {
                 let declared = known.get(at).cloned().flatten().map(|(_, field)| field);

@@ -93,7 +93,7 @@ pub const REPORTED: [&str; 11] = [
 ];
 
 /// The settings of one session.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
     changed: BTreeMap<&'static str, String>,
 }

@@ -8,4 +8,4 @@ mod zones;
 
 pub(crate) use collection_scan::CollectionScanExec;
 pub(crate) use rows::{Source, point_lookup, storage_error};
-pub(crate) use vector_top_k::{SearchSettings, VectorTopK, VectorTopKExec};
+pub(crate) use vector_top_k::{QueryVector, SearchSettings, VectorTopK, VectorTopKExec};

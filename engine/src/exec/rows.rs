@@ -22,6 +22,8 @@ pub(crate) struct Source {
     /// The provider's columns; one more than the table's when row ids are asked for.
     pub(crate) schema: SchemaRef,
     pub(crate) row_id: bool,
+    /// Whether the statement names the instant.
+    pub(crate) past: bool,
     /// Columns of `schema` to return, in order.
     pub(crate) projection: Vec<usize>,
     /// Predicate over `schema`; rows for which it is not true do not qualify.

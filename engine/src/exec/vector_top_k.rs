@@ -5,8 +5,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use datafusion::common::Result;
+use arrow::array::Array as _;
 use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{Result, ScalarValue, internal_err};
 use datafusion::execution::TaskContext;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::coop::make_cooperative;
@@ -20,19 +21,30 @@ use datafusion::physical_plan::{
     SendableRecordBatchStream, apply_expression_roots,
 };
 use parking_lot::Mutex;
+use storage::ReadView;
 use storage::memtable::{IndexSearch, Rows, SearchReport, Strategy, VectorIndex, exact_search};
 use types::Distance;
+use udfs::vector_slice;
 use vector::Metric;
 
 use super::Source;
 use super::rows::storage_error;
+use crate::prepared::with_values;
+
+/// What is searched for.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum QueryVector {
+    Known(Vec<f32>),
+    /// The number of a parameter, from zero, in a plan whose parameters are open.
+    Parameter(usize),
+}
 
 /// What the optimizer rule asks a scan for.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct VectorTopK {
     /// Position of the vector column.
     pub(crate) column: usize,
-    pub(crate) query: Vec<f32>,
+    pub(crate) query: QueryVector,
     pub(crate) distance: Distance,
     pub(crate) k: usize,
 }
@@ -94,6 +106,40 @@ impl VectorTopKExec {
     }
 }
 
+impl VectorTopKExec {
+    /// Whether the statement names the instant that is searched.
+    pub(crate) fn is_of_the_past(&self) -> bool {
+        self.source.past
+    }
+
+    /// The same search at the instant of `view` with values in the place of parameters; `None` when
+    /// the table is gone or the value is not a vector of the column's dimension.
+    pub(crate) fn bind(&self, view: &ReadView, parameters: &[ScalarValue]) -> Result<Option<Self>> {
+        let id = self.source.table.collection().id;
+        let Some(table) = view.readable(id).map_err(storage_error)? else { return Ok(None) };
+        let mut search = self.search.clone();
+        if let QueryVector::Parameter(number) = search.query {
+            let column = table.schema().field(search.column).data_type();
+            let vector = match parameters.get(number) {
+                Some(ScalarValue::FixedSizeList(list)) if list.data_type() == column => {
+                    vector_slice(list, 0)
+                }
+                Some(_) | None => None,
+            };
+            let Some(vector) = vector else { return Ok(None) };
+            search.query = QueryVector::Known(vector.to_vec());
+        }
+        let predicate = self.source.predicate.as_ref();
+        let source = Source {
+            table: Arc::clone(table),
+            at: view.at(),
+            predicate: predicate.map(|p| with_values(p, parameters)).transpose()?,
+            ..self.source.clone()
+        };
+        Self::new(source, search, self.settings).map(Some)
+    }
+}
+
 /// Everything one execution needs.
 struct Search {
     source: Source,
@@ -109,8 +155,11 @@ impl Search {
             Some(_) => Some(self.source.qualifying(&self.rows)?),
             None => None,
         };
+        let QueryVector::Known(query) = &self.search.query else {
+            return internal_err!("a search for a parameter without a value");
+        };
         let request = IndexSearch {
-            query: &self.search.query,
+            query,
             k: self.search.k,
             ef: self.settings.ef,
             at: self.source.at,
@@ -121,7 +170,7 @@ impl Search {
             Some(index) => index.search(&self.rows, &request),
             None => {
                 let metric = Metric::new(self.search.distance);
-                let dim = self.search.query.len();
+                let dim = query.len();
                 let vectors = self.rows.vectors(self.search.column, dim);
                 exact_search(&metric, &self.rows, &vectors, &request)
             }

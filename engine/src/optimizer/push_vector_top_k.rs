@@ -5,13 +5,15 @@
 //! * a sort with a fetch and one ascending key, NULLs last;
 //! * between it and the scan nothing but projections and aliases; a filter that the scan did not
 //!   take, a join, a window or another limit in between changes which rows qualify;
-//! * the key is a distance of an index's kind between a vector column and a literal of its
-//!   dimension.
+//! * the key is a distance of an index's kind between a vector column and a literal, or a parameter
+//!   that has no value yet, of its dimension.
 //!
 //! This is the one rule that may change a result: through an index the `k` rows are approximate.
 
 use std::sync::Arc;
 
+use arrow::array::Array as _;
+use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode as _};
 use datafusion::common::{Column, Result, ScalarValue};
 use datafusion::datasource::{provider_as_source, source_as_provider};
@@ -21,8 +23,9 @@ use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 use types::Distance;
 use udfs::{distance_function, vector_slice};
 
-use crate::exec::VectorTopK;
+use crate::exec::{QueryVector, VectorTopK};
 use crate::provider::CollectionProvider;
+use crate::sql::types::parameter_number;
 
 /// The rule.
 #[derive(Debug)]
@@ -125,12 +128,10 @@ fn ask(scan: &TableScan, key: &Expr, k: usize) -> Result<Option<LogicalPlan>> {
     }
     // Parameters put in later leave an alias around the expression.
     let key = key.clone().unalias_nested().data;
-    let Some((distance, column, query)) = distance_key(&key) else { return Ok(None) };
+    let Some((distance, column, (query, data_type))) = distance_key(&key) else { return Ok(None) };
     let Ok(position) = collection.table().schema().index_of(&column.name) else { return Ok(None) };
     let field = collection.table().schema().field(position);
-    if !storage::memtable::is_vector_field(field)
-        || field.data_type() != &udfs::vector_type(query.len())
-    {
+    if !storage::memtable::is_vector_field(field) || field.data_type() != &data_type {
         return Ok(None);
     }
     let top_k = VectorTopK { column: position, query, distance, k };
@@ -138,15 +139,23 @@ fn ask(scan: &TableScan, key: &Expr, k: usize) -> Result<Option<LogicalPlan>> {
     Ok(Some(LogicalPlan::TableScan(TableScan { source, ..scan.clone() })))
 }
 
-/// Distance, column and query of `distance(column, literal)` in either order of arguments.
-fn distance_key(key: &Expr) -> Option<(Distance, &Column, Vec<f32>)> {
+/// Distance, column and query of `distance(column, query)` in either order of arguments.
+fn distance_key(key: &Expr) -> Option<(Distance, &Column, (QueryVector, DataType))> {
     let Expr::ScalarFunction(ScalarFunction { func, args }) = key else { return None };
     let distance = distance_function(func)?.index_distance()?;
-    let ([Expr::Column(column), Expr::Literal(literal, _)]
-    | [Expr::Literal(literal, _), Expr::Column(column)]) = args.as_slice()
-    else {
+    let ([Expr::Column(column), query] | [query, Expr::Column(column)]) = args.as_slice() else {
         return None;
     };
-    let ScalarValue::FixedSizeList(list) = literal else { return None };
-    Some((distance, column, vector_slice(list, 0)?.to_vec()))
+    let query = match query {
+        Expr::Literal(ScalarValue::FixedSizeList(list), _) => {
+            (QueryVector::Known(vector_slice(list, 0)?.to_vec()), list.data_type().clone())
+        }
+        Expr::Placeholder(placeholder) => {
+            let number = parameter_number(&placeholder.id)?.checked_sub(1)?;
+            let data_type = placeholder.field.as_ref()?.data_type().clone();
+            (QueryVector::Parameter(number), data_type)
+        }
+        _ => return None,
+    };
+    Some((distance, column, query))
 }

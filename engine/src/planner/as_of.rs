@@ -46,6 +46,7 @@ impl AsOfPlanner {
         let past = view.as_of(at).map_err(|e| EngineError::from(e).into_datafusion())?;
         let schema = name.schema().map_or_else(|| self.scope.schema(), str::to_owned);
         CollectionProvider::find(&past, &schema, name.table())?
+            .map(CollectionProvider::of_the_past)
             .ok_or_else(|| EngineError::no_table(name.table()).into_datafusion())
     }
 }

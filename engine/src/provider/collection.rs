@@ -29,6 +29,8 @@ pub(crate) struct CollectionProvider {
     schema: SchemaRef,
     row_id: bool,
     top_k: Option<VectorTopK>,
+    /// Whether the statement names the instant.
+    past: bool,
     /// Until the operators are made, which hold the row versions themselves.
     _pin: Option<Arc<Pin>>,
 }
@@ -48,7 +50,7 @@ impl CollectionProvider {
         Ok(table.map(|table| {
             let (schema, at) = (Arc::clone(table.schema()), view.at());
             let (table, _pin) = (Arc::clone(table), view.pin());
-            Self { table, at, schema, row_id: false, top_k: None, _pin }
+            Self { table, at, schema, row_id: false, top_k: None, past: false, _pin }
         }))
     }
 
@@ -61,6 +63,11 @@ impl CollectionProvider {
             self.row_id = true;
         }
         self
+    }
+
+    /// The same table at an instant that the statement names.
+    pub(crate) fn of_the_past(self) -> Self {
+        Self { past: true, ..self }
     }
 
     /// The same table asked for its nearest rows.
@@ -124,6 +131,7 @@ impl TableProvider for CollectionProvider {
             at: self.at,
             schema: Arc::clone(&self.schema),
             row_id: self.row_id,
+            past: self.past,
             projection: projection.cloned().unwrap_or_else(all),
             predicate,
         };

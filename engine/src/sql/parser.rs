@@ -13,6 +13,7 @@ use super::rewrite;
 use super::tokens::{self, StatementTokens};
 use super::types::parameter_number;
 use crate::error::{EngineError, Result};
+use crate::prepared::PlanSlot;
 
 /// A statement with more operators than this is dropped on a large stack of its own.
 const OPERATORS_SHALLOW: usize = 10;
@@ -25,6 +26,16 @@ pub struct ParsedStatement {
     pub(crate) statement: Statement,
     /// Highest parameter number in the statement.
     pub(crate) parameters: usize,
+    /// Where a prepared statement keeps its plan.
+    pub(crate) plan: Option<Arc<PlanSlot>>,
+}
+
+impl ParsedStatement {
+    /// Whether a prepared statement keeps a plan for its next execution.
+    #[must_use]
+    pub fn keeps_plan(&self) -> bool {
+        self.plan.as_ref().is_some_and(|slot| slot.is_kept())
+    }
 }
 
 /// What the parser of SQL knows, and what only we know.
@@ -106,7 +117,7 @@ fn parse_one(tokens: Vec<TokenWithSpan>, deep: bool) -> Result<ParsedStatement> 
         && word.quote_style.is_none()
         && word.value.eq_ignore_ascii_case("checkpoint")
     {
-        return Ok(ParsedStatement { statement: Statement::Checkpoint, parameters });
+        return Ok(ParsedStatement { statement: Statement::Checkpoint, parameters, plan: None });
     }
     if let [Token::Word(check), Token::Word(table), _, ..] = words.as_slice()
         && check.keyword == Keyword::CHECK
@@ -117,13 +128,17 @@ fn parse_one(tokens: Vec<TokenWithSpan>, deep: bool) -> Result<ParsedStatement> 
         parser.expect_keywords(&[Keyword::CHECK, Keyword::TABLE])?;
         let name = parser.parse_object_name(false)?;
         parser.expect_token(&Token::EOF)?;
-        return Ok(ParsedStatement { statement: Statement::CheckTable(name), parameters });
+        return Ok(ParsedStatement {
+            statement: Statement::CheckTable(name),
+            parameters,
+            plan: None,
+        });
     }
     if let Some(Token::Word(word)) = words.first()
         && word.keyword == Keyword::VACUUM
     {
         let names = vacuumed(&words, tokens.clone())?;
-        return Ok(ParsedStatement { statement: Statement::Vacuum(names), parameters });
+        return Ok(ParsedStatement { statement: Statement::Vacuum(names), parameters, plan: None });
     }
     if let Some(Token::Word(word)) = words.first()
         && word.keyword == Keyword::EXPLAIN
@@ -140,7 +155,11 @@ fn parse_one(tokens: Vec<TokenWithSpan>, deep: bool) -> Result<ParsedStatement> 
     }
     rewrite::check(&statement)?;
     rewrite::postgresql(&mut statement);
-    Ok(ParsedStatement { statement: Statement::Sql(Tree::new(statement, deep)), parameters })
+    Ok(ParsedStatement {
+        statement: Statement::Sql(Tree::new(statement, deep)),
+        parameters,
+        plan: None,
+    })
 }
 
 /// The tables that `VACUUM [t, ...]` names.

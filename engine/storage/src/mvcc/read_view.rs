@@ -71,6 +71,12 @@ impl ReadView {
         &self.state.catalog
     }
 
+    /// The catalog as a value that is the same as long as nothing was defined.
+    #[must_use]
+    pub fn shared_catalog(&self) -> &Arc<Catalog> {
+        &self.state.catalog
+    }
+
     /// A table by id, whether it still exists or not.
     #[must_use]
     pub fn table(&self, id: TableId) -> Option<&Arc<Table>> {
