@@ -2,8 +2,9 @@
 //! second for a sweep of `ef`, as JSON for the harnesses in `versus/`.
 //!
 //! `engine-hnsw DATA.npy QUERIES.npy [name=value ...]` with `distance` (`cosine`, `l2`, `inner_product`),
-//! `quantization`, `oversample`, `m`, `ef_construction`, `build_threads`, `seconds` per timing, `ef`
-//! (comma separated). One thread searches.
+//! `quantization`, `oversample`, `m`, `ef_construction`, `build_threads`, `seconds` per timing, `ef`.
+//! `share` lets only that share of the rows qualify, drawn at random, and `way` says how they are
+//! found: `graph` walks through all points, `scan` compares the codes of those that qualify. Values of `ef`, `share` and `way` are lists with commas. One thread searches.
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "the result is the output")]
 #![expect(clippy::disallowed_methods, reason = "measures time")]
@@ -12,10 +13,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
-use types::{Distance, Quantization};
+use types::{Distance, Quantization, SplitMix64};
 use vector::hnsw::{Builder, Graph, Parameters, SearchOptions, SearchOutcome, SearchStats};
 use vector::quantize::{Batch, Codec, Codes, FullPrecision, Quantizer, Ranges, rescore};
-use vector::{Matrix, Metric, Neighbor, Vectors as _, flat, recall};
+use vector::{Matrix, Metric, Neighbor, TopK, Vectors as _, flat, recall};
 
 const K: usize = 10;
 
@@ -27,6 +28,8 @@ struct Options {
     threads: usize,
     seconds: f64,
     sweep: Vec<usize>,
+    shares: Vec<f64>,
+    ways: Vec<String>,
 }
 
 impl Options {
@@ -38,6 +41,8 @@ impl Options {
             parameters: Parameters { m: 16, ef_construction: 200, seed: 1 },
             threads: 1,
             seconds: 0.5,
+            shares: vec![1.0],
+            ways: vec!["graph".to_owned()],
             sweep: vec![10, 16, 24, 32, 40, 48, 64, 96, 128, 192, 256, 384, 512],
         };
         for arg in args {
@@ -61,6 +66,11 @@ impl Options {
                 "ef_construction" => options.parameters.ef_construction = number()?,
                 "build_threads" => options.threads = number()? as usize,
                 "seconds" => options.seconds = value.parse().map_err(|e| format!("{arg}: {e}"))?,
+                "share" => {
+                    let shares: Result<_, _> = value.split(',').map(str::parse).collect();
+                    options.shares = shares.map_err(|e| format!("{arg}: {e}"))?;
+                }
+                "way" => options.ways = value.split(',').map(str::to_owned).collect(),
                 "ef" => {
                     let sweep: Result<_, _> = value.split(',').map(str::parse).collect();
                     options.sweep = sweep.map_err(|e| format!("{arg}: {e}"))?;
@@ -79,6 +89,32 @@ struct Engine<'a> {
     metric: Metric,
     graph: Graph,
     codes: Option<Codes>,
+    /// Rows that qualify; none when all do.
+    qualifying: Option<Qualifying>,
+    way: String,
+}
+
+struct Qualifying {
+    bits: Vec<u64>,
+    ordinals: Vec<u32>,
+}
+
+impl Qualifying {
+    fn new(share: f64, rows: usize) -> Option<Self> {
+        if share >= 1.0 {
+            return None;
+        }
+        let mut rng = SplitMix64::new(7);
+        let rows = u32::try_from(rows).unwrap_or(u32::MAX);
+        let ordinals: Vec<u32> = (0..rows).filter(|_| rng.unit() < share).collect();
+        let mut bits = vec![0; rows as usize / 64 + 1];
+        ordinals.iter().for_each(|o| bits[*o as usize / 64] |= 1 << (o % 64));
+        Some(Self { bits, ordinals })
+    }
+
+    fn contains(&self, ordinal: u32) -> bool {
+        self.bits[ordinal as usize / 64] >> (ordinal % 64) & 1 == 1
+    }
 }
 
 fn main() -> Result<(), String> {
@@ -93,19 +129,34 @@ fn main() -> Result<(), String> {
     let queries = Matrix::new(queries.columns, queries.values);
     let metric = Metric::new(options.distance);
     let codec = codec(&options, &matrix);
-    let engine = Engine {
+    let mut engine = Engine {
         options: &options,
         matrix: &matrix,
         metric,
         graph: Graph::new(options.parameters),
         codes: codec.map(Codes::new),
+        qualifying: None,
+        way: String::new(),
     };
     let started = Instant::now();
     let encode_seconds = engine.build();
     let build_seconds = started.elapsed().as_secs_f64();
-    let truth = ground_truth(&matrix, &queries, metric);
-    let points: Vec<serde_json::Value> =
-        options.sweep.iter().map(|ef| engine.point(&queries, *ef, &truth)).collect();
+    let mut points = Vec::new();
+    for share in &options.shares {
+        engine.qualifying = Qualifying::new(*share, matrix.rows());
+        let truth = engine.ground_truth(&queries);
+        for way in &options.ways {
+            engine.way.clone_from(way);
+            for ef in &options.sweep {
+                let mut point = engine.point(&queries, *ef, &truth);
+                if *share < 1.0 {
+                    point["share"] = (*share).into();
+                    point["way"] = way.as_str().into();
+                }
+                points.push(point);
+            }
+        }
+    }
     let code_bytes =
         engine.codes.as_ref().map_or(matrix.rows() * matrix.dim() * 4, Codes::memory_bytes);
     let report = serde_json::json!({
@@ -143,13 +194,31 @@ fn codec(options: &Options, matrix: &Matrix) -> Option<Codec> {
     Codec::new(options.quantization, options.distance, matrix.dim(), ranges)
 }
 
-fn ground_truth(matrix: &Matrix, queries: &Matrix, metric: Metric) -> Vec<Vec<Neighbor>> {
-    let rows = u32::try_from(matrix.rows()).unwrap_or(u32::MAX);
-    let all = |query: &[f32]| flat::search(&metric, &metric.probe(query), matrix, 0..rows, K).0;
-    (0..).map_while(|at| queries.vector(at)).map(all).collect()
-}
-
 impl Engine<'_> {
+    fn ground_truth(&self, queries: &Matrix) -> Vec<Vec<Neighbor>> {
+        let rows = u32::try_from(self.matrix.rows()).unwrap_or(u32::MAX);
+        let all = |query: &[f32]| {
+            let probe = self.metric.probe(query);
+            let rows =
+                (0..rows).filter(|row| self.qualifying.as_ref().is_none_or(|q| q.contains(*row)));
+            flat::search(&self.metric, &probe, self.matrix, rows, K).0
+        };
+        (0..).map_while(|at| queries.vector(at)).map(all).collect()
+    }
+
+    fn walk<Q: Quantizer>(
+        &self,
+        quantizer: &Q,
+        query: &Q::Query<'_>,
+        options: SearchOptions,
+    ) -> (SearchOutcome, SearchStats) {
+        let Some(qualifying) = &self.qualifying else {
+            return self.graph.search(quantizer, query, options);
+        };
+        let admit = |ordinal| qualifying.contains(ordinal);
+        self.graph.search_admitted(quantizer, query, options, admit)
+    }
+
     /// Encodes and links every row; the seconds that encoding took.
     fn build(&self) -> f64 {
         let started = Instant::now();
@@ -198,14 +267,25 @@ impl Engine<'_> {
         let exact = FullPrecision::new(self.metric, self.matrix);
         let Some(probe) = exact.query(query) else { return Default::default() };
         let Some(codes) = &self.codes else {
-            let (outcome, stats) = self.graph.search(&exact, &probe, options);
+            let (outcome, stats) = self.walk(&exact, &probe, options);
             let SearchOutcome::Found(found) = outcome else { return Default::default() };
             return (found, stats);
         };
         let view = codes.view();
         let Some(query) = view.query(query) else { return Default::default() };
-        let (outcome, stats) = self.graph.search(&view, &query, options);
-        let SearchOutcome::Found(candidates) = outcome else { return Default::default() };
+        let (candidates, stats) = match &self.qualifying {
+            Some(qualifying) if self.way == "scan" => {
+                let mut top = TopK::new(wanted);
+                let ordinals = qualifying.ordinals.iter().copied();
+                let distances = view.scan(&query, ordinals, |value, o| top.push(value, o));
+                (top.into_sorted(), SearchStats { visited: 0, distances })
+            }
+            _ => {
+                let (outcome, stats) = self.walk(&view, &query, options);
+                let SearchOutcome::Found(found) = outcome else { return Default::default() };
+                (found, stats)
+            }
+        };
         let (found, _) = rescore(
             &candidates,
             K,
