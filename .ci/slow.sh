@@ -21,6 +21,13 @@ else
 fi
 "$python" tests/sim/vacuum_readers.py --azimuth "$target/azimuth" --seconds 600
 "$python" tests/sim/larger_than_memory.py --azimuth "$target/azimuth"
+for quantization in sq8 polar4; do
+    "$python" tests/sim/churn.py --azimuth "$target/azimuth" --quantization "$quantization"
+done
+"$python" benches/versus/index_memory.py --azimuth "$target/azimuth" --rows 1000000 --dim 128
+"$python" benches/versus/index_memory.py --azimuth "$target/azimuth" --rows 300000 --dim 384
+"$python" benches/versus/engine_versus.py --data "$data/wordnet" --engine "$target/engine-hnsw" \
+    --out "$target/engine-versus.json"
 "$target/engine-hnsw" "$data/wordnet/embeddings.f16.npy" "$data/wordnet/queries.npy" \
     build_threads=2 > "$target/engine-hnsw.json"
 "$python" benches/versus/hnsw_versus.py --data "$data/wordnet" --azimuth "$target/azimuth" \
@@ -32,4 +39,6 @@ server=$!
 trap 'kill "$server" 2>/dev/null || true' EXIT
 "$python" benches/recall/scifact.py --data "$data/scifact" --port 5439
 cargo bench --locked -p benches --bench kernels
+cargo bench --locked -p benches --bench codes
+cargo bench --locked -p benches --bench quantization_comparison
 cargo bench --locked -p benches --bench storage
