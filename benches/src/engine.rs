@@ -99,7 +99,18 @@ fn codec(options: &Options, matrix: &Matrix) -> Option<Codec> {
         | Quantization::Polar4
         | Quantization::Polar2 => None,
     };
-    Codec::new(options.quantization, options.distance, matrix.dim(), ranges)
+    let codec = Codec::new(options.quantization, options.distance, matrix.dim(), ranges)?;
+    if options.quantization == Quantization::Sq8Calibrated {
+        return Some(codec); // its ranges are not around the mean
+    }
+    // As the database does under L2, whose codes are around the mean.
+    let mut sums = vec![0.0_f64; matrix.dim()];
+    for row in (0..).map_while(|row| matrix.vector(row)) {
+        sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(*value));
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "a mean of 32-bit numbers")]
+    let mean = sums.iter().map(|sum| (sum / matrix.rows() as f64) as f32).collect();
+    Some(codec.with_centre(mean))
 }
 
 impl<'a> Engine<'a> {

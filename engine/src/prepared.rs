@@ -16,7 +16,7 @@ use catalog::Catalog;
 use datafusion::common::tree_node::{Transformed, TreeNode as _, TreeNodeRecursion};
 use datafusion::common::{Result as DataFusionResult, ScalarValue};
 use datafusion::execution::{SessionState, TaskContext};
-use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::expr::{Placeholder, ScalarFunction};
 use datafusion::logical_expr::{
     ColumnarValue, Expr, LogicalPlan, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
     Volatility,
@@ -132,12 +132,13 @@ impl KeptPlan {
         parameters: &[ScalarValue],
     ) -> Result<Option<Self>> {
         let planned = planner.plan(query, None).await?;
-        if !is_fixed(&planned.plan)? {
+        let logical = with_declared_types(planned.plan)?;
+        if !is_fixed(&logical)? {
             return Ok(None);
         }
         let view = planner.scope.view();
         let values = Arc::new(Values::default());
-        let optimized = planned.state.optimize(&planned.plan)?;
+        let optimized = planned.state.optimize(&logical)?;
         let types: Vec<DataType> = parameters.iter().map(ScalarValue::data_type).collect();
         let Some(open) = open_parameters(optimized, &types, &values)? else { return Ok(None) };
         let state: &SessionState = &planned.state;
@@ -145,6 +146,14 @@ impl KeptPlan {
         if !is_one_search(&plan)? {
             return Ok(None);
         }
+        let plan = plan.transform_up(|node| {
+            let search = node.downcast_ref::<VectorTopKExec>().map(VectorTopKExec::unbound);
+            Ok(match search {
+                Some(search) => Transformed::yes(Arc::new(search) as Arc<dyn ExecutionPlan>),
+                None => Transformed::no(node),
+            })
+        })?;
+        let plan = plan.data;
         Ok(Some(Self {
             schema: named_schema(query, &plan.schema()),
             plan,
@@ -194,6 +203,28 @@ impl KeptPlan {
         let (schema, context) = (Arc::clone(&self.schema), Arc::clone(&self.context));
         Ok(bound.then_some(BoundPlan { plan: plan.data, schema, context, lease }))
     }
+}
+
+/// Gives a parameter below a cast, `$1::type`, that type.
+fn with_declared_types(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let typed = plan.transform_up_with_subqueries(|plan| {
+        plan.map_expressions(|expr| {
+            expr.transform_up(|expr| {
+                let Expr::Cast(cast) = &expr else { return Ok(Transformed::no(expr)) };
+                let Expr::Placeholder(placeholder) = &*cast.expr else {
+                    return Ok(Transformed::no(expr));
+                };
+                let known = udfs::vector_dimension(cast.field.data_type()) == Some(0);
+                if placeholder.field.is_some() || known {
+                    return Ok(Transformed::no(expr));
+                }
+                let field = Some(Arc::clone(&cast.field));
+                let typed = Placeholder::new_with_field(placeholder.id.clone(), field);
+                Ok(Transformed::yes(Expr::Placeholder(typed)))
+            })
+        })
+    })?;
+    Ok(typed.data)
 }
 
 /// Whether the plan's result is a matter of the rows, the parameters and the settings alone, and all

@@ -62,7 +62,8 @@ pub(crate) struct SearchSettings {
 #[derive(Debug)]
 pub(crate) struct VectorTopKExec {
     source: Source,
-    rows: Arc<Rows>,
+    /// Absent in a plan that is kept to be bound.
+    rows: Option<Arc<Rows>>,
     search: VectorTopK,
     settings: SearchSettings,
     index: Option<Arc<VectorIndex>>,
@@ -94,7 +95,7 @@ impl VectorTopKExec {
         )
         .with_scheduling_type(SchedulingType::Cooperative);
         Ok(Self {
-            rows: contents.rows,
+            rows: Some(contents.rows),
             source,
             search,
             settings,
@@ -110,6 +111,20 @@ impl VectorTopKExec {
     /// Whether the statement names the instant that is searched.
     pub(crate) fn is_of_the_past(&self) -> bool {
         self.source.past
+    }
+
+    /// The same search without rows and index, which a plan that is kept must not hold on to.
+    pub(crate) fn unbound(&self) -> Self {
+        Self {
+            source: self.source.clone(),
+            rows: None,
+            search: self.search.clone(),
+            settings: self.settings,
+            index: None,
+            report: Arc::default(),
+            properties: Arc::clone(&self.properties),
+            metrics: ExecutionPlanMetricsSet::new(),
+        }
     }
 
     /// The same search at the instant of `view` with values in the place of parameters; `None` when
@@ -262,7 +277,10 @@ impl ExecutionPlan for VectorTopKExec {
         let baseline = BaselineMetrics::new(&self.metrics, partition);
         let search = Search {
             source: self.source.clone(),
-            rows: Arc::clone(&self.rows),
+            rows: self.rows.as_ref().map_or_else(
+                || internal_err!("a search that was not bound"),
+                |rows| Ok(Arc::clone(rows)),
+            )?,
             search: self.search.clone(),
             settings: self.settings,
             index: self.index.clone(),

@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::ast::{
     TableConstraint, Value,
 };
 use storage::ReadView;
-use types::limits::{COLUMNS_MAX, HNSW_EF_CONSTRUCTION, HNSW_M, OVERSAMPLE};
+use types::limits::{COLUMNS_MAX, HNSW_EF_CONSTRUCTION, HNSW_M, OVERSAMPLE, QUANTIZED_DIM_MIN};
 use types::{Coded as _, Distance, Quantization, SchemaId, SqlState, TableId};
 
 use super::retention::retention;
@@ -344,7 +344,14 @@ fn create_index(names: &Names<'_>, create: &CreateIndex) -> Result<Change> {
         let message = format!("operator class \"{class}\" does not exist for access method hnsw");
         EngineError::new(SqlState::UNDEFINED_OBJECT, message)
     })?;
-    let options = hnsw_options(&create.with)?;
+    let mut options = hnsw_options(&create.with)?;
+    if let ColumnType::Vector(dim) = collection.columns[position].column_type
+        && dim.len() < QUANTIZED_DIM_MIN
+        && !gives_quantization(&create.with)
+    {
+        // Codes of few dimensions save little and tell near rows apart badly.
+        options.quantization = Quantization::None;
+    }
     let name = index_name(names, create, collection, &column_name)?;
     let exists =
         |name: &str| names.view.catalog().index(collection.schema, name, names.view.at()).is_some();
@@ -378,6 +385,16 @@ fn index_name(
     };
     let numbered = (1_u32..).map(|n| format!("{base}{n}"));
     Ok(std::iter::once(base.clone()).chain(numbered).find(|n| !taken(n)).unwrap_or(base))
+}
+
+/// Whether the option `quantization` is given.
+fn gives_quantization(with: &[Expr]) -> bool {
+    with.iter().any(|option| match option {
+        Expr::BinaryOp { left, .. } => {
+            matches!(&**left, Expr::Identifier(name) if fold(name) == "quantization")
+        }
+        _ => false,
+    })
 }
 
 fn hnsw_options(with: &[Expr]) -> Result<HnswOptions> {

@@ -55,6 +55,9 @@ pub const HNSW_EF_CONSTRUCTION: std::ops::RangeInclusive<u32> = 4..=1_000;
 /// Least and most candidates while searching (`hnsw.ef_search`); pgvector's range.
 pub const HNSW_EF_SEARCH: std::ops::RangeInclusive<u32> = 1..=1_000;
 
+/// Columns of fewer dimensions are indexed by their full vectors unless an index says otherwise.
+pub const QUANTIZED_DIM_MIN: usize = 32;
+
 /// Least and most candidates to rescore per row wanted (`oversample`).
 pub const OVERSAMPLE: std::ops::RangeInclusive<u32> = 1..=100;
 

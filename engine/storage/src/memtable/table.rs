@@ -422,7 +422,7 @@ impl Table {
         *self.now.write() = Contents { rows, indexes: Arc::default() };
     }
 
-    /// Bytes of rows in no segment, of their keys, of the ends of rows and of graphs.
+    /// Bytes of rows in no segment, of their keys, of the ends of rows, and of graphs and codes.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         let now = self.contents();

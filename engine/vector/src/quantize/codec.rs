@@ -36,6 +36,9 @@ const QUERY_MAX: f32 = 127.0;
 pub struct Codec {
     quantization: Quantization,
     distance: Distance,
+    /// Taken off every vector under L2, which it does not change; the error of an estimate grows with
+    /// the length of what is coded. Empty for none.
+    centre: Vec<f32>,
     form: Form,
     kernels: &'static CodeKernels,
 }
@@ -82,7 +85,17 @@ impl Codec {
             Quantization::Polar4 => Form::Pairs { rotation: rotation(), residual: false },
             Quantization::Polar2 => Form::SmallPairs(rotation()),
         };
-        Some(Self { quantization, distance, form, kernels: codes::detect() })
+        Some(Self { quantization, distance, centre: Vec::new(), form, kernels: codes::detect() })
+    }
+
+    /// The same codec around `centre`, best near the mean of the vectors, under L2. Under other
+    /// distances there is none.
+    #[must_use]
+    pub fn with_centre(mut self, centre: Vec<f32>) -> Self {
+        if self.distance == Distance::L2 {
+            self.centre = centre;
+        }
+        self
     }
 
     /// The same codec on other kernels, to compare one instruction set with another.
@@ -135,9 +148,27 @@ impl Codec {
         }
     }
 
+    fn centred<'v>(&self, vector: &'v [f32]) -> Cow<'v, [f32]> {
+        if self.centre.is_empty() {
+            return Cow::Borrowed(vector);
+        }
+        vector.iter().zip(&self.centre).map(|(value, centre)| value - centre).collect()
+    }
+
+    /// The share of the numbers of `vector` that lie outside of ranges; 0 for codes without ranges.
+    #[must_use]
+    pub fn outside(&self, vector: &[f32]) -> f64 {
+        match &self.form {
+            Form::Ranges(ranges) => ranges.outside(&self.centred(vector)),
+            Form::Bytes(_) | Form::Pairs { .. } | Form::SmallPairs(_) => 0.0,
+        }
+    }
+
     /// `vector` as the codes see it, and its squared length; `None` when it has no distance to
     /// anything.
     fn turned(&self, vector: &[f32]) -> Option<(Vec<f32>, f64)> {
+        let centred = self.centred(vector);
+        let vector = centred.as_ref();
         let mut square = square_sum(vector);
         let width = match &self.form {
             Form::Bytes(r) | Form::Pairs { rotation: r, .. } | Form::SmallPairs(r) => r.width(),
@@ -277,7 +308,11 @@ impl Codec {
         let code = &record[..self.code_bytes()];
         let (numbers, offset) = match &self.form {
             Form::Bytes(_) => (Cow::Borrowed(code), self.byte_offset(code)),
-            Form::Ranges(ranges) => return self.query(&ranges.decode(code)),
+            Form::Ranges(ranges) => {
+                let mut decoded = ranges.decode(code);
+                decoded.iter_mut().zip(&self.centre).for_each(|(value, centre)| *value += centre);
+                return self.query(&decoded);
+            }
             Form::Pairs { .. } => {
                 let mut numbers = vec![0; 2 * code.len()];
                 (self.kernels.polar4_numbers)(&POINTS_OF_256, code, &mut numbers);

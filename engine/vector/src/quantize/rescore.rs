@@ -10,8 +10,8 @@ const AHEAD: usize = 4;
 
 /// The `k` nearest of `candidates` by `exact`, nearest first, and the number of vectors read.
 /// `candidates` come nearest first by estimate; `deviation` is the standard deviation of the error
-/// of its estimate, and once `k` are known that are nearer than an estimate could be by mistake, the
-/// rest is not read. `prefetch` is told of a candidate before `exact` is asked.
+/// of its estimate: a candidate is not read when `k` are known that are nearer than its estimate could
+/// be wrong. One without a distance is left out. `prefetch` is told of a candidate before `exact` is asked.
 pub fn rescore(
     candidates: &[Neighbor],
     k: usize,
@@ -27,12 +27,13 @@ pub fn rescore(
         if bound.is_some_and(|bound| {
             candidate.value - DEVIATIONS * deviation(candidate.ordinal) > bound
         }) {
-            break;
+            // Not the end: the error of a longer vector's estimate may be larger.
+            continue;
         }
         if let Some(later) = candidates.get(at + k.max(AHEAD)) {
             prefetch(later.ordinal);
         }
-        if let Some(value) = exact(candidate.ordinal) {
+        if let Some(value) = exact(candidate.ordinal).filter(|value| !value.is_nan()) {
             top.push(value, candidate.ordinal);
             read += 1;
         }
@@ -45,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_until_the_rest_cannot_be_nearer() {
+    fn candidates_that_cannot_be_nearer_are_not_read() {
         let candidates: Vec<Neighbor> =
             (0..20_u8).map(|i| Neighbor { value: f32::from(i), ordinal: u32::from(i) }).collect();
         let nearest = |deviation: f32| {

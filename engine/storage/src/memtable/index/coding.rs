@@ -1,26 +1,29 @@
 //! The codes of an index's points: when they are made, and made anew.
 //!
-//! Codes of most forms depend on their vector alone. The ranges of `sq8_calibrated` come from a
-//! sample; they are taken again, and every code with them, when the table has outgrown the sample
-//! or numbers of new rows fall outside.
+//! Under cosine and inner product the codes of most forms depend on their vector alone. The ranges of
+//! `sq8_calibrated`, and the centre that is taken off vectors under L2, come from a sample; they are
+//! taken again, and every code with them, whenever the table has doubled, and ranges also when numbers
+//! of new rows fall outside. Until there is a vector to sample there are no codes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use types::{Distance, Quantization};
 use vector::Vectors;
-use vector::quantize::{Batch, Codec, Codes, Ranges};
+use vector::quantize::{Batch, Codec, Codes, CodesView, Ranges};
 
 /// Points that get their codes between two looks at the cancel flag, where a graph waits for codes.
 const BATCH_POINTS: u32 = 16_384;
 /// Below this many points, starting threads costs more than it saves.
 const PARALLEL_POINTS_MIN: u32 = 256;
+/// Codes that go to another place together.
+const RELOCATED_TOGETHER: usize = 2_048;
 /// Rows of a sample.
 const SAMPLE_ROWS: u32 = 10_000;
-/// Ranges are taken again when there are this many times the rows that were sampled from.
-const OUTGROWN: u32 = 8;
-/// ... or when this share of the numbers of new rows is outside, and a quarter of the rows is new.
+/// A sample is taken again when there are this many times the rows that it was taken from.
+const OUTGROWN: u32 = 2;
+/// ... or when this share of the numbers of rows that came since is outside, and a third as many came.
 const OUTSIDE_MAX: f64 = 0.02;
 
 #[derive(Debug)]
@@ -29,32 +32,31 @@ pub(super) struct Coding {
     distance: Distance,
     dim: usize,
     now: RwLock<Option<Arc<Codes>>>,
-    /// Rows there were when the ranges were taken.
+    /// Rows with a vector that there were, about, when the sample was taken.
     sampled_from: AtomicU32,
+    /// The sample was taken from ordinals below this.
+    sampled_to: AtomicU32,
+    /// Rows with a vector that came since, and the sum of the shares of them that are outside.
+    since: Mutex<(u32, f64)>,
     calibrations: AtomicU32,
-    /// Whether ranges are to be taken before anything else.
+    /// Whether a sample is to be taken before anything else.
     due: AtomicBool,
 }
 
 impl Coding {
     pub(super) fn new(quantization: Quantization, distance: Distance, dim: usize) -> Self {
-        let codec = match quantization {
-            Quantization::Sq8Calibrated => None,
-            _ if dim == 0 => None,
-            Quantization::None
-            | Quantization::Sq8
-            | Quantization::Polar8
-            | Quantization::Polar4
-            | Quantization::Polar2 => Codec::new(quantization, distance, dim, None),
-        };
+        let plain = !needs_sample(quantization, distance) && dim > 0;
+        let codec = plain.then(|| Codec::new(quantization, distance, dim, None)).flatten();
         Self {
             quantization,
             distance,
             dim,
             now: RwLock::new(codec.map(|codec| Arc::new(Codes::new(codec)))),
             sampled_from: AtomicU32::new(0),
+            sampled_to: AtomicU32::new(0),
+            since: Mutex::default(),
             calibrations: AtomicU32::new(0),
-            due: AtomicBool::new(quantization == Quantization::Sq8Calibrated),
+            due: AtomicBool::new(needs_sample(quantization, distance)),
         }
     }
 
@@ -65,14 +67,19 @@ impl Coding {
         new
     }
 
-    /// The same with `batch` as its codes, which are this one's in another order.
-    pub(super) fn relocated(&self, batch: &Batch) -> Self {
+    /// The same where each ordinal has the codes that the given old one has in `view`.
+    pub(super) fn relocated(&self, view: &CodesView<'_>, old: &[Option<u32>]) -> Self {
         let new = self.emptied();
         if let Some(codes) = self.codes() {
             let codes = codes.emptied();
-            codes.append(batch);
+            for part in old.chunks(RELOCATED_TOGETHER) {
+                codes.append(&view.gather(part.iter().copied()));
+            }
             *new.now.write() = Some(Arc::new(codes));
-            new.sampled_from.store(self.sampled_from.load(Ordering::Relaxed), Ordering::Relaxed);
+            let rows = u32::try_from(old.len()).unwrap_or(u32::MAX);
+            let at_most = |from: &AtomicU32| from.load(Ordering::Relaxed).min(rows);
+            new.sampled_from.store(at_most(&self.sampled_from), Ordering::Relaxed);
+            new.sampled_to.store(at_most(&self.sampled_to), Ordering::Relaxed);
             new.due.store(self.due.load(Ordering::Relaxed), Ordering::Relaxed);
         }
         new
@@ -97,16 +104,18 @@ impl Coding {
             && (self.due.load(Ordering::Relaxed) || self.now.read().as_ref().is_some_and(behind))
     }
 
-    /// Makes the next codes of ordinals below `to`; false when `stopped` says so, and nothing was
-    /// kept then.
+    /// Makes the next codes of ordinals below `to`, by a sample of those below `known`; false when
+    /// `stopped` says so, and nothing was kept then.
     pub(super) fn extend(
         &self,
         vectors: &impl Vectors,
-        to: u32,
+        (to, known): (u32, u32),
         threads: usize,
         stopped: impl Fn() -> bool,
     ) -> bool {
-        if self.due.load(Ordering::Relaxed) && !self.calibrate(vectors, to, threads, &stopped) {
+        let unmade = needs_sample(self.quantization, self.distance) && self.codes().is_none();
+        let due = unmade || self.due.load(Ordering::Relaxed);
+        if due && !self.calibrate(vectors, known, threads, &stopped) {
             return false;
         }
         let Some(codes) = self.codes() else { return true };
@@ -126,50 +135,95 @@ impl Coding {
         true
     }
 
-    /// Takes ranges from a sample of the ordinals below `to` and makes all codes anew. True also
-    /// when there is no vector to sample.
+    /// Takes a sample of the ordinals below `known` and makes all codes anew. True also when there is no
+    /// vector to sample.
     fn calibrate(
         &self,
         vectors: &impl Vectors,
-        to: u32,
+        known: u32,
         threads: usize,
         stopped: &impl Fn() -> bool,
     ) -> bool {
-        let step = to.div_ceil(SAMPLE_ROWS).max(1) as usize;
-        let sample = (0..to).step_by(step).filter_map(|row| vectors.vector(row));
-        let Some(ranges) = Ranges::of_sample(self.distance, sample) else {
+        let step = known.div_ceil(SAMPLE_ROWS).max(1);
+        let sample = (0..known).step_by(step as usize).filter_map(|row| vectors.vector(row));
+        let sample: Vec<&[f32]> = sample.collect();
+        let Some(codec) = self.codec_of(&sample) else {
             self.due.store(false, Ordering::Relaxed);
             return !stopped();
         };
-        let codec = Codec::new(self.quantization, self.distance, self.dim, Some(ranges));
-        let Some(codec) = codec else { return false };
         let codes = Codes::new(codec);
         let have = self.codes().map_or(0, |codes| codes.len());
-        let batches = encode(codes.codec(), vectors, 0..have, threads);
-        if stopped() {
-            return false;
+        for from in (0..have).step_by(BATCH_POINTS as usize) {
+            let part = from..have.min(from.saturating_add(BATCH_POINTS));
+            let batches = encode(codes.codec(), vectors, part, threads);
+            if stopped() {
+                return false;
+            }
+            batches.iter().for_each(|batch| codes.append(batch));
         }
-        batches.iter().for_each(|batch| codes.append(batch));
         *self.now.write() = Some(Arc::new(codes));
-        self.sampled_from.store(to, Ordering::Relaxed);
+        let sampled = u32::try_from(sample.len()).unwrap_or(u32::MAX);
+        self.sampled_from.store(sampled.saturating_mul(step), Ordering::Relaxed);
+        self.sampled_to.store(known, Ordering::Relaxed);
+        *self.since.lock() = (0, 0.0);
         self.calibrations.fetch_add(1, Ordering::Relaxed);
         self.due.store(false, Ordering::Relaxed);
         true
     }
 
-    /// Whether the ranges no longer fit rows like those of `new`.
-    fn outgrown(&self, codes: &Codes, vectors: &impl Vectors, new: std::ops::Range<u32>) -> bool {
-        let Some(ranges) = codes.codec().ranges() else { return false };
-        let sampled_from = self.sampled_from.load(Ordering::Relaxed);
-        if new.end >= sampled_from.saturating_mul(OUTGROWN) && sampled_from < SAMPLE_ROWS {
-            return true;
+    /// The codec that suits a sample; `None` when it holds no vector with a distance to anything.
+    fn codec_of(&self, sample: &[&[f32]]) -> Option<Codec> {
+        let first = sample.first()?;
+        let mut centre = Vec::new();
+        if self.distance == Distance::L2 {
+            let mut sums = vec![0.0_f64; first.len()];
+            for row in sample {
+                sums.iter_mut().zip(*row).for_each(|(sum, value)| *sum += f64::from(*value));
+            }
+            #[expect(clippy::cast_possible_truncation, reason = "a mean of 32-bit numbers")]
+            centre.extend(sums.iter().map(|sum| (sum / sample.len() as f64) as f32));
         }
-        if new.end < sampled_from.saturating_add(sampled_from / 3) {
+        let ranges = if self.quantization == Quantization::Sq8Calibrated {
+            let off = |row: &&[f32]| -> Vec<f32> {
+                let centre = centre.iter().copied().chain(std::iter::repeat(0.0));
+                row.iter().zip(centre).map(|(value, centre)| value - centre).collect()
+            };
+            let centred: Vec<Vec<f32>> = sample.iter().map(off).collect();
+            Some(Ranges::of_sample(self.distance, centred.iter().map(Vec::as_slice))?)
+        } else {
+            None
+        };
+        let codec = Codec::new(self.quantization, self.distance, self.dim, ranges)?;
+        Some(codec.with_centre(centre))
+    }
+
+    /// Whether the sample no longer fits, now that there are the rows of `new`.
+    fn outgrown(&self, codes: &Codes, vectors: &impl Vectors, new: std::ops::Range<u32>) -> bool {
+        if !needs_sample(self.quantization, self.distance) {
             return false;
         }
-        let outside = new.filter_map(|row| Some(ranges.outside(vectors.vector(row)?)));
-        let (sum, count) = outside.fold((0.0, 0), |(sum, count), share| (sum + share, count + 1));
-        sum > OUTSIDE_MAX * f64::from(count)
+        let sampled_from = self.sampled_from.load(Ordering::Relaxed);
+        let sampled_to = self.sampled_to.load(Ordering::Relaxed);
+        let mut since = self.since.lock();
+        for vector in new.filter(|row| *row >= sampled_to).filter_map(|row| vectors.vector(row)) {
+            since.0 = since.0.saturating_add(1);
+            since.1 += codes.codec().outside(vector);
+        }
+        let (count, outside) = *since;
+        count > 0
+            && (count >= sampled_from.saturating_mul(OUTGROWN - 1)
+                || count >= sampled_from / 3 && outside > OUTSIDE_MAX * f64::from(count))
+    }
+}
+
+/// Whether codes need a sample: for ranges, or for the centre under L2.
+fn needs_sample(quantization: Quantization, distance: Distance) -> bool {
+    match quantization {
+        Quantization::None => false,
+        Quantization::Sq8Calibrated => true,
+        Quantization::Sq8 | Quantization::Polar8 | Quantization::Polar4 | Quantization::Polar2 => {
+            distance == Distance::L2
+        }
     }
 }
 
@@ -214,32 +268,100 @@ mod tests {
         (0..count * 4).map(|_| (rng.unit() as f32 - 0.5) * scale).collect()
     }
 
-    #[test]
-    fn ranges_are_taken_again_when_new_rows_fall_outside() {
-        let mut values = rows(4_000, 1.0);
-        values.extend(rows(4_000, 50.0));
-        let matrix = Matrix::new(4, values);
-        let coding = Coding::new(Quantization::Sq8Calibrated, Distance::L2, 4);
-        let extend = |to| {
-            assert!(coding.extend(&matrix, to, 2, || false));
-            while coding.is_behind(to) {
-                assert!(coding.extend(&matrix, to, 2, || false));
+    fn extend(coding: &Coding, vectors: &impl Vectors, to: u32) -> (u32, u32) {
+        assert!(coding.extend(vectors, (to, to), 2, || false));
+        for _ in 0..100 {
+            if !coding.is_behind(to) {
+                break;
             }
-            coding.codes().unwrap().len()
-        };
-        assert_eq!((extend(1_000), coding.calibrations()), (1_000, 1));
-        assert_eq!((extend(4_000), coding.calibrations()), (4_000, 1));
-        assert_eq!((extend(8_000), coding.calibrations()), (8_000, 2));
-        let fresh =
-            Ranges::of_sample(Distance::L2, (0..8_000).filter_map(|row| matrix.vector(row)))
-                .unwrap();
+            assert!(coding.extend(vectors, (to, to), 2, || false));
+        }
+        assert!(!coding.is_behind(to), "codes are made over and over");
+        (coding.codes().map_or(0, |codes| codes.len()), coding.calibrations())
+    }
+
+    /// Whether the codes are those that one sample of all rows gives.
+    fn assert_fresh(coding: &Coding, matrix: &Matrix, rows: u32) {
+        let fresh = Coding::new(coding.quantization, coding.distance, coding.dim);
+        extend(&fresh, matrix, rows);
+        let all = || (0..rows).map(Some);
+        let [got, expected] = [coding, &fresh].map(|c| c.codes().unwrap().view().gather(all()));
+        assert_eq!(got, expected);
+    }
+
+    #[test]
+    fn samples_are_taken_again_when_rows_doubled_or_fall_outside() {
+        let mut values = rows(3_000, 1.0);
+        values.extend(rows(2_000, 50.0));
+        let matrix = Matrix::new(4, values);
+        let calibrated = Coding::new(Quantization::Sq8Calibrated, Distance::Cosine, 4);
+        assert_eq!(extend(&calibrated, &matrix, 1_500), (1_500, 1));
+        assert_eq!(extend(&calibrated, &matrix, 2_900), (2_900, 1));
+        assert_eq!(extend(&calibrated, &matrix, 3_000), (3_000, 2));
+        let ranges = Coding::new(Quantization::Sq8Calibrated, Distance::L2, 4);
+        assert_eq!(extend(&ranges, &matrix, 3_000), (3_000, 1));
+        assert_eq!(extend(&ranges, &matrix, 3_500), (3_500, 1));
+        assert_eq!(extend(&ranges, &matrix, 4_000), (4_000, 2));
+        assert_fresh(&ranges, &matrix, 4_000);
+        let centre = Coding::new(Quantization::Sq8, Distance::L2, 4);
+        assert_eq!(extend(&centre, &matrix, 1_000), (1_000, 1));
+        assert_eq!(extend(&centre, &matrix, 2_000), (2_000, 2));
+        assert_fresh(&centre, &matrix, 2_000);
+        let alone = Coding::new(Quantization::Sq8, Distance::InnerProduct, 4);
+        assert_eq!(extend(&alone, &matrix, 5_000), (5_000, 0));
+    }
+
+    /// A column whose first rows have no vector.
+    struct Late(Matrix);
+
+    impl Vectors for Late {
+        fn dim(&self) -> usize {
+            self.0.dim()
+        }
+
+        fn vector(&self, ordinal: u32) -> Option<&[f32]> {
+            if ordinal < 1_000 { None } else { self.0.vector(ordinal) }
+        }
+    }
+
+    #[test]
+    fn codes_are_made_once_there_is_a_vector() {
+        let late = Late(Matrix::new(4, rows(3_000, 1.0)));
+        for quantization in [Quantization::Sq8, Quantization::Sq8Calibrated] {
+            let coding = Coding::new(quantization, Distance::L2, 4);
+            assert_eq!(extend(&coding, &late, 1_000), (0, 0));
+            assert_eq!(extend(&coding, &late, 1_001), (1_001, 1));
+            let (codes, calibrations) = extend(&coding, &late, 3_000);
+            assert_eq!(codes, 3_000);
+            assert!(calibrations >= 2, "the ranges of one row");
+        }
+    }
+
+    #[test]
+    fn a_column_far_from_the_origin_is_told_apart() {
+        let mut rng = SplitMix64::new(9);
+        #[expect(clippy::cast_possible_truncation, reason = "precision is not the point")]
+        let mut near = |at: f32| at + rng.unit() as f32 / 10.0;
+        let values = (0..4_000).flat_map(|_| [near(48.2), near(16.4)]).collect();
+        let matrix = Matrix::new(2, values);
+        let coding = Coding::new(Quantization::Sq8, Distance::L2, 2);
+        extend(&coding, &matrix, 4_000);
         let codes = coding.codes().unwrap();
-        let ranges = codes.codec().ranges().unwrap();
-        let far = matrix.vector(7_000).unwrap();
-        assert!(ranges.outside(far) <= fresh.outside(far) + 0.3);
-        let codec = Codec::new(Quantization::Sq8Calibrated, Distance::L2, 4, Some(ranges.clone()));
-        let all = Batch::encode(&codec.unwrap(), (0..8_000).map(|row| matrix.vector(row)));
-        assert_eq!(codes.view().gather((0..8_000).map(Some)), all);
+        let view = codes.view();
+        let metric = vector::Metric::new(Distance::L2);
+        let mut hits = 0.0;
+        for at in 0..50 {
+            let query = matrix.vector(at * 70).unwrap();
+            let probe = metric.probe(query);
+            let truth = vector::flat::search(&metric, &probe, &matrix, 0..4_000, 10).0;
+            let mut top = vector::TopK::new(20);
+            let query = vector::quantize::Quantizer::query(&view, query).unwrap();
+            view.scan(&query, 0..4_000, |value, ordinal| top.push(value, ordinal));
+            let found = top.into_sorted();
+            let met = truth.iter().filter(|t| found.iter().any(|f| f.ordinal == t.ordinal));
+            hits += met.count() as f64;
+        }
+        assert!(hits / 500.0 > 0.95, "{} of the nearest among twice as many", hits / 500.0);
     }
 
     #[test]
@@ -247,9 +369,9 @@ mod tests {
         let matrix = Matrix::new(4, rows(1_000, 1.0));
         for quantization in [Quantization::Sq8, Quantization::Sq8Calibrated] {
             let coding = Coding::new(quantization, Distance::Cosine, 4);
-            assert!(!coding.extend(&matrix, 1_000, 2, || true));
+            assert!(!coding.extend(&matrix, (1_000, 1_000), 2, || true));
             assert_eq!(coding.codes().map_or(0, |codes| codes.len()), 0);
-            assert!(coding.extend(&matrix, 1_000, 2, || false));
+            assert!(coding.extend(&matrix, (1_000, 1_000), 2, || false));
             assert_eq!(coding.codes().map_or(0, |codes| codes.len()), 1_000);
         }
     }

@@ -142,7 +142,7 @@ impl VectorIndex {
                 for (from, to) in (0..covered).filter_map(|from| Some((from, to.of(from)?))) {
                     old[to as usize] = Some(from);
                 }
-                (graph, self.coding.relocated(&view.gather(old.into_iter())))
+                (graph, self.coding.relocated(view, &old))
             }
             None => {
                 let quantizer = FullPrecision::new(self.metric, &vectors);
@@ -172,10 +172,10 @@ impl VectorIndex {
         let vectors = rows.vectors(self.definition.column, self.coding.dim());
         let damaged = || rows.check_damage().is_err() || stop.load(Ordering::Relaxed);
         if self.coding.is_behind(from) {
-            return self.coding.extend(&vectors, from, options.threads, damaged);
+            return self.coding.extend(&vectors, (from, rows.len()), options.threads, damaged);
         }
         let to = rows.len().min(from.saturating_add(BATCH_POINTS));
-        if !self.coding.extend(&vectors, to, options.threads, damaged) {
+        if !self.coding.extend(&vectors, (to, rows.len()), options.threads, damaged) {
             return false;
         }
         let codes = self.coding.codes();

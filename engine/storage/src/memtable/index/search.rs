@@ -1,7 +1,7 @@
 //! Searching an index: which way is cheapest, candidates by codes, then the order by full vectors.
 //!
-//! Every search returns exactly `min(k, rows that qualify)` rows. The graph is walked only where
-//! that is cheaper than comparing every qualifying row, and a way that runs into its limit or
+//! Every search returns exactly `min(k, rows that qualify)` rows. Unless the request names a way, the
+//! graph is walked only where that is cheaper than comparing every qualifying row; a way that runs into its limit or
 //! returns too few rows is replaced by the exact scan.
 
 use std::sync::atomic::Ordering;
@@ -26,6 +26,10 @@ const COMPARE_NANOS: f64 = 16.0;
 const SCANNED_BYTE_NANOS: f64 = 0.06;
 const WALKED_ROW_NANOS: f64 = 20.0;
 const WALKED_BYTE_NANOS: f64 = 0.11;
+/// What keeping candidates in order costs per distance, for each of `ef`.
+const POOL_NANOS: f64 = 0.05;
+/// Candidates behind the k-th that are rescored at least: with a small k its multiple is too few.
+const RESCORED_MORE_MIN: usize = 16;
 /// Codes are scanned when there are at least this many rows for each that is then rescored.
 const SCANNED_PER_RESCORED: usize = 4;
 
@@ -128,7 +132,7 @@ impl VectorIndex {
         let covered = self.covered().min(rows.len());
         let search = Search { index: self, rows, vectors: &vectors, request, covered };
         let codes = self.coding.codes();
-        let view = codes.as_ref().and_then(|codes| codes.view_of(covered));
+        let view = codes.as_ref().map(|codes| codes.view()).filter(|view| view.len() >= covered);
         let mut report = SearchReport::new(Strategy::Exact, search.qualifying());
         let exact = FullPrecision::new(self.metric, &vectors);
         let found = exact.query(request.query).and_then(|probe| match &view {
@@ -168,7 +172,8 @@ impl Search<'_> {
         let per_candidate = f32::from_bits(self.index.walk_distances.load(Ordering::Relaxed));
         let fraction = (qualifying as f64 / f64::from(self.rows.points().max(1))).max(1e-9);
         let distances = f64::from(per_candidate) * (ef as f64 / fraction + DESCENT);
-        let walk = distances * (WALKED_ROW_NANOS + WALKED_BYTE_NANOS * bytes);
+        let kept = POOL_NANOS * ef as f64;
+        let walk = distances * (WALKED_ROW_NANOS + WALKED_BYTE_NANOS * bytes + kept);
         let scan = qualifying as f64 * (COMPARE_NANOS + SCANNED_BYTE_NANOS * bytes);
         self.request.k < qualifying && walk < scan
     }
@@ -191,7 +196,7 @@ impl Search<'_> {
     ) -> Option<Vec<Neighbor>> {
         let options = self.index.definition.options;
         let k = self.request.k;
-        let wanted = k.saturating_mul(options.oversample() as usize);
+        let wanted = k.saturating_mul(options.oversample() as usize).max(k + RESCORED_MORE_MIN);
         // With ef below 2k the rows behind the k-th would be too few to correct the codes' order.
         let ef = self.request.ef.max(k.saturating_mul(2));
         let query = view.query(self.request.query)?;
@@ -257,7 +262,6 @@ impl Search<'_> {
         let visits_max = (report.qualifying / 8).max(ef * 8) as u64;
         let options = SearchOptions { k, ef, visits_max };
         let graph = &self.index.graph;
-        // Points that are being inserted are unknown to the quantizer, and passed over.
         let all = request.admitted.is_none() && rows.all_points_visible(request.at);
         let (outcome, stats) = if all {
             graph.search(quantizer, query, options)
@@ -271,11 +275,11 @@ impl Search<'_> {
         };
         report.visited = stats.visited;
         report.distances = stats.distances;
-        if all {
+        if all && covered > rows.len() / 2 {
             self.learn(ef, stats.distances);
         }
         let SearchOutcome::Found(mut found) = outcome else { return None };
-        // Of full vectors, those of rows that are not covered yet are known.
+        // The walk goes through points that are being inserted; their rows are compared after it.
         found.retain(|neighbor| neighbor.ordinal < covered);
         Some(found)
     }

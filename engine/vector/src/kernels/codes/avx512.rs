@@ -199,9 +199,8 @@ fn polar4_numbers(points: &Points<64>, code: &[u8], query: &mut [u8]) {
 #[target_feature(enable = "avx512f,avx512bw")]
 #[inline]
 fn store(value: __m512i, out: &mut [u8]) {
-    let mask = u64::MAX >> (LANES - out.len().clamp(1, LANES));
-    debug_assert!((1..=LANES).contains(&out.len()));
-    // SAFETY: lanes that are masked off are not written, and the mask covers at most the slice,
-    // which `chunks_mut` leaves neither empty nor longer than 64 bytes.
+    assert!((1..=LANES).contains(&out.len()), "a part of a register");
+    let mask = u64::MAX >> (LANES - out.len());
+    // SAFETY: lanes that are masked off are not written, and the mask covers exactly the slice.
     unsafe { _mm512_mask_storeu_epi8(out.as_mut_ptr().cast(), mask, value) };
 }
