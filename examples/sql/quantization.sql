@@ -7,7 +7,8 @@ INSERT INTO quantized
   SELECT g, ARRAY[sin(g), cos(g * 1.7), sin(g * 0.37), cos(g * 2.3), sin(g * 3.1), cos(g * 0.11)]
   FROM generate_series(1, 50000) AS s(g);
 
-CREATE INDEX by_sq8 ON quantized USING hnsw (embedding vector_cosine_ops);
+CREATE INDEX by_sq8 ON quantized USING hnsw (embedding vector_cosine_ops)
+  WITH (quantization = sq8);
 CREATE INDEX by_polar4 ON quantized USING hnsw (embedding vector_l2_ops)
   WITH (quantization = polar4, oversample = 4);
 
