@@ -30,7 +30,7 @@ use storage::ReadView;
 
 use crate::error::Result;
 use crate::exec::VectorTopKExec;
-use crate::query::{Planner, named_schema};
+use crate::query::{Planner, named_schema, replace_expressions};
 use crate::settings::Settings;
 use crate::sql::types::parameter_number;
 
@@ -273,39 +273,22 @@ fn open_parameters(
     values: &Arc<Values>,
 ) -> Result<Option<LogicalPlan>> {
     let mut known = true;
-    let open = plan.transform_up(|plan| {
-        let schema_stays = !matches!(
-            plan,
-            LogicalPlan::Projection(_) | LogicalPlan::Aggregate(_) | LogicalPlan::Window(_)
-        );
-        plan.map_expressions(|expr| {
-            let name = expr.schema_name().to_string();
-            let open = expr.transform_up(|expr| {
-                let Expr::Placeholder(placeholder) = &expr else {
-                    return Ok(Transformed::no(expr));
-                };
-                let number = parameter_number(&placeholder.id).and_then(|n| n.checked_sub(1));
-                let field = placeholder.field.as_ref();
-                let Some((number, field)) = number.zip(field).filter(|(number, field)| {
-                    types.get(*number).is_some_and(|known| known == field.data_type())
-                }) else {
-                    known = false;
-                    return Ok(Transformed::no(expr));
-                };
-                let function = Parameter::new(number, Arc::clone(field), Arc::clone(values));
-                let function = Arc::new(ScalarUDF::new_from_impl(function));
-                let call = ScalarFunction::new_udf(function, Vec::new());
-                Ok(Transformed::yes(Expr::ScalarFunction(call)))
-            })?;
-            // The column keeps the name that plans above know it by.
-            open.map_data(|expr| match &expr {
-                Expr::Alias(_) | Expr::Column(_) => Ok(expr),
-                other if schema_stays || other.schema_name().to_string() == name => Ok(expr),
-                _ => Ok(expr.alias(name)),
-            })
-        })
+    let open = replace_expressions(plan, |expr| {
+        let Expr::Placeholder(placeholder) = &expr else { return Ok(Transformed::no(expr)) };
+        let number = parameter_number(&placeholder.id).and_then(|n| n.checked_sub(1));
+        let field = placeholder.field.as_ref();
+        let Some((number, field)) = number.zip(field).filter(|(number, field)| {
+            types.get(*number).is_some_and(|known| known == field.data_type())
+        }) else {
+            known = false;
+            return Ok(Transformed::no(expr));
+        };
+        let function = Parameter::new(number, Arc::clone(field), Arc::clone(values));
+        let function = Arc::new(ScalarUDF::new_from_impl(function));
+        let call = ScalarFunction::new_udf(function, Vec::new());
+        Ok(Transformed::yes(Expr::ScalarFunction(call)))
     })?;
-    Ok(known.then_some(open.data))
+    Ok(known.then_some(open))
 }
 
 /// Whether the plan reads one collection, as a search of now.

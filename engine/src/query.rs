@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TreeNode as _, TreeNodeRecursion};
-use datafusion::common::{ParamValues, ScalarValue};
+use datafusion::common::{ParamValues, Result as DataFusionResult, ScalarValue};
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::{SessionState, TaskContext};
 use datafusion::logical_expr::{Expr, LogicalPlan, Subquery};
@@ -146,6 +146,19 @@ async fn inline_query_vectors(state: &SessionState, plan: LogicalPlan) -> Result
     if values.is_empty() {
         return Ok(plan);
     }
+    Ok(replace_expressions(plan, |expr| {
+        Ok(match query_subquery(&expr).and_then(|subquery| values.get(subquery)) {
+            Some(value) => Transformed::yes(Expr::Literal(value.clone(), None)),
+            None => Transformed::no(expr),
+        })
+    })?)
+}
+
+/// Replaces expressions all over a plan; columns keep the names that plans above know them by.
+pub(crate) fn replace_expressions(
+    plan: LogicalPlan,
+    mut replace: impl FnMut(Expr) -> DataFusionResult<Transformed<Expr>>,
+) -> DataFusionResult<LogicalPlan> {
     let replaced = plan.transform_up_with_subqueries(|plan| {
         let names_columns = matches!(
             plan,
@@ -153,14 +166,7 @@ async fn inline_query_vectors(state: &SessionState, plan: LogicalPlan) -> Result
         );
         plan.map_expressions(|expr| {
             let name = expr.schema_name().to_string();
-            let inlined = expr.transform_up(|expr| {
-                Ok(match query_subquery(&expr).and_then(|subquery| values.get(subquery)) {
-                    Some(value) => Transformed::yes(Expr::Literal(value.clone(), None)),
-                    None => Transformed::no(expr),
-                })
-            })?;
-            // The column keeps the name that plans above know it by.
-            inlined.map_data(|expr| match &expr {
+            expr.transform_up(&mut replace)?.map_data(|expr| match &expr {
                 Expr::Alias(_) | Expr::Column(_) => Ok(expr),
                 other if !names_columns || other.schema_name().to_string() == name => Ok(expr),
                 _ => Ok(expr.alias(name)),

@@ -344,14 +344,12 @@ fn create_index(names: &Names<'_>, create: &CreateIndex) -> Result<Change> {
         let message = format!("operator class \"{class}\" does not exist for access method hnsw");
         EngineError::new(SqlState::UNDEFINED_OBJECT, message)
     })?;
-    let mut options = hnsw_options(&create.with)?;
-    if let ColumnType::Vector(dim) = collection.columns[position].column_type
-        && dim.len() < QUANTIZED_DIM_MIN
-        && !gives_quantization(&create.with)
-    {
-        // Codes of few dimensions save little and tell near rows apart badly.
-        options.quantization = Quantization::None;
-    }
+    // Codes of few dimensions save little and tell near rows apart badly.
+    let quantization = match collection.columns[position].column_type {
+        ColumnType::Vector(dim) if dim.len() < QUANTIZED_DIM_MIN => Quantization::None,
+        _ => Quantization::default(),
+    };
+    let options = hnsw_options(&create.with, quantization)?;
     let name = index_name(names, create, collection, &column_name)?;
     let exists =
         |name: &str| names.view.catalog().index(collection.schema, name, names.view.at()).is_some();
@@ -387,18 +385,9 @@ fn index_name(
     Ok(std::iter::once(base.clone()).chain(numbered).find(|n| !taken(n)).unwrap_or(base))
 }
 
-/// Whether the option `quantization` is given.
-fn gives_quantization(with: &[Expr]) -> bool {
-    with.iter().any(|option| match option {
-        Expr::BinaryOp { left, .. } => {
-            matches!(&**left, Expr::Identifier(name) if fold(name) == "quantization")
-        }
-        _ => false,
-    })
-}
-
-fn hnsw_options(with: &[Expr]) -> Result<HnswOptions> {
-    let mut options = HnswOptions::default();
+/// The options given; `quantization` when that is not among them.
+fn hnsw_options(with: &[Expr], quantization: Quantization) -> Result<HnswOptions> {
+    let mut options = HnswOptions { quantization, ..HnswOptions::default() };
     let mut given: Vec<String> = Vec::new();
     for option in with {
         let Expr::BinaryOp { left, op: ast::BinaryOperator::Eq, right } = option else {

@@ -51,6 +51,19 @@ pub struct IndexSearch<'a> {
     pub admitted: Option<&'a [u32]>,
 }
 
+impl IndexSearch<'_> {
+    /// The qualifying rows with ordinals from `from` on, ascending.
+    fn rows_from<'s>(&'s self, rows: &'s Rows, from: u32) -> Box<dyn Iterator<Item = u32> + 's> {
+        match self.admitted {
+            Some(admitted) => {
+                let from = admitted.partition_point(|ordinal| *ordinal < from);
+                Box::new(admitted[from..].iter().copied())
+            }
+            None => Box::new(rows.visible_from(self.at, from)),
+        }
+    }
+}
+
 /// How the candidates were found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Strategy {
@@ -237,18 +250,8 @@ impl Search<'_> {
     }
 
     /// The qualifying rows that the graph covers.
-    fn old(&self) -> Box<dyn Iterator<Item = u32> + '_> {
-        match self.request.admitted {
-            Some(admitted) => {
-                let to = admitted.partition_point(|ordinal| *ordinal < self.covered);
-                Box::new(admitted[..to].iter().copied())
-            }
-            None => {
-                let covered = self.covered;
-                let visible = self.rows.visible_ordinals(self.request.at);
-                Box::new(visible.take_while(move |ordinal| *ordinal < covered))
-            }
-        }
+    fn old(&self) -> impl Iterator<Item = u32> {
+        self.request.rows_from(self.rows, 0).take_while(|ordinal| *ordinal < self.covered)
     }
 
     fn walk<Q: Quantizer>(
@@ -306,18 +309,9 @@ impl Search<'_> {
         if covered >= rows.len() && rows.history().is_empty() {
             return found;
         }
-        let metric = &self.index.metric;
-        let (young, distances) = match request.admitted {
-            Some(admitted) => {
-                let from = admitted.partition_point(|ordinal| *ordinal < covered);
-                let young = admitted[from..].iter().copied();
-                flat::search(metric, probe, self.vectors, young, request.k)
-            }
-            None => {
-                let young = rows.visible_from(request.at, covered);
-                flat::search(metric, probe, self.vectors, young, request.k)
-            }
-        };
+        let young = request.rows_from(rows, covered);
+        let (young, distances) =
+            flat::search(&self.index.metric, probe, self.vectors, young, request.k);
         report.distances += distances;
         merge(found, young, request.k)
     }
@@ -352,12 +346,8 @@ pub fn exact_search(
 ) -> Result<(Vec<Neighbor>, SearchReport), StorageError> {
     let mut seen = 0;
     let probe = metric.probe(request.query);
-    let qualifying: Box<dyn Iterator<Item = u32>> = match request.admitted {
-        Some(admitted) => Box::new(admitted.iter().copied()),
-        None => Box::new(rows.visible_ordinals(request.at)),
-    };
     let mut without = Vec::new();
-    let with_vector = qualifying.filter(|ordinal| {
+    let with_vector = request.rows_from(rows, 0).filter(|ordinal| {
         seen += 1;
         let known = vectors.vector(*ordinal).is_some();
         if !known && without.len() < request.k {
