@@ -11,6 +11,8 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 pub mod codes;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod scalar;
 
 /// One instruction set's kernels. All panic when the lengths of their arguments differ.
@@ -46,7 +48,10 @@ pub fn detect() -> &'static Kernels {
 /// All kernels that this machine can run, slowest first.
 #[must_use]
 pub fn available() -> Vec<&'static Kernels> {
-    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut, reason = "only x86 adds tables"))]
+    #[cfg_attr(
+        not(any(target_arch = "x86_64", target_arch = "aarch64")),
+        expect(unused_mut, reason = "only x86 and ARM add tables")
+    )]
     let mut tables = vec![&SCALAR];
     #[cfg(target_arch = "x86_64")]
     {
@@ -58,6 +63,8 @@ pub fn available() -> Vec<&'static Kernels> {
             }
         }
     }
+    #[cfg(target_arch = "aarch64")]
+    tables.push(&neon::KERNELS);
     tables
 }
 

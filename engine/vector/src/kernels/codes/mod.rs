@@ -15,6 +15,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod scalar;
 
 /// Coordinates of the points of a codebook, each at most 127 in size.
@@ -76,7 +78,10 @@ pub fn detect() -> &'static CodeKernels {
 /// All kernels that this machine can run, slowest first.
 #[must_use]
 pub fn available() -> Vec<&'static CodeKernels> {
-    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut, reason = "only x86 adds tables"))]
+    #[cfg_attr(
+        not(any(target_arch = "x86_64", target_arch = "aarch64")),
+        expect(unused_mut, reason = "only x86 and ARM add tables")
+    )]
     let mut tables = vec![&SCALAR];
     #[cfg(target_arch = "x86_64")]
     {
@@ -91,6 +96,8 @@ pub fn available() -> Vec<&'static CodeKernels> {
             tables.push(&avx512::KERNELS);
         }
     }
+    #[cfg(target_arch = "aarch64")]
+    tables.push(&neon::KERNELS);
     tables
 }
 
