@@ -14,6 +14,7 @@ use types::{Clock, Principal, SystemClock};
 use crate::error::{EngineError, Result};
 use crate::executor::Executor;
 use crate::session::Session;
+use crate::tuner::Tuner;
 
 /// The part of memory that queries have whatever the store holds.
 const QUERY_SHARE: usize = 8;
@@ -57,6 +58,7 @@ pub fn inspect(directory: &Path, details: Option<&str>) -> Result<Vec<FileReport
 #[derive(Debug)]
 pub struct Engine {
     pub(crate) store: Arc<Store>,
+    pub(crate) tuner: Arc<Tuner>,
     pub(crate) executor: Executor,
     pub(crate) runtime: Arc<RuntimeEnv>,
     pub(crate) cpu_threads: usize,
@@ -94,7 +96,8 @@ impl Engine {
         // Writers wait when four times as much is in no segment.
         let share = (options.memory_bytes / CHECKPOINT_SHARE) as u64;
         store_options.checkpoint_log_bytes = store_options.checkpoint_log_bytes.min(share);
-        let (store, report) = Store::open(store_options, fs, clock)?;
+        let (store, report) = Store::open(store_options, fs, Arc::clone(&clock))?;
+        let tuner = Arc::new(Tuner::open(&store, clock)?);
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_limit(options.memory_bytes, 1.0)
             .build_arc()
@@ -104,6 +107,7 @@ impl Engine {
         let held = MemoryConsumer::new("store").register(&runtime.memory_pool);
         let engine = Self {
             store: Arc::new(store),
+            tuner,
             executor,
             runtime,
             cpu_threads,
@@ -135,15 +139,18 @@ impl Engine {
         Ok(())
     }
 
-    /// Brings the account of memory up to date, and writes a checkpoint if one is due, on a thread of
+    /// Brings the account of memory and what is known of searches up to date, and writes a checkpoint if one is due, on a thread of
     /// its own. To be called every second or so.
     ///
     /// # Errors
     /// When a file cannot be written.
     pub async fn maintain(&self) -> Result<()> {
         self.account();
-        let store = Arc::clone(&self.store);
-        let written = self.executor.spawn_blocking(move || Ok(store.maintain()?));
+        let (store, tuner) = (Arc::clone(&self.store), Arc::clone(&self.tuner));
+        let written = self.executor.spawn_blocking(move || {
+            tuner.maintain(&store)?;
+            Ok(store.maintain()?)
+        });
         if let Some(file) = written.await? {
             tracing::info!(file = %file.path.display(), "wrote a checkpoint");
         }
@@ -173,6 +180,9 @@ impl Engine {
     /// # Errors
     /// When the checkpoint cannot be written; nothing is lost then.
     pub fn close(&self) -> Result<()> {
-        Ok(self.store.close()?)
+        self.tuner.stop();
+        let saved = self.tuner.save(&self.store);
+        self.store.close()?;
+        saved
     }
 }

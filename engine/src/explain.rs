@@ -9,8 +9,11 @@ use datafusion::physical_plan::display::DisplayableExecutionPlan;
 use datafusion::physical_plan::metrics::MetricType;
 use datafusion::sql::sqlparser::ast::{self, Expr, Query, UtilityOption, Value};
 
+use types::SqlState;
+
 use crate::error::{EngineError, Result};
 use crate::query::Planned;
+use crate::search_config::SearchConfig;
 use crate::sql::types::fold;
 
 /// What EXPLAIN was asked for.
@@ -18,6 +21,8 @@ use crate::sql::types::fold;
 pub(crate) struct Explain {
     pub(crate) analyze: bool,
     pub(crate) verbose: bool,
+    /// Whether the answer is compared with the exact one.
+    pub(crate) recall: bool,
     pub(crate) query: Query,
 }
 
@@ -44,16 +49,29 @@ impl Explain {
             return Err(EngineError::unsupported("EXPLAIN of anything but a query"));
         };
         let query = Query::clone(query);
-        let mut explain = Self { analyze: *analyze, verbose: *verbose, query };
+        let mut explain = Self { analyze: *analyze, verbose: *verbose, recall: false, query };
         for option in options.iter().flatten() {
             explain.apply(option)?;
         }
+        if explain.recall && !explain.analyze {
+            let message = "EXPLAIN option RECALL requires ANALYZE";
+            return Err(EngineError::new(SqlState::INVALID_PARAMETER_VALUE, message));
+        }
         Ok(Some(explain))
+    }
+
+    /// Readies a plan for what was asked.
+    pub(crate) fn prepare(&self, planned: &mut Planned) {
+        let options = planned.state.config_mut().options_mut();
+        if let Some(config) = options.extensions.get_mut::<SearchConfig>() {
+            config.measure_recall = self.recall;
+        }
     }
 
     fn apply(&mut self, option: &UtilityOption) -> Result<()> {
         match fold(&option.name).as_str() {
             "analyze" => self.analyze = boolean(option)?,
+            "recall" => self.recall = boolean(option)?,
             "verbose" => self.verbose = boolean(option)?,
             "format" if matches!(&option.arg, Some(Expr::Identifier(f)) if fold(f) == "text") => {}
             "costs" | "timing" | "summary" if !boolean(option)? => {}

@@ -25,6 +25,7 @@ mod search_config;
 mod session;
 pub mod settings;
 mod sql;
+mod tuner;
 mod values;
 
 pub use datafusion::common::ScalarValue;

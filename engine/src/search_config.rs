@@ -7,16 +7,21 @@ use storage::memtable::Strategy;
 
 use crate::exec::SearchSettings;
 use crate::settings::Settings;
+use crate::tuner::Goal;
 
 extensions_options! {
     /// Search settings of a session.
     pub struct SearchConfig {
-        /// `hnsw.ef_search`
-        pub ef_search: usize, default = 64
+        /// `hnsw.ef_search`; 0 when it is to be chosen.
+        pub ef_search: usize, default = 0
+        /// `hnsw.recall_target`; 0 for the index's own.
+        pub recall_target: f64, default = 0.0
         /// `enable_ann`
         pub enable_ann: bool, default = true
         /// `hnsw.strategy`
         pub strategy: String, default = "auto".to_owned()
+        /// Whether the answer is compared with the exact one.
+        pub measure_recall: bool, default = false
     }
 }
 
@@ -27,7 +32,9 @@ impl ConfigExtension for SearchConfig {
 impl SearchConfig {
     pub(crate) fn from_settings(settings: &Settings) -> Self {
         Self {
-            ef_search: settings.ef_search(),
+            ef_search: settings.ef_search().unwrap_or(0),
+            recall_target: settings.recall_target().unwrap_or(0.0),
+            measure_recall: false,
             enable_ann: settings.enable_ann(),
             strategy: settings.strategy().to_owned(),
         }
@@ -36,6 +43,12 @@ impl SearchConfig {
     pub(crate) fn of(options: &ConfigOptions) -> SearchSettings {
         let config = options.extensions.get::<Self>().cloned().unwrap_or_default();
         let strategy = Strategy::ALL.into_iter().find(|way| way.name() == config.strategy);
-        SearchSettings { ef: config.ef_search, enable_ann: config.enable_ann, strategy }
+        let goal = match (config.ef_search, config.recall_target) {
+            (0, target) if target > 0.0 => Goal::Recall(target),
+            (0, _) => Goal::Index,
+            (ef, _) => Goal::Ef(ef),
+        };
+        let SearchConfig { enable_ann, measure_recall, .. } = config;
+        SearchSettings { goal, enable_ann, strategy, measure_recall }
     }
 }

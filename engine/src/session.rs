@@ -76,7 +76,7 @@ pub struct Session {
 
 impl Session {
     pub(crate) fn new(engine: Arc<Engine>, principal: Principal) -> Result<Self> {
-        let scope = Arc::new(Scope::new(Arc::clone(&engine.store)));
+        let scope = Arc::new(Scope::new(Arc::clone(&engine.store), Arc::clone(&engine.tuner)));
         let base = Arc::new(base_state(&engine, &scope)?);
         let settings = Settings::default();
         Ok(Self { engine, principal, settings, scope, base, cancel: Arc::default() })
@@ -247,7 +247,8 @@ impl Session {
             let explain = Explain::of(&tree)?;
             let explain = explain.ok_or_else(|| EngineError::bug("EXPLAIN was not read"))?;
             require_select(&explain.query)?;
-            let planned = planner.plan(&explain.query, Some(&parameters)).await?;
+            let mut planned = planner.plan(&explain.query, Some(&parameters)).await?;
+            explain.prepare(&mut planned);
             explain.run(&planned).await
         });
         let batch = self.interruptible(task).await?;
@@ -631,7 +632,8 @@ fn base_state(engine: &Arc<Engine>, scope: &Arc<Scope>) -> Result<SessionState> 
         // Scans have partitions of their own; spreading the few rows of a search costs more than
         // it gains.
         .with_round_robin_repartition(false)
-        .with_option_extension(SearchConfig::default());
+        .with_option_extension(SearchConfig::default())
+        .with_extension(Arc::clone(&engine.tuner));
     let options = config.options_mut();
     options.sql_parser.map_string_types_to_utf8view = false;
     options.execution.time_zone = Some("UTC".to_owned());

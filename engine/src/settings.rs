@@ -1,10 +1,11 @@
 //! Session settings: what SET takes, SHOW shows and the wire reports.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::time::Duration;
 
 use types::SqlState;
-use types::limits::HNSW_EF_SEARCH;
+use types::limits::{HNSW_EF_SEARCH, RECALL_TARGET};
 
 use crate::error::{EngineError, Result};
 
@@ -20,6 +21,10 @@ enum Kind {
     Boolean,
     /// An integer in a range.
     Integer(i64, i64),
+    /// An integer in a range, or auto.
+    IntegerOrAuto(i64, i64),
+    /// A number in a range, or auto.
+    NumberOrAuto(f64, f64),
     /// Milliseconds, or a number with a unit.
     Duration,
     /// One of a few values; anything else would have to be honoured and cannot be.
@@ -27,6 +32,9 @@ enum Kind {
     /// Cannot be changed.
     Fixed,
 }
+
+/// The value of settings that leave the choice to the server.
+const AUTO: &str = "auto";
 
 const SETTINGS: &[(&str, &str, Kind)] = &[
     ("application_name", "", Kind::Text),
@@ -51,10 +59,11 @@ const SETTINGS: &[(&str, &str, Kind)] = &[
     ("extra_float_digits", "1", Kind::Integer(1, 3)),
     (
         "hnsw.ef_search",
-        "64",
-        Kind::Integer(*HNSW_EF_SEARCH.start() as i64, *HNSW_EF_SEARCH.end() as i64),
+        AUTO,
+        Kind::IntegerOrAuto(*HNSW_EF_SEARCH.start() as i64, *HNSW_EF_SEARCH.end() as i64),
     ),
-    ("hnsw.strategy", "auto", Kind::OneOf(&["auto", "graph", "scan", "exact"])),
+    ("hnsw.recall_target", AUTO, Kind::NumberOrAuto(*RECALL_TARGET.start(), *RECALL_TARGET.end())),
+    ("hnsw.strategy", AUTO, Kind::OneOf(&["auto", "graph", "scan", "exact"])),
     ("idle_in_transaction_session_timeout", "0", Kind::OneOf(&["0"])),
     ("integer_datetimes", "on", Kind::Fixed),
     ("IntervalStyle", "postgres", Kind::OneOf(&["postgres"])),
@@ -150,10 +159,16 @@ impl Settings {
         self.changed.clear();
     }
 
-    /// `hnsw.ef_search`
+    /// `hnsw.ef_search`; `None` when it is to be chosen.
     #[must_use]
-    pub fn ef_search(&self) -> usize {
-        self.get("hnsw.ef_search").ok().and_then(|v| v.parse().ok()).unwrap_or(64)
+    pub fn ef_search(&self) -> Option<usize> {
+        self.get("hnsw.ef_search").ok()?.parse().ok()
+    }
+
+    /// `hnsw.recall_target`; `None` for the index's own.
+    #[must_use]
+    pub fn recall_target(&self) -> Option<f64> {
+        self.get("hnsw.recall_target").ok()?.parse().ok()
     }
 
     /// `hnsw.strategy`
@@ -191,6 +206,12 @@ fn check(name: &str, kind: Kind, value: &str) -> Result<String> {
             format!("invalid value for parameter \"{name}\": \"{value}\""),
         )
     };
+    let outside = |number: &dyn Display, least: &dyn Display, most: &dyn Display| {
+        let message = format!(
+            "{number} is outside the valid range for parameter \"{name}\" ({least} .. {most})"
+        );
+        EngineError::new(SqlState::INVALID_PARAMETER_VALUE, message)
+    };
     match kind {
         Kind::Text => Ok(value.to_owned()),
         Kind::Boolean => match value.to_lowercase().as_str() {
@@ -198,15 +219,18 @@ fn check(name: &str, kind: Kind, value: &str) -> Result<String> {
             "off" | "false" | "no" | "0" => Ok("off".to_owned()),
             _ => Err(invalid().with_hint("The value is on or off.")),
         },
-        Kind::Integer(least, most) => {
+        Kind::IntegerOrAuto(..) | Kind::NumberOrAuto(..) if value.eq_ignore_ascii_case(AUTO) => {
+            Ok(AUTO.to_owned())
+        }
+        Kind::Integer(least, most) | Kind::IntegerOrAuto(least, most) => {
             let number: i64 = value.parse().map_err(|_| invalid())?;
-            if !(least..=most).contains(&number) {
-                let message = format!(
-                    "{number} is outside the valid range for parameter \"{name}\" ({least} .. {most})"
-                );
-                return Err(EngineError::new(SqlState::INVALID_PARAMETER_VALUE, message));
-            }
-            Ok(number.to_string())
+            let known = (least..=most).contains(&number);
+            known.then(|| number.to_string()).ok_or_else(|| outside(&number, &least, &most))
+        }
+        Kind::NumberOrAuto(least, most) => {
+            let number: f64 = value.parse().map_err(|_| invalid())?;
+            let known = (least..=most).contains(&number);
+            known.then(|| number.to_string()).ok_or_else(|| outside(&number, &least, &most))
         }
         Kind::Duration => parse_millis(value).map(format_millis).ok_or_else(invalid),
         Kind::OneOf(values) if values.contains(&value) => Ok(value.to_owned()),
@@ -252,7 +276,9 @@ mod tests {
     fn values_are_checked_and_defaults_come_back() {
         let mut settings = Settings::default();
         settings.set("HNSW.ef_search", "100").unwrap();
-        assert_eq!(settings.ef_search(), 100);
+        assert_eq!(settings.ef_search(), Some(100));
+        settings.set("hnsw.recall_target", "0.9").unwrap();
+        assert_eq!(settings.recall_target(), Some(0.9));
         settings.set("statement_timeout", "2s").unwrap();
         assert_eq!(settings.statement_timeout(), Some(Duration::from_secs(2)));
         settings.set("search_path", "\"$user\", app, public").unwrap();
@@ -261,6 +287,9 @@ mod tests {
             ("hnsw.ef_search", "0", "22023"),
             ("hnsw.ef_search", "1001", "22023"),
             ("hnsw.ef_search", "x", "22023"),
+            ("hnsw.recall_target", "0.49", "22023"),
+            ("hnsw.recall_target", "1", "22023"),
+            ("hnsw.recall_target", "NaN", "22023"),
             ("nope", "1", "42704"),
             ("server_version", "16", "22023"),
             ("TimeZone", "Europe/Berlin", "22023"),
@@ -270,6 +299,6 @@ mod tests {
             assert_eq!(error.sql_state().code(), state, "{name} {value}: {error}");
         }
         settings.reset_all();
-        assert_eq!(settings.ef_search(), 64);
+        assert_eq!((settings.ef_search(), settings.recall_target()), (None, None));
     }
 }

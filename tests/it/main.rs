@@ -17,6 +17,7 @@ mod crash;
 mod garbage;
 mod lifecycle;
 mod protocol;
+mod recall;
 mod recovery;
 mod support;
 mod wire;

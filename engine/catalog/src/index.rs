@@ -23,6 +23,33 @@ pub struct HnswOptions {
     /// Whether candidates are ordered by their full vectors.
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub rescore: bool,
+    /// The share of the true answer that searches are to find, in ten-thousandths.
+    #[serde(default = "recall_default", skip_serializing_if = "is_recall_default")]
+    pub recall_target: u16,
+    /// What the 95th percentile of a search is to keep to, in microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_budget_us: Option<u32>,
+    /// Whether the budget counts for more than the target.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub latency_first: bool,
+}
+
+/// One, in the unit of [`HnswOptions::recall_target`].
+pub const RECALL_ONE: u16 = 10_000;
+const RECALL_DEFAULT: u16 = 9_500;
+
+fn recall_default() -> u16 {
+    RECALL_DEFAULT
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_recall_default(target: &u16) -> bool {
+    *target == RECALL_DEFAULT
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 fn full_vectors() -> Quantization {
@@ -46,11 +73,20 @@ impl Default for HnswOptions {
             quantization: Quantization::default(),
             oversample: None,
             rescore: true,
+            recall_target: RECALL_DEFAULT,
+            latency_budget_us: None,
+            latency_first: false,
         }
     }
 }
 
 impl HnswOptions {
+    /// The share of the true answer that searches are to find.
+    #[must_use]
+    pub fn recall_target(&self) -> f64 {
+        f64::from(self.recall_target) / f64::from(RECALL_ONE)
+    }
+
     /// Candidates to rescore, as a multiple of the rows wanted.
     #[must_use]
     pub fn oversample(&self) -> u32 {

@@ -22,7 +22,7 @@ use types::{CommitTs, IndexId, SchemaId, TableId};
 
 pub use collection::{Collection, Column, ColumnType};
 pub use define::{CatalogError, Define, Defined};
-pub use index::{HnswOptions, Index};
+pub use index::{HnswOptions, Index, RECALL_ONE};
 pub use namespace::Namespace;
 
 /// When an object exists.

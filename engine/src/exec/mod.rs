@@ -2,10 +2,12 @@
 //! EXPLAIN what it will do and in EXPLAIN ANALYZE what it did.
 
 mod collection_scan;
+mod key_filter;
 mod rows;
 mod vector_top_k;
 mod zones;
 
 pub(crate) use collection_scan::CollectionScanExec;
+pub(crate) use key_filter::KeyInput;
 pub(crate) use rows::{Source, point_lookup, storage_error};
-pub(crate) use vector_top_k::{QueryVector, SearchSettings, VectorTopK, VectorTopKExec};
+pub(crate) use vector_top_k::{QueryVector, SearchSettings, SemiJoin, VectorTopK, VectorTopKExec};

@@ -5,11 +5,14 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::Array as _;
+use arrow::array::{Array as _, RecordBatch};
+use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{Result, ScalarValue, internal_err};
+use datafusion::common::{Result, ScalarValue, Statistics, internal_err};
 use datafusion::execution::TaskContext;
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::logical_expr::{Expr, LogicalPlan, Operator};
+use datafusion::physical_expr::expressions::binary;
+use datafusion::physical_expr::{Distribution, EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::coop::make_cooperative;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType};
 use datafusion::physical_plan::metrics::{
@@ -21,15 +24,17 @@ use datafusion::physical_plan::{
     SendableRecordBatchStream, apply_expression_roots,
 };
 use parking_lot::Mutex;
-use storage::ReadView;
 use storage::memtable::{IndexSearch, Rows, SearchReport, Strategy, VectorIndex, exact_search};
+use storage::{ReadView, StorageError};
 use types::Distance;
 use udfs::vector_slice;
-use vector::Metric;
+use vector::{Metric, Neighbor};
 
 use super::Source;
+use super::key_filter::KeyInput;
 use super::rows::storage_error;
 use crate::prepared::with_values;
+use crate::tuner::{Choice, Class, Estimate, Goal, IndexTuning, Sample, Tuner};
 
 /// What is searched for.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,15 +52,45 @@ pub(crate) struct VectorTopK {
     pub(crate) query: QueryVector,
     pub(crate) distance: Distance,
     pub(crate) k: usize,
+    /// Joins that say which rows qualify.
+    pub(crate) joins: Vec<SemiJoin>,
+}
+
+/// Only rows qualify whose key is among those of another plan; or is not.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct SemiJoin {
+    /// The key of a row, over the collection's columns.
+    pub(crate) on: Vec<Expr>,
+    /// Its columns are the keys.
+    pub(crate) keys: Arc<LogicalPlan>,
+    pub(crate) negated: bool,
 }
 
 /// The session's say in how to search.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SearchSettings {
-    pub(crate) ef: usize,
+    pub(crate) goal: Goal,
     pub(crate) enable_ann: bool,
     /// The way to take; `None` for the cheapest.
     pub(crate) strategy: Option<Strategy>,
+    /// Whether the answer is compared with the exact one.
+    pub(crate) measure_recall: bool,
+}
+
+/// An index to search, and what is known of its searches.
+#[derive(Debug, Clone)]
+struct Searched {
+    index: Arc<VectorIndex>,
+    tuning: Arc<IndexTuning>,
+}
+
+/// What an execution did.
+#[derive(Debug, Clone, Copy)]
+struct Done {
+    report: SearchReport,
+    choice: Option<Choice>,
+    /// The share of the exact answer that was found, when it was asked for.
+    recall: Option<f64>,
 }
 
 /// The operator.
@@ -65,10 +100,13 @@ pub(crate) struct VectorTopKExec {
     /// Absent in a plan that is kept to be bound.
     rows: Option<Arc<Rows>>,
     search: VectorTopK,
+    /// Inputs that say which rows qualify.
+    joins: Vec<KeyInput>,
     settings: SearchSettings,
-    index: Option<Arc<VectorIndex>>,
+    tuner: Arc<Tuner>,
+    index: Option<Searched>,
     /// What the last execution did.
-    report: Arc<Mutex<Option<SearchReport>>>,
+    done: Arc<Mutex<Option<Done>>>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
@@ -77,15 +115,19 @@ impl VectorTopKExec {
     pub(crate) fn new(
         source: Source,
         search: VectorTopK,
-        settings: SearchSettings,
+        joins: Vec<KeyInput>,
+        (settings, tuner): (SearchSettings, Arc<Tuner>),
     ) -> Result<Self> {
         let serves = |index: &Arc<VectorIndex>| {
             let definition = index.definition();
             definition.column == search.column && definition.distance == search.distance
         };
         let contents = source.table.contents();
-        let index = contents.indexes().find(|index| serves(index)).map(Arc::clone);
-        let index = index.filter(|_| settings.enable_ann);
+        let index = contents.indexes().find(|index| settings.enable_ann && serves(index));
+        let index = index.map(|index| Searched {
+            index: Arc::clone(index),
+            tuning: tuner.of(index.definition()),
+        });
         let schema = Arc::new(source.schema.project(&source.projection)?);
         let properties = PlanProperties::new(
             EquivalenceProperties::new(schema),
@@ -98,9 +140,11 @@ impl VectorTopKExec {
             rows: Some(contents.rows),
             source,
             search,
+            joins,
             settings,
+            tuner,
             index,
-            report: Arc::default(),
+            done: Arc::default(),
             properties: Arc::new(properties),
             metrics: ExecutionPlanMetricsSet::new(),
         })
@@ -119,9 +163,11 @@ impl VectorTopKExec {
             source: self.source.clone(),
             rows: None,
             search: self.search.clone(),
+            joins: self.joins.clone(),
             settings: self.settings,
+            tuner: Arc::clone(&self.tuner),
             index: None,
-            report: Arc::default(),
+            done: Arc::default(),
             properties: Arc::clone(&self.properties),
             metrics: ExecutionPlanMetricsSet::new(),
         }
@@ -151,7 +197,8 @@ impl VectorTopKExec {
             predicate: predicate.map(|p| with_values(p, parameters)).transpose()?,
             ..self.source.clone()
         };
-        Self::new(source, search, self.settings).map(Some)
+        let settings = (self.settings, Arc::clone(&self.tuner));
+        Self::new(source, search, self.joins.clone(), settings).map(Some)
     }
 }
 
@@ -161,11 +208,22 @@ struct Search {
     rows: Arc<Rows>,
     search: VectorTopK,
     settings: SearchSettings,
-    index: Option<Arc<VectorIndex>>,
+    tuner: Arc<Tuner>,
+    index: Option<Searched>,
 }
 
 impl Search {
-    fn run(&self) -> Result<(arrow::array::RecordBatch, SearchReport)> {
+    /// Lets only rows qualify for which `filter` is true.
+    fn admit(&mut self, filter: Arc<dyn PhysicalExpr>) -> Result<()> {
+        self.source.predicate = Some(match self.source.predicate.take() {
+            Some(known) => binary(known, Operator::And, filter, &self.source.schema)?,
+            None => filter,
+        });
+        Ok(())
+    }
+
+    fn run(&self) -> Result<(RecordBatch, Done)> {
+        let began = self.tuner.now_micros();
         let admitted = match &self.source.predicate {
             Some(_) => Some(self.source.qualifying(&self.rows)?),
             None => None,
@@ -176,23 +234,82 @@ impl Search {
         let request = IndexSearch {
             query,
             k: self.search.k,
-            ef: self.settings.ef,
+            ef: self.search.k,
             at: self.source.at,
             strategy: self.settings.strategy,
             admitted: admitted.as_deref(),
         };
-        let searched = match &self.index {
-            Some(index) => index.search(&self.rows, &request),
+        let (found, done) = match &self.index {
+            Some(searched) => self.by_index(searched, &request, began).map_err(storage_error)?,
             None => {
                 let metric = Metric::new(self.search.distance);
-                let dim = query.len();
-                let vectors = self.rows.vectors(self.search.column, dim);
-                exact_search(&metric, &self.rows, &vectors, &request)
+                let vectors = self.rows.vectors(self.search.column, query.len());
+                let exact = exact_search(&metric, &self.rows, &vectors, &request);
+                let (found, report) = exact.map_err(storage_error)?;
+                let recall = self.settings.measure_recall.then_some(1.0);
+                (found, Done { report, choice: None, recall })
             }
         };
-        let (found, report) = searched.map_err(storage_error)?;
         let ordinals: Vec<u32> = found.iter().map(|neighbor| neighbor.ordinal).collect();
-        Ok((self.source.fetch(&self.rows, &ordinals)?, report))
+        Ok((self.source.fetch(&self.rows, &ordinals)?, done))
+    }
+
+    fn by_index(
+        &self,
+        Searched { index, tuning }: &Searched,
+        request: &IndexSearch<'_>,
+        began: i64,
+    ) -> Result<(Vec<Neighbor>, Done), StorageError> {
+        let (rows, k) = (&self.rows, self.search.k);
+        let qualifying = match request.admitted {
+            Some(admitted) => admitted.len(),
+            None => rows.count_visible(request.at),
+        };
+        let class = Class::of(k, qualifying, rows.points());
+        let choice = tuning.choose(class, k, self.settings.goal);
+        let request = IndexSearch { ef: choice.ef, ..*request };
+        let (found, report) = index.search(rows, &request)?;
+        let sampled = tuning.note(class, self.tuner.now_micros().saturating_sub(began));
+        if sampled && k < qualifying {
+            self.tuner.sample(|| Sample {
+                tuning: Arc::clone(tuning),
+                class,
+                index: Arc::clone(index),
+                rows: Arc::clone(rows),
+                query: request.query.to_vec(),
+                k,
+                at: request.at,
+                admitted: request.admitted.map(<[u32]>::to_vec),
+            });
+        }
+        let recall = if self.settings.measure_recall {
+            let exact = IndexSearch { strategy: Some(Strategy::Exact), ..request };
+            Some(index.recall(&found, &index.search(rows, &exact)?.0))
+        } else {
+            None
+        };
+        Ok((found, Done { report, choice: Some(choice), recall }))
+    }
+}
+
+impl Done {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { report, choice, recall } = self;
+        write!(f, ", strategy={}", report.way())?;
+        if let Some(choice) = choice.filter(|_| report.strategy == Strategy::Graph) {
+            write!(f, ", ef_walked={}", choice.ef)?;
+            if let Some(Estimate { recall, error, .. }) = choice.expected {
+                write!(f, ", recall_expected={recall:.3}+-{error:.3}")?;
+            }
+        }
+        if let Some(recall) = recall {
+            write!(f, ", recall={recall}")?;
+        }
+        write!(
+            f,
+            ", rows_qualifying={}, points_visited={}, distances_computed={}, rescored={}",
+            report.qualifying, report.visited, report.distances, report.rescored,
+        )
     }
 }
 
@@ -208,29 +325,28 @@ impl DisplayAs for VectorTopKExec {
             self.search.k,
         )?;
         match &self.index {
-            Some(index) => write!(
-                f,
-                ", index={}, quantization={}, ef={}",
-                index.definition().name,
-                index.definition().options.quantization.name(),
-                self.settings.ef
-            )?,
+            Some(Searched { index, tuning }) => {
+                let name = &index.definition().name;
+                let quantization = index.definition().options.quantization.name();
+                write!(f, ", index={name}, quantization={quantization}")?;
+                match self.settings.goal {
+                    Goal::Ef(ef) => write!(f, ", ef={ef}")?,
+                    Goal::Recall(target) => write!(f, ", ef=auto, recall_target={target}")?,
+                    Goal::Index => write!(f, ", ef=auto, recall_target={}", tuning.target())?,
+                }
+            }
             None => write!(f, ", index=none")?,
         }
         if let Some(predicate) = &self.source.predicate {
             write!(f, ", filter={predicate}")?;
         }
-        if let Some(report) = *self.report.lock() {
-            write!(
-                f,
-                ", strategy={}, rows_qualifying={}, points_visited={}, distances_computed={}, \
-                 rescored={}",
-                report.way(),
-                report.qualifying,
-                report.visited,
-                report.distances,
-                report.rescored,
-            )?;
+        for join in &self.joins {
+            let not = if join.negated { "NOT " } else { "" };
+            let on: Vec<String> = join.on.iter().map(ToString::to_string).collect();
+            write!(f, ", join=({}) {not}IN input", on.join(", "))?;
+        }
+        if let Some(done) = *self.done.lock() {
+            done.fmt(f)?;
         } else if self.index.is_none() {
             write!(f, ", strategy=exact")?;
         }
@@ -248,7 +364,15 @@ impl ExecutionPlan for VectorTopKExec {
     }
 
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        Vec::new()
+        self.joins.iter().map(|join| &join.keys).collect()
+    }
+
+    fn required_input_distribution(&self) -> Vec<Distribution> {
+        vec![Distribution::SinglePartition; self.joins.len()]
+    }
+
+    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
+        vec![false; self.joins.len()]
     }
 
     fn apply_expressions(
@@ -260,9 +384,22 @@ impl ExecutionPlan for VectorTopKExec {
 
     fn with_new_children(
         self: Arc<Self>,
-        _children: Vec<Arc<dyn ExecutionPlan>>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(self)
+        if children.len() != self.joins.len() {
+            return internal_err!("a search with {} inputs", children.len());
+        }
+        let input = |(join, keys): (&KeyInput, _)| KeyInput { keys, ..join.clone() };
+        let joins = self.joins.iter().zip(children).map(input).collect();
+        let settings = (self.settings, Arc::clone(&self.tuner));
+        let (source, search) = (self.source.clone(), self.search.clone());
+        Ok(Arc::new(Self::new(source, search, joins, settings)?))
+    }
+
+    fn partition_statistics(&self, _partition: Option<usize>) -> Result<Arc<Statistics>> {
+        // A join above builds its table of these few rows.
+        let num_rows = Precision::Inexact(self.search.k);
+        Ok(Arc::new(Statistics { num_rows, ..Statistics::new_unknown(&self.schema()) }))
     }
 
     fn metrics(&self) -> Option<MetricsSet> {
@@ -272,10 +409,11 @@ impl ExecutionPlan for VectorTopKExec {
     fn execute(
         &self,
         partition: usize,
-        _context: Arc<TaskContext>,
+        context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
         let baseline = BaselineMetrics::new(&self.metrics, partition);
-        let search = Search {
+        let joins = self.joins.clone();
+        let mut search = Search {
             source: self.source.clone(),
             rows: self.rows.as_ref().map_or_else(
                 || internal_err!("a search that was not bound"),
@@ -283,13 +421,17 @@ impl ExecutionPlan for VectorTopKExec {
             )?,
             search: self.search.clone(),
             settings: self.settings,
+            tuner: Arc::clone(&self.tuner),
             index: self.index.clone(),
         };
-        let report = Arc::clone(&self.report);
+        let last = Arc::clone(&self.done);
         let once = futures::stream::once(async move {
+            for join in joins {
+                search.admit(join.filter(&search.source.schema, &context).await?)?;
+            }
             let _timer = baseline.elapsed_compute().timer();
             let (batch, done) = search.run()?;
-            *report.lock() = Some(done);
+            *last.lock() = Some(done);
             Ok(batch.record_output(&baseline))
         });
         let schema = self.schema();

@@ -7,6 +7,7 @@
 mod checked_numbers;
 mod null_aware_in;
 mod push_vector_top_k;
+mod search_below_join;
 mod yield_in_joins;
 
 pub(crate) use checked_numbers::CheckedNumbers;

@@ -3,8 +3,9 @@
 //!
 //! The rule fires when all of this holds, and otherwise leaves the plan alone:
 //! * a sort with a fetch and one ascending key, NULLs last;
-//! * between it and the scan nothing but projections and aliases; a filter that the scan did not
-//!   take, a join, a window or another limit in between changes which rows qualify;
+//! * between it and the scan nothing but projections, aliases and joins (`search_below_join.rs`); a
+//!   filter that the scan did not take, a window or another limit in between changes which rows
+//!   qualify;
 //! * the key is a distance of an index's kind between a vector column and a literal, or a parameter
 //!   that has no value yet, of its dimension.
 //!
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use arrow::array::Array as _;
 use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode as _};
-use datafusion::common::{Column, Result, ScalarValue};
+use datafusion::common::{Column, DFSchema, Result, ScalarValue};
 use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{Expr, LogicalPlan, Projection, Sort, SubqueryAlias, TableScan};
@@ -23,7 +24,8 @@ use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 use types::Distance;
 use udfs::{distance_function, vector_slice};
 
-use crate::exec::{QueryVector, VectorTopK};
+use super::search_below_join::push_below;
+use crate::exec::{QueryVector, SemiJoin, VectorTopK};
 use crate::provider::CollectionProvider;
 use crate::sql::types::parameter_number;
 
@@ -52,7 +54,7 @@ impl OptimizerRule for PushVectorTopK {
         if !key.asc || key.nulls_first {
             return Ok(Transformed::no(plan));
         }
-        match push(&sort.input, key.expr.clone(), k)? {
+        match push(&sort.input, Wanted::new(key.expr.clone(), k))? {
             Some(input) => {
                 let sort = Sort { input: Arc::new(input), ..sort.clone() };
                 Ok(Transformed::yes(LogicalPlan::Sort(sort)))
@@ -62,12 +64,51 @@ impl OptimizerRule for PushVectorTopK {
     }
 }
 
-/// Walks down with the key expressed in the columns of `plan`; the plan with the scan replaced.
-fn push(plan: &LogicalPlan, key: Expr, k: usize) -> Result<Option<LogicalPlan>> {
+/// What is wanted of a plan, in its columns.
+#[derive(Debug, Clone)]
+pub(super) struct Wanted {
+    /// The sort key.
+    key: Expr,
+    k: usize,
+    /// Joins above that say which rows qualify.
+    pub(super) joins: Vec<SemiJoin>,
+}
+
+impl Wanted {
+    fn new(key: Expr, k: usize) -> Self {
+        Self { key, k, joins: Vec::new() }
+    }
+
+    /// The same with every expression rewritten; `None` when one cannot be.
+    fn map(self, rewrite: impl Fn(Expr) -> Result<Option<Expr>>) -> Result<Option<Self>> {
+        let Some(key) = rewrite(self.key)? else { return Ok(None) };
+        let mut joins = Vec::with_capacity(self.joins.len());
+        for join in self.joins {
+            let on = join.on.into_iter().map(&rewrite).collect::<Result<Option<Vec<Expr>>>>()?;
+            let Some(on) = on else { return Ok(None) };
+            joins.push(SemiJoin { on, ..join });
+        }
+        Ok(Some(Self { key, k: self.k, joins }))
+    }
+
+    /// Whether all expressions are over columns of `schema`.
+    pub(super) fn is_over(&self, schema: &DFSchema) -> bool {
+        let over = |expr: &Expr| {
+            let columns = expr.column_refs();
+            !columns.is_empty() && columns.iter().all(|column| schema.has_column(column))
+        };
+        over(&self.key) && self.joins.iter().flat_map(|join| &join.on).all(over)
+    }
+}
+
+/// Walks down to the scan; the plan with the scan replaced.
+pub(super) fn push(plan: &LogicalPlan, wanted: Wanted) -> Result<Option<LogicalPlan>> {
     match plan {
         LogicalPlan::Projection(projection) => {
-            let Some(key) = resolve(key, projection)? else { return Ok(None) };
-            let Some(input) = push(&projection.input, key, k)? else { return Ok(None) };
+            let Some(wanted) = wanted.map(|expr| resolve(expr, projection))? else {
+                return Ok(None);
+            };
+            let Some(input) = push(&projection.input, wanted)? else { return Ok(None) };
             let rebuilt = Projection::try_new_with_schema(
                 projection.expr.clone(),
                 Arc::new(input),
@@ -76,20 +117,23 @@ fn push(plan: &LogicalPlan, key: Expr, k: usize) -> Result<Option<LogicalPlan>> 
             Ok(Some(LogicalPlan::Projection(rebuilt)))
         }
         LogicalPlan::SubqueryAlias(alias) => {
-            let key = unalias(key, alias)?;
-            let Some(input) = push(&alias.input, key, k)? else { return Ok(None) };
+            let Some(wanted) = wanted.map(|expr| unalias(expr, alias).map(Some))? else {
+                return Ok(None);
+            };
+            let Some(input) = push(&alias.input, wanted)? else { return Ok(None) };
             let rebuilt = SubqueryAlias::try_new(Arc::new(input), alias.alias.clone())?;
             Ok(Some(LogicalPlan::SubqueryAlias(rebuilt)))
         }
-        LogicalPlan::TableScan(scan) => ask(scan, &key, k),
+        LogicalPlan::Join(join) => push_below(join, wanted),
+        LogicalPlan::TableScan(scan) => ask(scan, wanted),
         _ => Ok(None),
     }
 }
 
 /// Replaces the columns that a projection makes by what they are made of.
-fn resolve(key: Expr, projection: &Projection) -> Result<Option<Expr>> {
+fn resolve(expr: Expr, projection: &Projection) -> Result<Option<Expr>> {
     let mut known = true;
-    let resolved = key.transform_up(|expr| {
+    let resolved = expr.transform_up(|expr| {
         let Expr::Column(column) = &expr else { return Ok(Transformed::no(expr)) };
         match projection.schema.maybe_index_of_column(column) {
             Some(at) => Ok(Transformed::yes(projection.expr[at].clone().unalias())),
@@ -120,23 +164,39 @@ fn unalias(key: Expr, alias: &SubqueryAlias) -> Result<Expr> {
 }
 
 /// The scan, asked for its nearest rows, when the key is a distance it can search by.
-fn ask(scan: &TableScan, key: &Expr, k: usize) -> Result<Option<LogicalPlan>> {
+fn ask(scan: &TableScan, wanted: Wanted) -> Result<Option<LogicalPlan>> {
     let provider = source_as_provider(&scan.source)?;
     let Some(collection) = provider.downcast_ref::<CollectionProvider>() else { return Ok(None) };
     if collection.has_top_k() || scan.fetch.is_some() {
         return Ok(None);
     }
     // Parameters put in later leave an alias around the expression.
-    let key = key.clone().unalias_nested().data;
+    let Wanted { key, k, joins } = wanted;
+    let key = key.unalias_nested().data;
     let Some((distance, column, (query, data_type))) = distance_key(&key) else { return Ok(None) };
     let Ok(position) = collection.table().schema().index_of(&column.name) else { return Ok(None) };
     let field = collection.table().schema().field(position);
     if !storage::memtable::is_vector_field(field) || field.data_type() != &data_type {
         return Ok(None);
     }
-    let top_k = VectorTopK { column: position, query, distance, k };
+    let joins = joins.into_iter().map(over_collection).collect::<Result<_>>()?;
+    let top_k = VectorTopK { column: position, query, distance, k, joins };
     let source = provider_as_source(Arc::new(collection.with_top_k(top_k)));
     Ok(Some(LogicalPlan::TableScan(TableScan { source, ..scan.clone() })))
+}
+
+/// A join whose key names columns as the collection does.
+fn over_collection(join: SemiJoin) -> Result<SemiJoin> {
+    let plain = |expr: Expr| {
+        let plain = expr.transform_up(|expr| {
+            let Expr::Column(column) = &expr else { return Ok(Transformed::no(expr)) };
+            let column = Column::new_unqualified(column.name.clone());
+            Ok(Transformed::yes(Expr::Column(column)))
+        })?;
+        Ok(plain.data)
+    };
+    let on = join.on.into_iter().map(plain).collect::<Result<_>>()?;
+    Ok(SemiJoin { on, ..join })
 }
 
 /// Distance, column and query of `distance(column, query)` in either order of arguments.

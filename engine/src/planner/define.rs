@@ -2,14 +2,17 @@
 
 use std::ops::RangeInclusive;
 
-use catalog::{Collection, Column, ColumnType, Define, HnswOptions};
+use catalog::{Collection, Column, ColumnType, Define, HnswOptions, RECALL_ONE};
 use datafusion::sql::sqlparser::ast::{
     self, AlterTable, AlterTableOperation, ColumnOption, CreateIndex, CreateTable,
     CreateTableOptions, Expr, IndexColumn, IndexType, ObjectName, ObjectType, SchemaName,
     TableConstraint, Value,
 };
 use storage::ReadView;
-use types::limits::{COLUMNS_MAX, HNSW_EF_CONSTRUCTION, HNSW_M, OVERSAMPLE, QUANTIZED_DIM_MIN};
+use types::limits::{
+    COLUMNS_MAX, HNSW_EF_CONSTRUCTION, HNSW_M, LATENCY_BUDGET_US, OVERSAMPLE, QUANTIZED_DIM_MIN,
+    RECALL_TARGET,
+};
 use types::{Coded as _, Distance, Quantization, SchemaId, SqlState, TableId};
 
 use super::retention::retention;
@@ -420,6 +423,11 @@ fn hnsw_options(with: &[Expr], quantization: Quantization) -> Result<HnswOptions
             let hint = || format!("Valid values are {} to {}.", range.start(), range.end());
             number.ok_or_else(|| refused(hint()))
         };
+        let switch = || match text {
+            "on" | "true" => Ok(true),
+            "off" | "false" => Ok(false),
+            _ => Err(refused("Valid values are on and off.".to_owned())),
+        };
         match name.as_str() {
             "m" => options.m = number(HNSW_M)?,
             "ef_construction" => options.ef_construction = number(HNSW_EF_CONSTRUCTION)?,
@@ -429,13 +437,14 @@ fn hnsw_options(with: &[Expr], quantization: Quantization) -> Result<HnswOptions
                 let hint = || refused(format!("Valid values are {}.", known()));
                 options.quantization = Quantization::from_name(text).ok_or_else(hint)?;
             }
-            "rescore" => {
-                options.rescore = match text {
-                    "on" | "true" => true,
-                    "off" | "false" => false,
-                    _ => return Err(refused("Valid values are on and off.".to_owned())),
-                }
+            "rescore" => options.rescore = switch()?,
+            "recall_target" => {
+                let (least, most) = (RECALL_TARGET.start(), RECALL_TARGET.end());
+                let hint = || refused(format!("Valid values are {least} to {most}."));
+                options.recall_target = share(text).ok_or_else(hint)?;
             }
+            "latency_budget_us" => options.latency_budget_us = Some(number(LATENCY_BUDGET_US)?),
+            "latency_first" => options.latency_first = switch()?,
             _ => {
                 let message = format!("unrecognized parameter \"{name}\"");
                 return Err(EngineError::new(SqlState::INVALID_PARAMETER_VALUE, message));
@@ -447,6 +456,13 @@ fn hnsw_options(with: &[Expr], quantization: Quantization) -> Result<HnswOptions
         return Err(EngineError::new(SqlState::INVALID_PARAMETER_VALUE, message));
     }
     Ok(options)
+}
+
+/// A recall target in the catalog's unit.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "below the unit")]
+fn share(text: &str) -> Option<u16> {
+    let share: f64 = text.parse().ok()?;
+    RECALL_TARGET.contains(&share).then(|| (share * f64::from(RECALL_ONE)).round() as u16)
 }
 
 fn drop_objects(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{DFSchema, Result};
+use datafusion::common::{DFSchema, Result, internal_err};
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
@@ -14,9 +14,11 @@ use storage::{Pin, ReadView};
 use types::CommitTs;
 
 use crate::exec::{
-    CollectionScanExec, Source, VectorTopK, VectorTopKExec, point_lookup, storage_error,
+    CollectionScanExec, KeyInput, SemiJoin, Source, VectorTopK, VectorTopKExec, point_lookup,
+    storage_error,
 };
 use crate::search_config::SearchConfig;
+use crate::tuner::Tuner;
 
 /// Name of the hidden column that UPDATE and DELETE read. Cannot be a user's column.
 pub(crate) const ROW_ID: &str = "_row_id";
@@ -80,6 +82,21 @@ impl CollectionProvider {
         self.top_k.is_some()
     }
 
+    /// The inputs that say which rows are searched.
+    async fn joins(&self, joins: &[SemiJoin], state: &dyn Session) -> Result<Vec<KeyInput>> {
+        let schema = DFSchema::try_from(Arc::clone(&self.schema))?;
+        let mut inputs = Vec::with_capacity(joins.len());
+        for SemiJoin { on, keys, negated } in joins {
+            let key = |expr: &Expr| state.create_physical_expr(expr.clone(), &schema);
+            inputs.push(KeyInput {
+                on: on.iter().map(key).collect::<Result<_>>()?,
+                keys: state.create_physical_plan(keys).await?,
+                negated: *negated,
+            });
+        }
+        Ok(inputs)
+    }
+
     pub(crate) fn table(&self) -> &Arc<Table> {
         &self.table
     }
@@ -137,7 +154,12 @@ impl TableProvider for CollectionProvider {
         };
         if let Some(top_k) = &self.top_k {
             let settings = SearchConfig::of(state.config_options());
-            return Ok(Arc::new(VectorTopKExec::new(source, top_k.clone(), settings)?));
+            let Some(tuner) = state.config().get_extension::<Tuner>() else {
+                return internal_err!("a session without a tuner");
+            };
+            let joins = self.joins(&top_k.joins, state).await?;
+            let settings = (settings, tuner);
+            return Ok(Arc::new(VectorTopKExec::new(source, top_k.clone(), joins, settings)?));
         }
         let (rows, point) = point_lookup(&self.table, filters, self.at)?;
         let partitions = state.config().target_partitions();

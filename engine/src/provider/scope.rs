@@ -12,11 +12,13 @@ use storage::{ReadView, Store};
 use types::CommitTs;
 
 use crate::settings::Settings;
+use crate::tuner::Tuner;
 
 /// The statement being planned.
 #[derive(Debug)]
 pub(crate) struct Scope {
     store: Arc<Store>,
+    tuner: Arc<Tuner>,
     view: Mutex<ReadView>,
     /// Whether a statement is being planned; one that was cancelled may go on for a moment.
     busy: AtomicBool,
@@ -28,10 +30,11 @@ pub(crate) struct Scope {
 }
 
 impl Scope {
-    pub(crate) fn new(store: Arc<Store>) -> Self {
+    pub(crate) fn new(store: Arc<Store>, tuner: Arc<Tuner>) -> Self {
         Self {
             view: Mutex::new(store.read_view().unpinned()),
             store,
+            tuner,
             busy: AtomicBool::new(false),
             beyond: Mutex::new(None),
             settings: Mutex::default(),
@@ -58,6 +61,11 @@ impl Scope {
     /// What the views of the server's own state ask.
     pub(crate) fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// What is known of searches.
+    pub(crate) fn tuner(&self) -> &Tuner {
+        &self.tuner
     }
 
     /// The statement's `now()`.

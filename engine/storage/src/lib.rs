@@ -13,6 +13,7 @@
     reason = "kinds of I/O errors and of Arrow types are not ours to list"
 )]
 
+mod aside;
 mod command;
 mod commit;
 mod compaction;

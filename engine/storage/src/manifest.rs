@@ -26,7 +26,8 @@ pub(crate) const KEPT: usize = 3;
 
 const CHUNK_BITS_MAX: u32 = 20;
 const PREFIX: &str = "manifest-";
-const TEMPORARY: &str = ".tmp";
+/// Suffix of files that are being made.
+pub(crate) const TEMPORARY: &str = ".tmp";
 const DAMAGED: &str = ".damaged";
 const MAGIC: [u8; 8] = *b"AZMANI\0\x02";
 /// The first version lacks history, horizons and row ids: ids were ordinals.

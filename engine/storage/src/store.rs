@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use types::limits::TABLE_VERSIONS_MAX;
 use types::{Clock, CommitTs, IndexId, Lsn, RowId, SplitMix64, TableId};
 
+use crate::aside;
 use crate::command::{Command, TableWrite};
 use crate::commit::{Applied, CommitLog, LocalLog};
 use crate::error::StorageError;
@@ -186,6 +187,23 @@ impl Store {
             store.propose_blocking(Command::Define(Define::Genesis))?;
         }
         Ok((store, report))
+    }
+
+    /// Keeps `content` in a file of the data directory that nothing depends on, in the place of what
+    /// it held.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write_aside(&self, name: &str, content: &[u8]) -> Result<(), StorageError> {
+        aside::write(&*self.fs, &self.options.directory, name, content)
+    }
+
+    /// What [`Store::write_aside`] kept; `None` when there is nothing.
+    ///
+    /// # Errors
+    /// When the file is damaged or cannot be read.
+    pub fn read_aside(&self, name: &str) -> Result<Option<Vec<u8>>, StorageError> {
+        aside::read(&*self.fs, &self.options.directory, name)
     }
 
     /// The newest state.

@@ -61,6 +61,12 @@ pub const QUANTIZED_DIM_MIN: usize = 32;
 /// Least and most candidates to rescore per row wanted (`oversample`).
 pub const OVERSAMPLE: std::ops::RangeInclusive<u32> = 1..=100;
 
+/// Least and most recall that can be declared (`recall_target`, `hnsw.recall_target`).
+pub const RECALL_TARGET: std::ops::RangeInclusive<f64> = 0.5..=0.999;
+
+/// Least and most microseconds of a latency budget (`latency_budget_us`).
+pub const LATENCY_BUDGET_US: std::ops::RangeInclusive<u32> = 10..=60_000_000;
+
 /// Connections served at the same time unless the configuration says otherwise.
 pub const CONNECTIONS_DEFAULT: usize = 200;
 

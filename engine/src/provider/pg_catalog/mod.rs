@@ -70,7 +70,7 @@ pub(crate) fn table(
     let built = match set {
         Set::PgCatalog => relations::pg_catalog(name, &view, &settings),
         Set::InformationSchema => relations::information_schema(name, &view),
-        Set::Azimuth => views::azimuth(name, &view, scope.store()),
+        Set::Azimuth => views::azimuth(name, &view, scope),
     };
     built.provider().map(Some)
 }

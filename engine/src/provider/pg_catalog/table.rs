@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Float32Array, Int16Array, Int32Array, Int64Array, RecordBatch,
-    StringArray, TimestampMicrosecondArray,
+    ArrayRef, BooleanArray, Float32Array, Float64Array, Int16Array, Int32Array, Int64Array,
+    RecordBatch, StringArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::catalog::{MemTable, TableProvider};
@@ -19,29 +19,25 @@ pub(crate) enum Cell {
     Null,
     Boolean(bool),
     Integer(i64),
+    Float(f64),
     Text(String),
 }
 
 impl Cell {
     pub(super) fn as_boolean(&self) -> Option<bool> {
-        match self {
-            Self::Boolean(value) => Some(*value),
-            Self::Null | Self::Integer(_) | Self::Text(_) => None,
-        }
+        if let Self::Boolean(value) = self { Some(*value) } else { None }
     }
 
     pub(super) fn as_integer(&self) -> Option<i64> {
-        match self {
-            Self::Integer(value) => Some(*value),
-            Self::Null | Self::Boolean(_) | Self::Text(_) => None,
-        }
+        if let Self::Integer(value) = self { Some(*value) } else { None }
+    }
+
+    pub(super) fn as_float(&self) -> Option<f64> {
+        if let Self::Float(value) = self { Some(*value) } else { None }
     }
 
     pub(super) fn as_text(&self) -> Option<&str> {
-        match self {
-            Self::Text(value) => Some(value),
-            Self::Null | Self::Boolean(_) | Self::Integer(_) => None,
-        }
+        if let Self::Text(value) = self { Some(value) } else { None }
     }
 }
 
@@ -54,6 +50,12 @@ impl From<bool> for Cell {
 impl From<i64> for Cell {
     fn from(value: i64) -> Self {
         Self::Integer(value)
+    }
+}
+
+impl From<f64> for Cell {
+    fn from(value: f64) -> Self {
+        Self::Float(value)
     }
 }
 
@@ -114,6 +116,7 @@ impl CatalogTable {
                 integers().map(|v| v.and_then(|v| i32::try_from(v).ok())).collect::<Int32Array>(),
             ),
             "float4" => Arc::new(integers().map(|v| v.map(|v| v as f32)).collect::<Float32Array>()),
+            "float8" => Arc::new(cells().map(Cell::as_float).collect::<Float64Array>()),
             "timestamptz" => {
                 Arc::new(integers().collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
             }

@@ -3,12 +3,15 @@
 
 use catalog::{Collection, Index};
 use storage::memtable::{SegmentState, Table};
-use storage::{ReadView, Store, Working};
+use storage::{ReadView, Working};
 
+use super::super::scope::Scope;
 use super::table::{CatalogTable, Cell, row};
+use crate::tuner::{ClassReport, Reason, Tuner};
 
 /// Views of the schema.
-pub(super) const VIEWS: [&str; 4] = ["collections", "indexes", "progress", "segments"];
+pub(super) const VIEWS: [&str; 6] =
+    ["collections", "indexes", "progress", "segments", "tuner", "tuner_log"];
 
 fn integer(value: usize) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
@@ -30,12 +33,14 @@ fn indexes<'a>(view: &'a ReadView, of: &'a Collection) -> impl Iterator<Item = &
 }
 
 /// A view of the schema `azimuth`.
-pub(super) fn azimuth(name: &str, view: &ReadView, store: &Store) -> CatalogTable {
+pub(super) fn azimuth(name: &str, view: &ReadView, scope: &Scope) -> CatalogTable {
     match name {
         "collections" => collections(view),
-        "indexes" => index_states(view),
+        "indexes" => index_states(view, scope.tuner()),
         "segments" => segments(view),
-        _ => progress(view, store.working()),
+        "tuner" => search_classes(view, scope.tuner()),
+        "tuner_log" => tuner_log(view, scope.tuner()),
+        _ => progress(view, scope.store().working()),
     }
 }
 
@@ -88,16 +93,53 @@ fn segments(view: &ReadView) -> CatalogTable {
     out
 }
 
-fn index_states(view: &ReadView) -> CatalogTable {
-    let mut out = CatalogTable::new(
+fn float(value: Option<f64>) -> Cell {
+    value.map_or(Cell::Null, Cell::Float)
+}
+
+/// Columns of what is known of searches: recall, its standard error, the samples it comes from, and
+/// percentiles of the latency.
+macro_rules! known_columns {
+    () => {
+        " ef_per_row:float8 recall:float8 recall_error:float8 recall_samples:int8 \
+         searches:int8 p50_us:float8 p95_us:float8 p99_us:float8"
+    };
+}
+
+fn known(class: Option<&ClassReport>) -> Vec<Cell> {
+    let Some(class) = class else {
+        let zero = || Cell::Integer(0);
+        let null = || Cell::Null;
+        return vec![null(), null(), null(), zero(), zero(), null(), null(), null()];
+    };
+    let seen = class.latency.searches > 0;
+    let latency = |micros: f64| float(Some(micros).filter(|_| seen));
+    vec![
+        float(class.ratio),
+        float(class.expected.map(|expected| expected.recall)),
+        float(class.expected.map(|expected| expected.error)),
+        #[expect(clippy::cast_possible_truncation, reason = "a few thousand")]
+        Cell::Integer(class.samples as i64),
+        Cell::Integer(i64::try_from(class.searches).unwrap_or(i64::MAX)),
+        latency(class.latency.p50),
+        latency(class.latency.p95),
+        latency(class.latency.p99),
+    ]
+}
+
+/// What is known of searches is that of the busiest class.
+fn index_states(view: &ReadView, tuner: &Tuner) -> CatalogTable {
+    let mut out = CatalogTable::new(concat!(
         "namespace:name collection:name index:name quantization:name rows:int8 \
-         covered_rows:int8 memory_bytes:int8 code_bytes:int8 calibrations:int4",
-    );
+         covered_rows:int8 memory_bytes:int8 code_bytes:int8 calibrations:int4 \
+         recall_target:float8",
+        known_columns!()
+    ));
     for (collection, table) in tables(view) {
         let contents = table.contents();
         for definition in indexes(view, collection) {
             let Some(index) = contents.index(definition.id) else { continue };
-            out.push(row![
+            let mut cells = row![
                 namespace(view, collection),
                 collection.name.as_str(),
                 definition.name.as_str(),
@@ -107,8 +149,62 @@ fn index_states(view: &ReadView) -> CatalogTable {
                 integer(index.memory_bytes()),
                 integer(index.code_bytes()),
                 i64::from(index.calibrations()),
-            ]);
+                definition.options.recall_target(),
+            ];
+            cells.extend(known(tuner.of(definition).report().first()));
+            out.push(cells);
         }
+    }
+    out
+}
+
+/// One row for each class of searches of each index.
+fn search_classes(view: &ReadView, tuner: &Tuner) -> CatalogTable {
+    let mut out = CatalogTable::new(concat!(
+        "namespace:name collection:name index:name k:text share:text",
+        known_columns!()
+    ));
+    for (collection, _) in tables(view) {
+        for definition in indexes(view, collection) {
+            for class in tuner.of(definition).report() {
+                let mut cells = row![
+                    namespace(view, collection),
+                    collection.name.as_str(),
+                    definition.name.as_str(),
+                    class.class.k_text(),
+                    class.class.share_text(),
+                ];
+                cells.extend(known(Some(&class)));
+                out.push(cells);
+            }
+        }
+    }
+    out
+}
+
+/// The last changes of `ef`, of indexes that are still there.
+fn tuner_log(view: &ReadView, tuner: &Tuner) -> CatalogTable {
+    let mut out = CatalogTable::new(
+        "at:timestamptz namespace:name collection:name index:name k:text share:text \
+         ef_per_row_before:float8 ef_per_row:float8 recall:float8 p95_us:float8 reason:text",
+    );
+    for change in tuner.moves() {
+        let index = view.catalog().index_by_id(change.index);
+        let Some(index) = index.filter(|index| index.life.contains(view.at())) else { continue };
+        let Some(collection) = view.catalog().collection_by_id(index.table) else { continue };
+        out.push(row![
+            change.at,
+            namespace(view, collection),
+            collection.name.as_str(),
+            index.name.as_str(),
+            change.class.k_text(),
+            change.class.share_text(),
+            float(change.from),
+            change.to,
+            change.recall,
+            float(change.p95),
+            change.reason.map_or("learned from samples", Reason::name),
+        ]);
     }
     out
 }

@@ -163,6 +163,20 @@ impl VectorIndex {
     }
 }
 
+impl VectorIndex {
+    /// The share of `truth`, the exact answer of a search, that `found` has. A row that is as near as
+    /// the farthest of the truth counts.
+    #[must_use]
+    pub fn recall(&self, found: &[Neighbor], truth: &[Neighbor]) -> f64 {
+        let Some(farthest) = truth.last() else { return 1.0 };
+        let exact = self.definition.options.rescore;
+        let is_true = |row: &&Neighbor| {
+            exact && row.value <= farthest.value || truth.iter().any(|t| t.ordinal == row.ordinal)
+        };
+        (found.iter().filter(is_true).count() as f64 / truth.len() as f64).min(1.0)
+    }
+}
+
 type Exact<'a> = (&'a FullPrecision<'a, VectorRows<'a>>, &'a Probe<'a>);
 
 impl Search<'_> {
@@ -210,8 +224,7 @@ impl Search<'_> {
         let options = self.index.definition.options;
         let k = self.request.k;
         let wanted = k.saturating_mul(options.oversample() as usize).max(k + RESCORED_MORE_MIN);
-        // With ef below 2k the rows behind the k-th would be too few to correct the codes' order.
-        let ef = self.request.ef.max(k.saturating_mul(2));
+        let ef = self.request.ef.max(k);
         let query = view.query(self.request.query)?;
         let candidates = if self.walk_pays(ef, view.record_bytes(), report.qualifying) {
             report.strategy = Strategy::Graph;

@@ -1,0 +1,150 @@
+//! A search below a join: the join says which rows of the collection qualify, so its other side
+//! becomes a row filter of the search.
+//!
+//! | join, seen from the collection | rows that qualify | the join itself |
+//! |---|---|---|
+//! | inner, on equal keys alone | those with a match | stays: it adds columns, and rows for each match |
+//! | semi (`IN`, `EXISTS`) | those with a match | goes |
+//! | anti (`NOT EXISTS`) | those without a match | goes |
+//! | outer, the collection being kept whole | all | stays |
+//!
+//! Of an inner join the `k` nearest rows that have a match bring forth the `k` nearest rows of the
+//! join. Its other side is then read twice, so it must be the same twice: one with a limit, a window or
+//! a volatile function is left alone.
+
+use std::sync::Arc;
+
+use arrow::datatypes::DataType;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{DFSchema, JoinType, NullEquality, Result};
+use datafusion::logical_expr::{
+    Distinct, Expr, ExprSchemable as _, Join, LogicalPlan, LogicalPlanBuilder,
+};
+
+use super::push_vector_top_k::{Wanted, push};
+use crate::exec::SemiJoin;
+
+/// Aggregates that give the same whatever the order of their rows.
+const REPEATABLE: [&str; 5] = ["count", "min", "max", "bool_and", "bool_or"];
+
+/// What a join means to the side that is searched.
+enum Meaning {
+    /// Rows with a match.
+    Matched,
+    /// Rows with a match, once each, and no columns of the other side.
+    Exists,
+    /// Rows without a match.
+    Missing,
+    /// All rows.
+    All,
+}
+
+/// The join with its searched side replaced, or what takes its place.
+pub(super) fn push_below(join: &Join, wanted: Wanted) -> Result<Option<LogicalPlan>> {
+    let left = wanted.is_over(join.left.schema());
+    if left == wanted.is_over(join.right.schema()) {
+        return Ok(None);
+    }
+    let meaning = match (join.join_type, left) {
+        (JoinType::Inner, _) => Meaning::Matched,
+        (JoinType::LeftSemi, true) | (JoinType::RightSemi, false) => Meaning::Exists,
+        (JoinType::LeftAnti, true) | (JoinType::RightAnti, false) => Meaning::Missing,
+        (JoinType::Left, true) | (JoinType::Right, false) => Meaning::All,
+        _ => return Ok(None),
+    };
+    let (searched, other) =
+        if left { (&join.left, &join.right) } else { (&join.right, &join.left) };
+    let mut wanted = wanted;
+    if !matches!(meaning, Meaning::All) {
+        let Some(semi) = semi_join(join, left, other, &meaning)? else { return Ok(None) };
+        wanted.joins.push(semi);
+    }
+    let Some(replaced) = push(searched, wanted)? else { return Ok(None) };
+    if matches!(meaning, Meaning::Exists | Meaning::Missing) {
+        return Ok(Some(replaced));
+    }
+    let mut join = join.clone();
+    *(if left { &mut join.left } else { &mut join.right }) = Arc::new(replaced);
+    Ok(Some(LogicalPlan::Join(join)))
+}
+
+/// The other side as the keys of rows that qualify; `None` when it cannot be that.
+fn semi_join(
+    join: &Join,
+    left: bool,
+    other: &Arc<LogicalPlan>,
+    meaning: &Meaning,
+) -> Result<Option<SemiJoin>> {
+    let equal = join.null_equality == NullEquality::NullEqualsNothing;
+    if join.filter.is_some() || join.on.is_empty() || join.null_aware || !equal {
+        return Ok(None);
+    }
+    if matches!(meaning, Meaning::Matched) && !is_repeatable(other)? {
+        return Ok(None);
+    }
+    let (searched_schema, other_schema) = if left {
+        (join.left.schema(), other.schema())
+    } else {
+        (join.right.schema(), other.schema())
+    };
+    let mut on = Vec::with_capacity(join.on.len());
+    let mut keys = Vec::with_capacity(join.on.len());
+    for (at, (a, b)) in join.on.iter().enumerate() {
+        let (ours, theirs) = if left { (a, b) } else { (b, a) };
+        if !same_key_type(ours, searched_schema, theirs, other_schema)? {
+            return Ok(None);
+        }
+        on.push(ours.clone());
+        keys.push(theirs.clone().alias(format!("key_{at}")));
+    }
+    let keys = LogicalPlanBuilder::from(Arc::clone(other)).project(keys)?.build()?;
+    let negated = matches!(meaning, Meaning::Missing);
+    Ok(Some(SemiJoin { on, keys: Arc::new(keys), negated }))
+}
+
+/// Whether equal keys have equal bytes: both of one type that has one form for each value.
+fn same_key_type(ours: &Expr, a: &DFSchema, theirs: &Expr, b: &DFSchema) -> Result<bool> {
+    let (ours, theirs) = (ours.get_type(a)?, theirs.get_type(b)?);
+    let plain = matches!(
+        ours,
+        DataType::Int16
+            | DataType::Int32
+            | DataType::Int64
+            | DataType::Utf8
+            | DataType::Boolean
+            | DataType::Date32
+            | DataType::Timestamp(..)
+            | DataType::FixedSizeBinary(_)
+            | DataType::Binary
+    );
+    Ok(plain && ours == theirs)
+}
+
+/// Whether a plan gives the same rows when it is read again.
+fn is_repeatable(plan: &LogicalPlan) -> Result<bool> {
+    let mut repeatable = true;
+    plan.apply_with_subqueries(|plan| {
+        repeatable &= match plan {
+            LogicalPlan::Limit(_)
+            | LogicalPlan::Window(_)
+            | LogicalPlan::Extension(_)
+            | LogicalPlan::RecursiveQuery(_)
+            | LogicalPlan::Distinct(Distinct::On(_)) => false,
+            LogicalPlan::Sort(sort) => sort.fetch.is_none(),
+            LogicalPlan::TableScan(scan) => scan.fetch.is_none(),
+            LogicalPlan::Aggregate(aggregate) => aggregate.aggr_expr.iter().all(is_stable),
+            _ => true,
+        };
+        repeatable &= !plan.expressions().iter().any(Expr::is_volatile);
+        Ok(if repeatable { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
+    })?;
+    Ok(repeatable)
+}
+
+fn is_stable(aggregate: &Expr) -> bool {
+    match aggregate {
+        Expr::Alias(alias) => is_stable(&alias.expr),
+        Expr::AggregateFunction(call) => REPEATABLE.contains(&call.func.name()),
+        _ => false,
+    }
+}

@@ -1,0 +1,143 @@
+//! Searches again, with every `ef`, what was searched for, and compares with the exact answer. On one
+//! thread that rests most of the time, fed by a short queue that drops what does not fit.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use storage::memtable::{IndexSearch, Rows, Strategy, VectorIndex};
+use types::{Clock, CommitTs};
+
+use super::class::Class;
+use super::index::{IndexTuning, Move};
+use super::model::{RUNGS, ef_of, ratio};
+
+/// Samples that may wait.
+const QUEUE: usize = 4;
+/// Times its work that the thread rests, with few samples and with enough.
+const RESTS: [u32; 2] = [1, 9];
+/// Samples that are enough.
+const SAMPLES_ENOUGH: f64 = 256.0;
+/// Rungs in a row on which nothing is missed, after which nothing is expected to be.
+const COMPLETE_RUNGS: usize = 2;
+
+/// A search that was done.
+#[derive(Debug)]
+pub(crate) struct Sample {
+    pub(crate) tuning: Arc<IndexTuning>,
+    pub(crate) class: Class,
+    pub(crate) index: Arc<VectorIndex>,
+    pub(crate) rows: Arc<Rows>,
+    pub(crate) query: Vec<f32>,
+    pub(crate) k: usize,
+    pub(crate) at: CommitTs,
+    pub(crate) admitted: Option<Vec<u32>>,
+}
+
+impl Sample {
+    fn search(&self, ef: usize, strategy: Strategy) -> IndexSearch<'_> {
+        IndexSearch {
+            query: &self.query,
+            k: self.k,
+            ef,
+            at: self.at,
+            strategy: Some(strategy),
+            admitted: self.admitted.as_deref(),
+        }
+    }
+
+    /// The recall on each rung; `None` when it could not be measured.
+    fn recalls(&self, stop: &AtomicBool) -> Option<[f64; RUNGS]> {
+        let exact = self.search(self.k, Strategy::Exact);
+        let (truth, _) = self.index.search(&self.rows, &exact).ok()?;
+        let mut recalls = [1.0; RUNGS];
+        let (mut complete, mut last) = (0, None);
+        for (rung, recall) in recalls.iter_mut().enumerate() {
+            let ef = ef_of(ratio(rung), self.k);
+            *recall = match last {
+                Some((before, recall)) if before == ef => recall,
+                Some(_) | None => {
+                    let search = self.search(ef, Strategy::Graph);
+                    let (found, _) = self.index.search(&self.rows, &search).ok()?;
+                    self.index.recall(&found, &truth)
+                }
+            };
+            last = Some((ef, *recall));
+            complete = if *recall < 1.0 { 0 } else { complete + 1 };
+            if complete >= COMPLETE_RUNGS {
+                break;
+            }
+            if stop.load(Ordering::Relaxed) {
+                return None;
+            }
+        }
+        Some(recalls)
+    }
+}
+
+/// The thread.
+#[derive(Debug)]
+pub(crate) struct Shadow {
+    queue: Mutex<Option<SyncSender<Sample>>>,
+    stop: Arc<AtomicBool>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Shadow {
+    /// Starts the thread; `moved` is told of every change of `ef`.
+    pub(crate) fn start(
+        clock: Arc<dyn Clock>,
+        moved: impl Fn(Move) + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let (queue, samples) = sync_channel(QUEUE);
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::Builder::new()
+            .name("azimuth-tuner".to_owned())
+            .spawn(move || run(&samples, &*clock, &stopped, &moved))?;
+        Ok(Self { queue: Mutex::new(Some(queue)), stop, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Hands a sample over if there is room.
+    pub(crate) fn take(&self, sample: impl FnOnce() -> Sample) {
+        if let Some(queue) = &*self.queue.lock() {
+            // A full queue means that there are samples enough.
+            let _ = queue.try_send(sample());
+        }
+    }
+
+    /// Ends the thread.
+    pub(crate) fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+        *self.queue.lock() = None;
+        if let Some(thread) = self.thread.lock().take() {
+            thread.thread().unpark();
+            if thread.join().is_err() {
+                tracing::error!("the tuner's thread panicked");
+            }
+        }
+    }
+}
+
+fn run(samples: &Receiver<Sample>, clock: &dyn Clock, stop: &AtomicBool, moved: &dyn Fn(Move)) {
+    while let Ok(sample) = samples.recv() {
+        let began = clock.now_micros();
+        let recalls = sample.recalls(stop);
+        if stop.load(Ordering::Relaxed) {
+            return;
+        }
+        let known = sample.tuning.samples(sample.class);
+        if let Some(recalls) = recalls
+            && let Some(change) = sample.tuning.learn(sample.class, &recalls, clock.now_micros())
+        {
+            moved(change);
+        }
+        drop(sample);
+        let worked = u64::try_from(clock.now_micros() - began).unwrap_or(0).min(10_000_000);
+        let rests = RESTS[usize::from(known >= SAMPLES_ENOUGH)];
+        std::thread::park_timeout(Duration::from_micros(worked) * rests);
+    }
+}
