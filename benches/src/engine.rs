@@ -3,12 +3,24 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use types::{Distance, Quantization, SplitMix64};
-use vector::hnsw::{Builder, Graph, Parameters, SearchOptions, SearchOutcome, SearchStats};
+use vector::hnsw::{Builder, Graph, Parameters, SearchOptions, SearchOutcome, SearchStats, Stop};
 use vector::quantize::{Batch, Codec, Codes, FullPrecision, Quantizer, Ranges, rescore};
 use vector::{Matrix, Metric, Neighbor, TopK, Vectors as _, flat};
 
 /// Neighbours that a search looks for.
 pub const K: usize = 10;
+
+/// When a walk ends.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum End {
+    /// When all candidates were tried.
+    All,
+    /// As the database does where it chooses `ef`.
+    #[default]
+    WithEf,
+    /// When candidates are farther than the k-th by this share.
+    Slack(f32),
+}
 
 /// How the graph is built and searched.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +31,8 @@ pub struct Options {
     pub quantization: Quantization,
     /// Candidates to rescore, as a multiple of [`K`].
     pub oversample: usize,
+    /// When walks end.
+    pub end: End,
     /// How the graph is built.
     pub parameters: Parameters,
     /// Threads that build.
@@ -31,6 +45,7 @@ impl Default for Options {
             distance: Distance::Cosine,
             quantization: Quantization::None,
             oversample: 3,
+            end: End::default(),
             parameters: Parameters { m: 16, ef_construction: 200, seed: 1 },
             threads: 1,
         }
@@ -134,6 +149,11 @@ impl<'a> Engine<'a> {
         self.way = way;
     }
 
+    /// Says when walks end.
+    pub fn end(&mut self, end: End) {
+        self.options.end = end;
+    }
+
     /// Bytes of links, and of what they are searched with.
     #[must_use]
     pub fn memory_bytes(&self) -> (usize, usize) {
@@ -211,7 +231,12 @@ impl<'a> Engine<'a> {
     #[must_use]
     pub fn search(&self, query: &[f32], ef: usize) -> (Vec<Neighbor>, SearchStats) {
         let wanted = if self.codes.is_some() { ef.min(K * self.options.oversample) } else { K };
-        let options = SearchOptions { k: wanted, ef, visits_max: u64::MAX };
+        let stop = match self.options.end {
+            End::All => None,
+            End::WithEf => Some(Stop::with(K, ef)),
+            End::Slack(slack) => Some(Stop { near: K, slack }),
+        };
+        let options = SearchOptions { k: wanted, ef, visits_max: u64::MAX, stop };
         let exact = FullPrecision::new(self.metric, self.matrix);
         let Some(probe) = exact.query(query) else { return Default::default() };
         let Some(codes) = &self.codes else {

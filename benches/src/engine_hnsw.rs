@@ -4,7 +4,10 @@
 //! `engine-hnsw DATA.npy QUERIES.npy [name=value ...]` with `distance` (`cosine`, `l2`, `inner_product`),
 //! `quantization`, `oversample`, `m`, `ef_construction`, `build_threads`, `seconds` per timing, `ef`.
 //! `share` lets only that share of the rows qualify, drawn at random, and `way` says how they are
-//! found: `graph` walks through all points, `scan` compares the codes of those that qualify. Values of `ef`, `share` and `way` are lists with commas. One thread searches.
+//! found: `graph` walks through all points, `scan` compares the codes of those that qualify. `slack` ends
+//! a walk when candidates are farther than the k-th by this share; `none` never does, `auto` by a share
+//! that goes with `ef`. Values of `ef`,
+//! `share`, `way` and `slack` are lists with commas. One thread searches.
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "the result is the output")]
 #![expect(clippy::disallowed_methods, reason = "measures time")]
@@ -12,7 +15,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use benches::engine::{Engine, K, Options, Way};
+use benches::engine::{End, Engine, K, Options, Way};
 use types::{Distance, Quantization};
 use vector::{Matrix, Neighbor, Vectors as _, recall};
 
@@ -22,6 +25,7 @@ struct Arguments {
     sweep: Vec<usize>,
     shares: Vec<f64>,
     ways: Vec<Way>,
+    ends: Vec<(String, End)>,
 }
 
 impl Arguments {
@@ -31,6 +35,7 @@ impl Arguments {
             seconds: 0.5,
             shares: vec![1.0],
             ways: vec![Way::Graph],
+            ends: vec![("auto".to_owned(), End::WithEf)],
             sweep: vec![10, 16, 24, 32, 40, 48, 64, 96, 128, 192, 256, 384, 512],
         };
         for arg in args {
@@ -60,6 +65,17 @@ impl Arguments {
                 "share" => {
                     let shares: Result<_, _> = value.split(',').map(str::parse).collect();
                     arguments.shares = shares.map_err(|e| format!("{arg}: {e}"))?;
+                }
+                "slack" => {
+                    let end = |text: &str| {
+                        let end = match text {
+                            "none" => Ok(End::All),
+                            "auto" => Ok(End::WithEf),
+                            _ => text.parse().map(End::Slack),
+                        };
+                        end.map(|end| (text.to_owned(), end)).map_err(|e| format!("{arg}: {e}"))
+                    };
+                    arguments.ends = value.split(',').map(end).collect::<Result<_, _>>()?;
                 }
                 "way" => {
                     let way = |name| match name {
@@ -101,8 +117,14 @@ fn main() -> Result<(), String> {
         for way in &arguments.ways {
             engine.filter(*share, *way);
             let truth = engine.ground_truth(&queries);
-            for ef in &arguments.sweep {
-                let mut point = measure(&engine, &queries, (*ef, arguments.seconds), &truth);
+            let sweep = arguments
+                .ends
+                .iter()
+                .flat_map(|end| arguments.sweep.iter().map(move |ef| (end, *ef)));
+            for ((slack, end), ef) in sweep {
+                engine.end(*end);
+                let mut point = measure(&engine, &queries, (ef, arguments.seconds), &truth);
+                point["slack"] = slack.as_str().into();
                 if *share < 1.0 {
                     point["share"] = (*share).into();
                     point["way"] = format!("{way:?}").to_lowercase().into();

@@ -235,6 +235,7 @@ impl Search {
             query,
             k: self.search.k,
             ef: self.search.k,
+            may_stop: !matches!(self.settings.goal, Goal::Ef(_)),
             at: self.source.at,
             strategy: self.settings.strategy,
             admitted: admitted.as_deref(),

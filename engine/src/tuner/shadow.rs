@@ -43,6 +43,7 @@ impl Sample {
             query: &self.query,
             k: self.k,
             ef,
+            may_stop: true,
             at: self.at,
             strategy: Some(strategy),
             admitted: self.admitted.as_deref(),

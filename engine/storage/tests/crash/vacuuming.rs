@@ -109,7 +109,15 @@ impl World {
         let rows = &contents.rows;
         let query = [f32::from(u16::try_from(rng.below(1_000)).unwrap()), 1.0, 0.0];
         let strategy = Some(Strategy::Graph);
-        let request = IndexSearch { query: &query, k: K, ef: 16, at, strategy, admitted: None };
+        let request = IndexSearch {
+            query: &query,
+            k: K,
+            ef: 16,
+            may_stop: false,
+            at,
+            strategy,
+            admitted: None,
+        };
         let index = contents.indexes().next().unwrap();
         let (found, report) = index.search(rows, &request).unwrap();
         let walked = report.strategy == Strategy::Graph;

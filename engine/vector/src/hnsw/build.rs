@@ -69,6 +69,7 @@ impl<'a, Q: Quantizer> Builder<'a, Q> {
                 layer,
                 ef: self.graph.parameters().ef_construction as usize,
                 visits_max: u64::MAX,
+                stop: None,
             };
             walk.run(self.quantizer, query, start, scratch);
             // A point that is linked anew may meet itself.

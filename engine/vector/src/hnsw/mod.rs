@@ -27,7 +27,7 @@ use types::SplitMix64;
 pub use build::Builder;
 pub use format::FormatError;
 pub use graph::Graph;
-pub use search::{SearchOptions, SearchOutcome, SearchStats};
+pub use search::{SearchOptions, SearchOutcome, SearchStats, Stop};
 
 /// Most layers above layer 0. With `m` at its least, 2, a point reaches layer 16 once in 65,536.
 pub(crate) const LAYER_MAX: u8 = 16;

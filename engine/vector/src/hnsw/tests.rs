@@ -55,7 +55,7 @@ fn search(
     admit: impl Fn(u32) -> bool,
 ) -> Vec<Neighbor> {
     let quantizer = FullPrecision::new(metric, matrix);
-    let options = SearchOptions { k: 10, ef: 60, visits_max: u64::MAX };
+    let options = SearchOptions { k: 10, ef: 60, visits_max: u64::MAX, stop: None };
     match graph.search_admitted(&quantizer, &quantizer.query(query).unwrap(), options, admit).0 {
         SearchOutcome::Found(found) => found,
         SearchOutcome::GaveUp => panic!("no limit was set"),
@@ -250,7 +250,7 @@ fn a_search_gives_up_at_its_limit() {
     let metric = Metric::new(Distance::L2);
     let graph = build(&matrix, metric, 0..1_000);
     let quantizer = FullPrecision::new(metric, &matrix);
-    let options = SearchOptions { k: 10, ef: 60, visits_max: 5 };
+    let options = SearchOptions { k: 10, ef: 60, visits_max: 5, stop: None };
     let query = quantizer.query(matrix.vector(0).unwrap()).unwrap();
     assert_eq!(graph.search(&quantizer, &query, options).0, SearchOutcome::GaveUp);
 }

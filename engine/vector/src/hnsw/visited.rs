@@ -82,6 +82,11 @@ impl Pool {
         self.keys.len() >= self.limit
     }
 
+    /// The `n`-th nearest, counted from one.
+    pub(super) fn nth(&self, n: usize) -> Option<u64> {
+        self.keys.get(n.checked_sub(1)?).map(|key| key & !EXPANDED)
+    }
+
     /// What a key has to be below to get in.
     pub(super) fn bound(&self) -> u64 {
         match self.keys.last() {

@@ -7,7 +7,7 @@
 use std::sync::atomic::Ordering;
 
 use types::{CommitTs, RowOrdinal};
-use vector::hnsw::{SearchOptions, SearchOutcome};
+use vector::hnsw::{SearchOptions, SearchOutcome, Stop};
 use vector::quantize::{CodesView, FullPrecision, Quantizer, rescore};
 use vector::{Metric, Neighbor, Probe, TopK, Vectors as _, flat};
 
@@ -42,6 +42,8 @@ pub struct IndexSearch<'a> {
     pub k: usize,
     /// Candidates of the walk.
     pub ef: usize,
+    /// Whether the walk may end before it has tried them all.
+    pub may_stop: bool,
     /// The instant to search.
     pub at: CommitTs,
     /// The way to take, whatever it costs; `None` for the cheapest.
@@ -276,7 +278,8 @@ impl Search<'_> {
     ) -> Option<Vec<Neighbor>> {
         let (rows, request, covered) = (self.rows, self.request, self.covered);
         let visits_max = (report.qualifying / 8).max(ef * 8) as u64;
-        let options = SearchOptions { k, ef, visits_max };
+        let stop = request.may_stop.then(|| Stop::with(request.k, ef));
+        let options = SearchOptions { k, ef, visits_max, stop };
         let graph = &self.index.graph;
         let all = request.admitted.is_none() && rows.all_points_visible(request.at);
         let (outcome, stats) = if all {
@@ -300,7 +303,7 @@ impl Search<'_> {
         Some(found)
     }
 
-    /// Notes what a walk for `ef` candidates cost.
+    /// Notes what a full walk for `ef` candidates cost.
     fn learn(&self, ef: usize, distances: u64) {
         let cell = &self.index.walk_distances;
         let seen = distances as f64 / (ef as f64 + DESCENT);
