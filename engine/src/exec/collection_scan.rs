@@ -3,8 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use datafusion::common::Result;
+use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{Result, Statistics};
 use datafusion::execution::TaskContext;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::coop::make_cooperative;
@@ -22,6 +23,9 @@ use futures::StreamExt as _;
 use storage::memtable::{Chunk, Rows};
 
 use super::Source;
+
+/// Of so many rows one is thought to pass a predicate of which nothing is known.
+const FILTERED_PART: usize = 5;
 
 /// Scans a collection, or fetches one row of it by primary key.
 #[derive(Debug)]
@@ -75,6 +79,9 @@ impl DisplayAs for CollectionScanExec {
         if let Some(predicate) = &self.source.predicate {
             write!(f, ", filter={predicate}")?;
         }
+        if let Some(range) = &self.source.range {
+            write!(f, "{range}")?;
+        }
         if let Some(limit) = self.limit {
             write!(f, ", limit={limit}")?;
         }
@@ -109,6 +116,19 @@ impl ExecutionPlan for CollectionScanExec {
         Ok(self)
     }
 
+    fn partition_statistics(&self, partition: Option<usize>) -> Result<Arc<Statistics>> {
+        let live = self.rows.live() as usize;
+        let all = match (self.point, &self.source.predicate) {
+            (Some(_), _) => 1,
+            (None, Some(_)) => live / FILTERED_PART,
+            (None, None) => live,
+        };
+        let partitions = self.properties.partitioning.partition_count();
+        let rows = if partition.is_some() { all / partitions } else { all };
+        let num_rows = Precision::Inexact(self.limit.map_or(rows, |limit| rows.min(limit)));
+        Ok(Arc::new(Statistics { num_rows, ..Statistics::new_unknown(&self.schema()) }))
+    }
+
     fn metrics(&self) -> Option<MetricsSet> {
         Some(self.metrics.clone_inner())
     }
@@ -121,19 +141,16 @@ impl ExecutionPlan for CollectionScanExec {
         let baseline = BaselineMetrics::new(&self.metrics, partition);
         let (source, rows) = (self.source.clone(), Arc::clone(&self.rows));
         let partitions = self.properties.partitioning.partition_count();
-        let chunks: Vec<Arc<Chunk>> = match self.point {
+        let chunks: Vec<(u32, Arc<Chunk>)> = match self.point {
             Some(_) => Vec::new(),
             None => {
-                let mine = |(at, _): &(usize, &Arc<Chunk>)| at % partitions == partition;
-                let mine = rows.chunks().enumerate().filter(mine).map(|(_, chunk)| chunk);
-                let mine: Vec<&Arc<Chunk>> = mine.collect();
+                let mine = |(at, _): &(usize, (u32, &Arc<Chunk>))| at % partitions == partition;
+                let mine = rows.placed().enumerate().filter(mine).map(|(_, placed)| placed);
+                let (bases, mine): (Vec<u32>, Vec<&Arc<Chunk>>) = mine.unzip();
                 let may = source.may_qualify(&mine);
-                let left: Vec<Arc<Chunk>> = mine
-                    .iter()
-                    .zip(may)
-                    .filter(|(_, may)| *may)
-                    .map(|(c, _)| Arc::clone(c))
-                    .collect();
+                let placed = bases.into_iter().zip(&mine).zip(may).filter(|(_, may)| *may);
+                let left: Vec<(u32, Arc<Chunk>)> =
+                    placed.map(|((base, chunk), _)| (base, Arc::clone(chunk))).collect();
                 let pruned = MetricBuilder::new(&self.metrics)
                     .with_type(MetricType::Summary)
                     .counter("chunks_pruned", partition);
@@ -157,7 +174,8 @@ impl ExecutionPlan for CollectionScanExec {
             };
             Ok(passed.project(&source.projection)?)
         });
-        let read = futures::stream::iter(chunks).map(move |chunk| source.read(&chunk));
+        let read =
+            futures::stream::iter(chunks).map(move |(base, chunk)| source.read(base, &chunk));
         let stream = futures::stream::iter(point)
             .chain(read)
             .map(move |batch| {

@@ -3,6 +3,7 @@
 
 mod collection_scan;
 mod key_filter;
+mod range;
 mod rows;
 mod vector_top_k;
 mod zones;

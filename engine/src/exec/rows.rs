@@ -9,9 +9,10 @@ use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 use datafusion::physical_expr::PhysicalExpr;
 use storage::StorageError;
-use storage::memtable::{Chunk, Rows, Table};
+use storage::memtable::{Chunk, Contents, Rows, Table};
 use types::{CommitTs, RowOrdinal};
 
+use super::range::RangeFilter;
 use super::zones::may_pass;
 
 /// Rows of a table at an instant.
@@ -28,6 +29,8 @@ pub(crate) struct Source {
     pub(crate) projection: Vec<usize>,
     /// Predicate over `schema`; rows for which it is not true do not qualify.
     pub(crate) predicate: Option<Arc<dyn PhysicalExpr>>,
+    /// What rules rows out before the predicate meets them; goes with the rows of one `Contents`.
+    pub(crate) range: Option<RangeFilter>,
 }
 
 impl Source {
@@ -41,17 +44,34 @@ impl Source {
         Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
     }
 
+    /// The same where an index helps with the predicate.
+    pub(crate) fn with_range(self, contents: &Contents) -> Self {
+        let range = self.predicate.as_ref().and_then(|p| RangeFilter::of(p, contents));
+        Self { range, ..self }
+    }
+
+    /// The rows of a chunk, which begins at `base`, that the predicate is to meet; `None` for all.
+    fn met(&self, base: u32, chunk: &Chunk) -> Option<BooleanArray> {
+        let rows = u32::try_from(chunk.len()).unwrap_or(0);
+        let near = self.range.as_ref().and_then(|range| range.may_pass(base..base + rows));
+        let all_visible = chunk.all_visible(self.at);
+        if near.is_none() && all_visible {
+            return None;
+        }
+        let met = |slot: usize| {
+            near.as_ref().is_none_or(|near| near[slot])
+                && (all_visible || chunk.visible(slot, self.at))
+        };
+        Some((0..chunk.len()).map(|slot| Some(met(slot))).collect())
+    }
+
     /// Which rows of a chunk are visible and pass the predicate; `None` when all do. The predicate
     /// meets visible rows alone: an error in a row that is not there must not be seen.
-    fn mask(&self, chunk: &Chunk, wide: &RecordBatch) -> Result<Option<BooleanArray>> {
-        let visible = (!chunk.all_visible(self.at)).then(|| {
-            (0..chunk.len())
-                .map(|slot| Some(chunk.visible(slot, self.at)))
-                .collect::<BooleanArray>()
-        });
-        let Some(predicate) = &self.predicate else { return Ok(visible) };
-        if let Some(visible) = visible {
-            return self.mask_of_visible(predicate, &visible, wide).map(Some);
+    fn mask(&self, base: u32, chunk: &Chunk, wide: &RecordBatch) -> Result<Option<BooleanArray>> {
+        let met = self.met(base, chunk);
+        let Some(predicate) = &self.predicate else { return Ok(met) };
+        if let Some(met) = met {
+            return self.mask_of_met(predicate, &met, wide).map(Some);
         }
         let passed = predicate.evaluate(wide)?.into_array(wide.num_rows())?;
         let passed = datafusion::common::cast::as_boolean_array(&passed)?;
@@ -60,18 +80,18 @@ impl Source {
         Ok(Some(passed))
     }
 
-    fn mask_of_visible(
+    fn mask_of_met(
         &self,
         predicate: &Arc<dyn PhysicalExpr>,
-        visible: &BooleanArray,
+        met: &BooleanArray,
         wide: &RecordBatch,
     ) -> Result<BooleanArray> {
-        let seen = filter_record_batch(wide, visible)?;
+        let seen = filter_record_batch(wide, met)?;
         let passed = predicate.evaluate(&seen)?.into_array(seen.num_rows())?;
         let passed = datafusion::common::cast::as_boolean_array(&passed)?;
         let mut verdicts = passed.iter();
         let verdict = |seen: bool| seen && verdicts.next().flatten().unwrap_or(false);
-        Ok(visible.values().iter().map(verdict).map(Some).collect())
+        Ok(met.values().iter().map(verdict).map(Some).collect())
     }
 
     /// For each chunk whether a row in it may qualify, told without reading it.
@@ -87,13 +107,13 @@ impl Source {
     }
 
     /// The qualifying rows of a chunk, projected.
-    pub(crate) fn read(&self, chunk: &Chunk) -> Result<RecordBatch> {
+    pub(crate) fn read(&self, base: u32, chunk: &Chunk) -> Result<RecordBatch> {
         if self.projection.is_empty() && self.predicate.is_none() {
             // Rows are counted without being read.
             return no_columns(chunk.count_visible(self.at));
         }
         let wide = self.widen(chunk)?;
-        let mask = self.mask(chunk, &wide)?;
+        let mask = self.mask(base, chunk, &wide)?;
         let narrow = wide.project(&self.projection)?;
         match mask {
             Some(mask) => Ok(filter_record_batch(&narrow, &mask)?),
@@ -108,7 +128,7 @@ impl Source {
         let may = self.may_qualify(&chunks);
         let placed = bases.into_iter().zip(chunks).zip(may).filter(|(_, may)| *may);
         for ((base, chunk), _) in placed {
-            let mask = self.mask(chunk, &self.widen(chunk)?)?;
+            let mask = self.mask(base, chunk, &self.widen(chunk)?)?;
             let slots = 0..u32::try_from(chunk.len()).unwrap_or(0);
             match mask {
                 None => ordinals.extend(slots.map(|slot| base + slot)),

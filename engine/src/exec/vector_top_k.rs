@@ -123,6 +123,7 @@ impl VectorTopKExec {
             definition.column == search.column && definition.distance == search.distance
         };
         let contents = source.table.contents();
+        let source = if settings.enable_ann { source.with_range(&contents) } else { source };
         let index = contents.indexes().find(|index| settings.enable_ann && serves(index));
         let index = index.map(|index| Searched {
             index: Arc::clone(index),
@@ -160,7 +161,7 @@ impl VectorTopKExec {
     /// The same search without rows and index, which a plan that is kept must not hold on to.
     pub(crate) fn unbound(&self) -> Self {
         Self {
-            source: self.source.clone(),
+            source: Source { range: None, ..self.source.clone() },
             rows: None,
             search: self.search.clone(),
             joins: self.joins.clone(),
@@ -340,6 +341,9 @@ impl DisplayAs for VectorTopKExec {
         }
         if let Some(predicate) = &self.source.predicate {
             write!(f, ", filter={predicate}")?;
+        }
+        if let Some(range) = &self.source.range {
+            write!(f, "{range}")?;
         }
         for join in &self.joins {
             let not = if join.negated { "NOT " } else { "" };

@@ -151,9 +151,10 @@ impl TableProvider for CollectionProvider {
             past: self.past,
             projection: projection.cloned().unwrap_or_else(all),
             predicate,
+            range: None,
         };
+        let settings = SearchConfig::of(state.config_options());
         if let Some(top_k) = &self.top_k {
-            let settings = SearchConfig::of(state.config_options());
             let Some(tuner) = state.config().get_extension::<Tuner>() else {
                 return internal_err!("a session without a tuner");
             };
@@ -161,7 +162,14 @@ impl TableProvider for CollectionProvider {
             let settings = (settings, tuner);
             return Ok(Arc::new(VectorTopKExec::new(source, top_k.clone(), joins, settings)?));
         }
-        let (rows, point) = point_lookup(&self.table, filters, self.at)?;
+        let (mut rows, point) = point_lookup(&self.table, filters, self.at)?;
+        let mut source = source;
+        // A write takes no part of its meaning from an index.
+        if point.is_none() && settings.enable_ann && !self.row_id {
+            let contents = self.table.contents();
+            source = source.with_range(&contents);
+            rows = contents.rows;
+        }
         let partitions = state.config().target_partitions();
         Ok(Arc::new(CollectionScanExec::new(source, rows, point, limit, partitions)?))
     }

@@ -11,6 +11,9 @@ pub(crate) const RUNGS: usize = 32;
 const STEP: f64 = 1.25;
 /// Samples that a model remembers.
 const MEMORY: f64 = 2_000.0;
+/// Standard errors beyond one that a target allows for: this many divided by the samples, and at most.
+const CAUTION: f64 = 64.0;
+const CAUTION_MAX: f64 = 1.5;
 /// Samples from which a model says anything.
 const SAMPLES_MIN: f64 = 16.0;
 
@@ -101,15 +104,16 @@ impl RecallModel {
         Some(Estimate { recall, error, samples: self.samples })
     }
 
-    /// The least multiple of `k` whose recall is `target` or more, a standard error allowed for; the
-    /// largest when none is.
+    /// The least multiple of `k` whose recall is `target` or more, a standard error allowed for and more
+    /// while samples are few; the largest when none is.
     pub(crate) fn ratio_for(&self, target: f64) -> Option<f64> {
         if self.samples < SAMPLES_MIN {
             return None;
         }
+        let errors = 1.0 + (CAUTION / self.samples).min(CAUTION_MAX);
         let safe = |rung: usize| {
             let Estimate { recall, error, .. } = self.rung(rung);
-            recall - error
+            recall - errors * error
         };
         let Some(reached) = (0..RUNGS).find(|rung| safe(*rung) >= target) else {
             // The error of a recall of one alone may be larger than what is allowed for.
@@ -161,7 +165,7 @@ mod tests {
             let estimate = model.at(ratio).unwrap();
             assert!((estimate.recall - recall).abs() < 3.0 * estimate.error + 0.005);
         }
-        assert_eq!(model.ratio_for(0.0), Some(1.0));
+        assert_eq!(model.ratio_for(-1.0), Some(1.0), "never fewer than k");
     }
 
     #[test]

@@ -62,6 +62,8 @@ pub struct CodeQuery<'a> {
     slope: f32,
     /// `|q|^2`, one under cosine.
     square: f32,
+    /// How far the numbers are from the query, as a share of its length.
+    off: f32,
     /// The query as the codes see it, for [`Codec::refine`]; empty in a stored point.
     exact: Vec<f32>,
 }
@@ -196,39 +198,43 @@ impl Codec {
         Some((turned, square))
     }
 
-    /// Writes the record of `vector`, and its second level where there is one.
+    /// Writes the record of `vector`, and its second level where there is one. Returns how far what the
+    /// record stands for is from the vector, as a share of its length; infinite where nothing is known.
     ///
     /// # Panics
     /// When a slice does not have the length that this codec says.
-    pub fn encode(&self, vector: Option<&[f32]>, record: &mut [u8], residual: &mut [u8]) {
+    pub fn encode(&self, vector: Option<&[f32]>, record: &mut [u8], residual: &mut [u8]) -> f32 {
         assert_eq!(record.len(), self.record_bytes(), "a record of another codec");
         assert_eq!(residual.len(), self.residual_bytes(), "a second level of another codec");
         let (code, kept) = record.split_at_mut(self.code_bytes().next_multiple_of(4));
         code.fill(0);
         residual.fill(0);
         let Some((turned, square)) = vector.and_then(|vector| self.turned(vector)) else {
-            return write_kept(kept, f32::NAN, 0.0);
+            write_kept(kept, f32::NAN, 0.0);
+            return 0.0;
         };
         let code = &mut code[..self.code_bytes()];
-        let (level, along) = match &self.form {
-            Form::Bytes(_) => (None, encode_bytes(&turned, code)),
+        let encoded = match &self.form {
+            Form::Bytes(_) => encode_bytes(&turned, code),
             Form::Ranges(ranges) => {
                 ranges.encode(&turned, code);
-                (Some(1.0), 0.0)
+                #[expect(clippy::cast_possible_truncation, reason = "as f32 distances have it")]
+                write_kept(kept, 1.0, square as f32);
+                return f32::INFINITY;
             }
             Form::Pairs { residual: second, .. } => {
                 let scale = unit_scale(&turned);
-                let along = encode_pairs(&turned, scale, code);
+                let encoded = encode_pairs(&turned, scale, code);
                 if *second {
                     encode_residuals(&turned, (scale, square), code, residual);
                 }
-                (None, along)
+                encoded
             }
-            Form::SmallPairs(_) => (None, encode_small_pairs(&turned, code)),
+            Form::SmallPairs(_) => encode_small_pairs(&turned, code),
         };
-        let factor = level.unwrap_or_else(|| factor(square, along));
         #[expect(clippy::cast_possible_truncation, reason = "as f32 distances have it")]
-        write_kept(kept, factor, square as f32);
+        write_kept(kept, factor(square, encoded.along), square as f32);
+        encoded.off(square)
     }
 
     /// Makes an outside vector ready; `None` when it has no distance to anything.
@@ -245,13 +251,15 @@ impl Codec {
             }
         };
         let numbers = whole_numbers(&weights);
-        let factor = factor(square_sum(&weights), product(&numbers, &weights));
+        let encoded = Encoded::of(&weights, &numbers);
+        let weight = square_sum(&weights);
+        let (factor, off) = (factor(weight, encoded.along), encoded.off(weight));
         #[expect(clippy::cast_possible_truncation, reason = "as f32 distances have it")]
         let square = square as f32;
         let (base, slope) = self.line(factor, (square, bias));
         let (numbers, offset) = self.numbers(&numbers);
         let numbers = Cow::Owned(numbers);
-        Some(CodeQuery { numbers, offset, base, slope, square, exact: turned })
+        Some(CodeQuery { numbers, offset, base, slope, square, off, exact: turned })
     }
 
     /// Base and slope of the line from products to values, for a query of squared length `square`
@@ -325,7 +333,8 @@ impl Codec {
             }
         };
         let (base, slope) = self.line(factor, (square, 0.0));
-        Some(CodeQuery { numbers, offset, base, slope, square, exact: Vec::new() })
+        let (off, exact) = (f32::INFINITY, Vec::new());
+        Some(CodeQuery { numbers, offset, base, slope, square, off, exact })
     }
 
     /// The factor and the squared length that are kept with a code.
@@ -430,12 +439,57 @@ impl Codec {
             return f32::INFINITY;
         }
         let relative = ((code + BYTE) / width as f32).sqrt();
-        let lengths = (query.square * self.kept(record).1).sqrt();
+        let lengths = query.square.sqrt() * self.kept(record).1.sqrt();
         match self.distance {
             Distance::L2 => 2.0 * relative * lengths,
             Distance::InnerProduct => relative * lengths,
             Distance::Cosine => relative,
         }
+    }
+}
+
+impl Codec {
+    /// The most by which [`Codec::eval`] can be wrong, when `off` is what [`Codec::encode`] said of the
+    /// record or more: by the inequality of Cauchy and Schwarz, whatever the vectors. Infinite where
+    /// nothing is known.
+    #[must_use]
+    pub fn error_bound(&self, query: &CodeQuery<'_>, record: &[u8], off: f32) -> f32 {
+        // <q, x> - <q', x'> = <q, x - x'> + <q - q', x'>, and x' is longer than x by a right angle.
+        let share = off + query.off * (1.0 + off * off).sqrt();
+        let lengths = query.square.sqrt() * self.kept(record).1.sqrt();
+        match self.distance {
+            Distance::L2 => 2.0 * share * lengths,
+            Distance::InnerProduct => share * lengths,
+            Distance::Cosine => share,
+        }
+    }
+}
+
+/// What a code says of the vector it was made from.
+struct Encoded {
+    /// `<x, c>`
+    along: f64,
+    /// `|c|^2`
+    square: f64,
+}
+
+impl Encoded {
+    fn of(turned: &[f32], numbers: &[f32]) -> Self {
+        Self { along: product(turned, numbers), square: square_sum(numbers) }
+    }
+
+    /// `|x - f c| / |x|` for a vector of squared length `square`: as `f` makes `<x, f c>` what `|x|^2`
+    /// is, the two are at a right angle.
+    #[expect(clippy::cast_possible_truncation, reason = "rounded up")]
+    fn off(&self, square: f64) -> f32 {
+        /// What single precision adds on the way to the codes.
+        const ROUNDING: f64 = 1e-5;
+        if square == 0.0 {
+            return 0.0;
+        }
+        let longer = square * self.square / (self.along * self.along);
+        let off = ((longer - 1.0).max(0.0).sqrt() + ROUNDING) as f32;
+        if self.along > 0.0 && off.is_finite() { off } else { f32::INFINITY }
     }
 }
 
@@ -490,8 +544,8 @@ fn whole_numbers(values: &[f32]) -> Vec<f32> {
     values.iter().map(|value| nearest(value * scale)).collect()
 }
 
-/// The code in bytes; `<x, c>`.
-fn encode_bytes(turned: &[f32], code: &mut [u8]) -> f64 {
+/// The code in bytes.
+fn encode_bytes(turned: &[f32], code: &mut [u8]) -> Encoded {
     let whole = whole_numbers(turned);
     for (byte, number) in code.iter_mut().zip(&whole) {
         #[expect(
@@ -502,7 +556,7 @@ fn encode_bytes(turned: &[f32], code: &mut [u8]) -> f64 {
         let number = (number + 128.0) as u8;
         *byte = number;
     }
-    product(turned, &whole)
+    Encoded::of(turned, &whole)
 }
 
 /// One over the root mean square of the coordinates; 0 for the zero vector.
@@ -512,12 +566,12 @@ fn unit_scale(turned: &[f32]) -> f32 {
     if scale.is_finite() { scale } else { 0.0 }
 }
 
-fn encode_pairs(turned: &[f32], scale: f32, code: &mut [u8]) -> f64 {
+fn encode_pairs(turned: &[f32], scale: f32, code: &mut [u8]) -> Encoded {
     let (first, second) = turned.split_at(turned.len() / 2);
     for (byte, (x, y)) in code.iter_mut().zip(first.iter().zip(second)) {
         *byte = rings::encode_256(x * scale, y * scale);
     }
-    product(turned, &pair_numbers(code))
+    Encoded::of(turned, &pair_numbers(code))
 }
 
 fn encode_residuals(turned: &[f32], (scale, square): (f32, f64), code: &[u8], residual: &mut [u8]) {
@@ -532,7 +586,7 @@ fn encode_residuals(turned: &[f32], (scale, square): (f32, f64), code: &[u8], re
     write_kept(kept, factor(square, product(turned, &decoded)), 0.0);
 }
 
-fn encode_small_pairs(turned: &[f32], code: &mut [u8]) -> f64 {
+fn encode_small_pairs(turned: &[f32], code: &mut [u8]) -> Encoded {
     let scale = unit_scale(turned);
     let (first, second) = turned.split_at(turned.len() / 2);
     let bytes = code.len();
@@ -540,7 +594,7 @@ fn encode_small_pairs(turned: &[f32], code: &mut [u8]) -> f64 {
         let pair = rings::encode_16(x * scale, y * scale);
         code[at % bytes] |= if at < bytes { pair } else { pair << 4 };
     }
-    product(turned, &small_pair_numbers(code, turned.len()))
+    Encoded::of(turned, &small_pair_numbers(code, turned.len()))
 }
 
 /// The whole numbers that a code of pairs stands for.

@@ -27,6 +27,8 @@ struct Stored {
     len: u32,
     records: Chunks,
     residuals: Chunks,
+    /// What [`Codec::encode`] said of the records of a chunk, at most.
+    off: Vec<f32>,
 }
 
 /// The codes that existed at one moment.
@@ -42,11 +44,22 @@ pub struct CodesView<'a> {
 const SCANNED_TOGETHER: usize = 32;
 
 /// Codes that are not in a [`Codes`] yet.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
+#[derive(Debug, Default, Clone)]
 pub struct Batch {
     records: Vec<u8>,
     residuals: Vec<u8>,
+    /// What [`Codec::encode`] said of each record, or more.
+    off: Vec<f32>,
 }
+
+/// Equal codes.
+impl PartialEq for Batch {
+    fn eq(&self, other: &Self) -> bool {
+        self.records == other.records && self.residuals == other.residuals
+    }
+}
+
+impl Eq for Batch {}
 
 impl Batch {
     /// Encodes vectors in order; `None` is a row without a vector.
@@ -57,7 +70,8 @@ impl Batch {
             batch.records.resize(record + codec.record_bytes(), 0);
             batch.residuals.resize(residual + codec.residual_bytes(), 0);
             let (records, residuals) = (&mut batch.records, &mut batch.residuals);
-            codec.encode(vector, &mut records[record..], &mut residuals[residual..]);
+            let off = codec.encode(vector, &mut records[record..], &mut residuals[residual..]);
+            batch.off.push(off);
         }
         batch
     }
@@ -134,6 +148,12 @@ impl Codes {
         let record_bytes = self.codec.record_bytes();
         append(&mut stored.records, &batch.records, record_bytes);
         append(&mut stored.residuals, &batch.residuals, self.codec.residual_bytes());
+        for (at, off) in (stored.len as usize..).zip(&batch.off) {
+            match stored.off.get_mut(at / CHUNK_POINTS) {
+                Some(most) => *most = most.max(*off),
+                None => stored.off.push(*off),
+            }
+        }
         let added = batch.records.len() / record_bytes;
         stored.len = stored.len.saturating_add(u32::try_from(added).unwrap_or(u32::MAX));
     }
@@ -176,6 +196,7 @@ impl CodesView<'_> {
             let (record, residual) = known.unwrap_or((&nothing.records, &nothing.residuals));
             batch.records.extend_from_slice(record);
             batch.residuals.extend_from_slice(residual);
+            batch.off.push(ordinal.map_or(0.0, |ordinal| self.off(ordinal)));
         }
         batch
     }
@@ -239,6 +260,18 @@ impl CodesView<'_> {
 
     fn residual(&self, ordinal: u32) -> &[u8] {
         record(&self.stored.residuals, ordinal, self.codec.residual_bytes()).unwrap_or_default()
+    }
+
+    /// At least what [`Codec::encode`] said of a point's record.
+    fn off(&self, ordinal: u32) -> f32 {
+        self.stored.off.get(ordinal as usize / CHUNK_POINTS).copied().unwrap_or(f32::INFINITY)
+    }
+
+    /// The most by which an estimate can be wrong, see [`Codec::error_bound`].
+    #[must_use]
+    pub fn error_bound(&self, query: &CodeQuery<'_>, ordinal: u32) -> f32 {
+        let bound = |record| self.codec.error_bound(query, record, self.off(ordinal));
+        self.record(ordinal).map_or(f32::INFINITY, bound)
     }
 
     /// The standard deviation of the error of an estimate, see [`Codec::deviation`].

@@ -276,3 +276,57 @@ fn codes_do_not_depend_on_how_they_were_appended() {
         assert!(whole.memory_bytes() >= 5_000 * whole.codec().record_bytes());
     }
 }
+
+/// Vectors of all shapes: with one number, few numbers, one much larger than the others, all alike,
+/// far from the origin, tiny.
+fn odd_shapes(seed: u64, rows: usize, dim: usize) -> Matrix {
+    let mut rng = SplitMix64::new(seed);
+    let mut values = Vec::with_capacity(rows * dim);
+    for row in 0..rows {
+        let spot = usize::try_from(rng.below(dim as u64)).unwrap();
+        let level = normal(&mut rng);
+        values.extend((0..dim).map(|at| match row % 7 {
+            0 => f32::from(u8::from(at == spot)),
+            1 => f32::from(u8::from(at.abs_diff(spot) < 3)) * normal(&mut rng),
+            2 => normal(&mut rng) + if at == spot { 100.0 } else { 0.0 },
+            3 => level,
+            4 => 50.0 + normal(&mut rng) * 0.01,
+            5 => normal(&mut rng) * 1e-12,
+            _ => normal(&mut rng),
+        }));
+    }
+    Matrix::new(dim, values)
+}
+
+#[test]
+fn no_estimate_is_off_by_more_than_its_bound() {
+    const ROWS: usize = 700;
+    for dim in [40, 100, 384] {
+        for matrix in [odd_shapes(5, ROWS, dim), clusters(6, ROWS, dim)] {
+            let queries = odd_shapes(9, 70, dim);
+            for distance in [Distance::L2, Distance::InnerProduct, Distance::Cosine] {
+                let metric = Metric::new(distance);
+                for quantization in coded() {
+                    let codec = codec(quantization, distance, &matrix);
+                    for (q, x) in (0..70).flat_map(|q| (0..ROWS).map(move |x| (q, x))) {
+                        let q = queries.vector(q).unwrap();
+                        let x = matrix.vector(u32::try_from(x).unwrap()).unwrap();
+                        let mut record = vec![0; codec.record_bytes()];
+                        let mut residual = vec![0; codec.residual_bytes()];
+                        let off = codec.encode(Some(x), &mut record, &mut residual);
+                        let Some(query) = codec.query(q) else { continue };
+                        let estimate = codec.eval(&query, &record);
+                        let bound = codec.error_bound(&query, &record, off);
+                        let truth = metric.eval(&metric.probe(q), x);
+                        let allowed = bound + 1e-4 * estimate.abs() + f32::MIN_POSITIVE;
+                        assert!(
+                            (estimate - truth).abs() <= allowed || truth.is_nan(),
+                            "{quantization:?} {distance:?} {dim}-d: {estimate} for {truth}, \
+                             bound {bound}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}

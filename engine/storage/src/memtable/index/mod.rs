@@ -9,6 +9,7 @@
 //! take their place.
 
 mod coding;
+mod range;
 mod search;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};

@@ -235,6 +235,7 @@ impl Search<'_> {
             let few = report.qualifying < wanted.saturating_mul(SCANNED_PER_RESCORED);
             match self.request.strategy {
                 Some(Strategy::Exact) => return None,
+                Some(Strategy::Scan) if k >= report.qualifying => return None,
                 Some(Strategy::Graph) | None if few => return None,
                 Some(Strategy::Graph | Strategy::Scan) | None => {}
             }

@@ -1,0 +1,100 @@
+//! `WHERE embedding <-> $1 < 0.3`: the codes of an index rule rows out, and only the others are
+//! compared. The answer is the one without an index.
+
+use std::any::Any;
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::Operator;
+use datafusion::physical_expr::expressions::{BinaryExpr, Column, Literal};
+use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr, split_conjunction};
+use storage::memtable::{Contents, VectorIndex};
+use types::{Distance, Quantization};
+use udfs::{distance_function, vector_slice};
+
+/// A part of a predicate that asks for rows near a vector.
+#[derive(Debug, Clone)]
+pub(crate) struct RangeFilter {
+    index: Arc<VectorIndex>,
+    query: Vec<f32>,
+    /// The largest distance that passes.
+    most: f64,
+}
+
+impl RangeFilter {
+    /// The first such part of `predicate` that an index with codes helps with.
+    pub(crate) fn of(predicate: &Arc<dyn PhysicalExpr>, contents: &Contents) -> Option<Self> {
+        split_conjunction(predicate).into_iter().find_map(|part| {
+            let (column, distance, query, most) = range(part)?;
+            let serves = |index: &&Arc<VectorIndex>| {
+                let definition = index.definition();
+                definition.column == column
+                    && definition.distance == distance
+                    && definition.options.quantization != Quantization::None
+            };
+            let index = Arc::clone(contents.indexes().find(serves)?);
+            Some(Self { index, query, most })
+        })
+    }
+
+    /// For each of `ordinals` whether its row may pass; `None` when all may.
+    pub(crate) fn may_pass(&self, ordinals: Range<u32>) -> Option<Vec<bool>> {
+        self.index.may_be_within(&self.query, self.most, ordinals)
+    }
+}
+
+impl fmt::Display for RangeFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, ", range_by={}", self.index.definition().name)
+    }
+}
+
+/// Column, distance, query and bound of `distance < bound`, of `constant - distance > bound`, and of
+/// either turned around.
+fn range(part: &Arc<dyn PhysicalExpr>) -> Option<(usize, Distance, Vec<f32>, f64)> {
+    let comparison = downcast::<BinaryExpr>(part)?;
+    let (left, right) = (comparison.left(), comparison.right());
+    let (expr, operator, bound) = match (number(left), number(right)) {
+        (None, Some(bound)) => (left, *comparison.op(), bound),
+        (Some(bound), None) => (right, comparison.op().swap()?, bound),
+        _ => return None,
+    };
+    let (distance, most) = match operator {
+        Operator::Lt | Operator::LtEq => (expr, bound),
+        Operator::Gt | Operator::GtEq => {
+            let difference = downcast::<BinaryExpr>(expr)?;
+            let constant = number(difference.left())?;
+            (*difference.op() == Operator::Minus).then(|| (difference.right(), constant - bound))?
+        }
+        _ => return None,
+    };
+    let call = downcast::<ScalarFunctionExpr>(distance)?;
+    let [a, b] = call.args() else { return None };
+    let (column, query) = match (downcast::<Column>(a), downcast::<Column>(b)) {
+        (Some(column), None) => (column, vector(b)?),
+        (None, Some(column)) => (column, vector(a)?),
+        _ => return None,
+    };
+    Some((column.index(), distance_function(call.fun())?.index_distance()?, query, most))
+}
+
+fn downcast<T: 'static>(expr: &Arc<dyn PhysicalExpr>) -> Option<&T> {
+    (&**expr as &dyn Any).downcast_ref()
+}
+
+fn number(expr: &Arc<dyn PhysicalExpr>) -> Option<f64> {
+    match downcast::<Literal>(expr)?.value() {
+        ScalarValue::Float64(number) => *number,
+        ScalarValue::Float32(number) => number.map(f64::from),
+        _ => None,
+    }
+}
+
+fn vector(expr: &Arc<dyn PhysicalExpr>) -> Option<Vec<f32>> {
+    match downcast::<Literal>(expr)?.value() {
+        ScalarValue::FixedSizeList(list) => Some(vector_slice(list, 0)?.to_vec()),
+        _ => None,
+    }
+}

@@ -1,0 +1,41 @@
+//! Which rows may be within a distance of a query, told by their codes.
+
+use std::ops::Range;
+
+use vector::Metric;
+use vector::quantize::Quantizer as _;
+
+use super::VectorIndex;
+
+/// What rounding adds to the error of an estimate, as a share of it.
+const ROUNDING: f32 = 1e-4;
+
+impl VectorIndex {
+    /// For each of `ordinals` whether its distance to `query` may be `most` or less; `None` when codes
+    /// cannot tell. `most` is a distance as SQL has it.
+    #[must_use]
+    pub fn may_be_within(
+        &self,
+        query: &[f32],
+        most: f64,
+        ordinals: Range<u32>,
+    ) -> Option<Vec<bool>> {
+        let codes = self.coding.codes()?;
+        let view = codes.view();
+        let query = view.query(query)?;
+        let known = ordinals.start..ordinals.end.min(view.len());
+        if known.is_empty() || !view.error_bound(&query, known.start).is_finite() {
+            return None;
+        }
+        let metric = Metric::new(self.definition.distance);
+        let mut may = vec![true; ordinals.len()];
+        view.scan(&query, known, |value, ordinal| {
+            let wrong = view.error_bound(&query, ordinal) + ROUNDING * value.abs();
+            let far = metric.finish(value - wrong) > most;
+            if let Some(may) = may.get_mut((ordinal - ordinals.start) as usize) {
+                *may = !far;
+            }
+        });
+        Some(may)
+    }
+}
