@@ -1,4 +1,8 @@
 //! Insertion: algorithms 1 and 4 of the paper. Several threads may insert different points.
+//!
+//! Copies of one vector would fill each other's lists, and those of all points near them, and cut the
+//! graph in pieces. So only one of them is linked like a point; every other one hangs on a chain that
+//! begins at it, each first on the list of the one before, and has the same links else.
 
 use std::sync::PoisonError;
 
@@ -70,17 +74,65 @@ impl<'a, Q: Quantizer> Builder<'a, Q> {
                 ef: self.graph.parameters().ef_construction as usize,
                 visits_max: u64::MAX,
                 stop: None,
+                one_of_each: true,
             };
             walk.run(self.quantizer, query, start, scratch);
             // A point that is linked anew may meet itself.
             let others = scratch.pool.sorted().filter(|other| unkey(*other).ordinal != point);
-            let candidates: Vec<u64> = others.collect();
-            let neighbours = self.select(&candidates, self.graph.parameters().m as usize);
+            let candidates = self.one_of_each(others);
             if let Some(nearest) = candidates.first() {
                 start = unkey(*nearest).ordinal;
+                if self.quantizer.same(start, point) {
+                    self.chain(blocks, point, layer, start);
+                    continue;
+                }
             }
+            let neighbours = self.select(&candidates, self.graph.parameters().m as usize);
             self.connect(blocks, point, layer, &neighbours);
         }
+    }
+
+    /// Points in the order given, nearest first, the first of each run of copies.
+    pub(super) fn one_of_each(&self, points: impl Iterator<Item = u64>) -> Vec<u64> {
+        let mut kept: Vec<u64> = Vec::new();
+        for point in points {
+            let copy = kept.last().is_some_and(|last| {
+                let (last, point) = (unkey(*last), unkey(point));
+                last.value.to_bits() == point.value.to_bits()
+                    && self.quantizer.same(last.ordinal, point.ordinal)
+            });
+            if !copy {
+                kept.push(point);
+            }
+        }
+        kept
+    }
+
+    /// Hangs `point` on the chain of the copies of `twin`, which is one.
+    fn chain(&self, blocks: &Blocks, point: u32, layer: u8, twin: u32) {
+        let (Some(list), Some(own)) =
+            (self.graph.list(blocks, twin, layer), self.graph.list(blocks, point, layer))
+        else {
+            return;
+        };
+        let _guard = self.graph.stripe(twin).lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut links, mut mine) = (Vec::new(), Vec::new());
+        Graph::read_list(list, &mut links);
+        Graph::read_list(own, &mut mine);
+        let next = links.iter().position(|link| self.quantizer.same(twin, *link));
+        let next = next.map(|at| links.remove(at));
+        // A point that is linked anew keeps what it leads to.
+        mine.retain(|link| self.quantizer.same(point, *link));
+        let others = next.into_iter().chain(links.iter().copied());
+        for link in others {
+            if mine.len() < own.len() - 1 && link != point && !mine.contains(&link) {
+                mine.push(link);
+            }
+        }
+        Graph::write_list(own, &mine);
+        links.insert(0, point);
+        links.truncate(list.len() - 1);
+        Graph::write_list(list, &links);
     }
 
     /// Algorithm 4 for a new list: the diverse of `candidates` (nearest first), filled up with the
@@ -164,6 +216,7 @@ impl<'a, Q: Quantizer> Builder<'a, Q> {
             links.iter().filter_map(|l| self.quantizer.eval(&probe, *l).map(|v| key(v, *l))),
         );
         candidates.sort_unstable();
+        let candidates = self.one_of_each(candidates.into_iter());
         // Some room is left for the next points that link here: pruning the list for each of them
         // would cost most of the time of building.
         let (mut kept, passed) = self.diverse(&candidates, room);

@@ -13,17 +13,20 @@
 //! | 4 | number of points above layer 0 |
 //! | each: 4 + 4 + layers x (4 + 4n) | point, its layer, then its lists from layer 1 up, `n <= m` |
 //!
-//! Links to ordinals at or past `points` are left out when written. Whoever stores the bytes keeps
+//! A link to an ordinal at or past `points` is written as the first link below it that is met on the way
+//! along first links, so that chains of copies stay whole; or left out. Whoever stores the bytes keeps
 //! a checksum over them; reading still checks every count and every link, so that damage that got
 //! past a checksum ends in an error and not in a panic.
 
 use std::sync::atomic::Ordering;
 
-use super::graph::{BLOCK_POINTS, Entry, Graph};
+use super::graph::{BLOCK_POINTS, Blocks, Entry, Graph};
 use super::{LAYER_MAX, Parameters};
 use types::limits::{HNSW_EF_CONSTRUCTION, HNSW_M};
 
 const VERSION: u32 = 1;
+/// Points that are passed to replace a link.
+const HOPS_MAX: usize = 4_096;
 
 /// Why bytes are not a graph.
 #[derive(Debug, PartialEq, Eq)]
@@ -114,7 +117,11 @@ impl Graph {
             if let Some(list) = self.list(&blocks, point, layer) {
                 Self::read_list(list, &mut links);
             }
-            links.retain(|link| *link < points);
+            let beyond = |list: &Vec<u32>| list.iter().position(|link| *link >= points);
+            while let Some(at) = beyond(&links) {
+                let instead = self.instead(&blocks, links.remove(at), layer, points);
+                links.extend(instead.filter(|link| *link != point && !links.contains(link)));
+            }
             put(u32::try_from(links.len()).unwrap_or(0));
             links.iter().for_each(|link| put(*link));
         };
@@ -128,6 +135,15 @@ impl Graph {
             (1..=top).for_each(|layer| put_list(&mut put, point, layer));
         }
         out
+    }
+
+    /// The point below `points` to which first links lead from one that is not.
+    fn instead(&self, blocks: &Blocks, from: u32, layer: u8, points: u32) -> Option<u32> {
+        let first = |point: &u32| {
+            let list = self.list(blocks, *point, layer)?;
+            (list.first()?.load(Ordering::Acquire) > 0).then(|| list[1].load(Ordering::Relaxed))
+        };
+        std::iter::successors(Some(from), first).take(HOPS_MAX).find(|point| *point < points)
     }
 
     /// Reads a graph; also returns how many ordinals it covers.

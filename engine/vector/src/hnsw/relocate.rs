@@ -49,6 +49,11 @@ impl<Q: Quantizer> Quantizer for Renumbered<'_, Q> {
         self.quantizer.eval_four(query, old.map(|old| old.unwrap_or(u32::MAX)))
     }
 
+    fn same(&self, a: u32, b: u32) -> bool {
+        let old = |ordinal: u32| self.old.get(ordinal as usize);
+        matches!((old(a), old(b)), (Some(a), Some(b)) if self.quantizer.same(*a, *b))
+    }
+
     fn prefetch(&self, ordinal: u32) {
         if let Some(old) = self.old.get(ordinal as usize) {
             self.quantizer.prefetch(*old);
@@ -167,6 +172,7 @@ impl Move<'_> {
         let with_distance = |point: u32| Some(key(quantizer.eval(&probe, point)?, point));
         let mut candidates: Vec<u64> = near.into_iter().filter_map(with_distance).collect();
         candidates.sort_unstable();
+        let candidates = builder.one_of_each(candidates.into_iter());
         let neighbours = builder.select(&candidates, links_max);
         builder.connect(&blocks, to, layer, &neighbours);
     }

@@ -78,6 +78,8 @@ pub(super) struct Walk<'g> {
     pub(super) ef: usize,
     pub(super) visits_max: u64,
     pub(super) stop: Option<Stop>,
+    /// Whether copies of a point are passed by, who would fill the pool and hide what lies behind them.
+    pub(super) one_of_each: bool,
 }
 
 /// Points whose memory is asked for ahead of their comparison.
@@ -133,6 +135,7 @@ impl Graph {
             ef: options.ef.max(options.k).max(1),
             visits_max: options.visits_max,
             stop: options.stop,
+            one_of_each: false,
         };
         let outcome = if run(&walk, start, &mut scratch) {
             SearchOutcome::Found(scratch.pool.sorted().take(options.k).map(unkey).collect())
@@ -259,8 +262,17 @@ impl Walk<'_> {
                 self.prefetch_list(unkey(upcoming).ordinal);
             }
             let (pool, stats) = (&mut scratch.pool, &mut scratch.stats);
+            let from = unkey(current);
+            let copy = |link, value: f32| {
+                self.one_of_each
+                    && value.to_bits() == from.value.to_bits()
+                    && quantizer.same(from.ordinal, link)
+            };
             compare_all(quantizer, query, &scratch.links, |link, value| {
                 stats.distances += 1;
+                if copy(link, value) {
+                    return;
+                }
                 let candidate = key(value, link);
                 if candidate < reach && pool.insert(candidate) {
                     self.prefetch_list(link);

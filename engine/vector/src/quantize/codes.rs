@@ -314,6 +314,10 @@ impl Quantizer for CodesView<'_> {
         records.map(|record| record.map_or(f32::NAN, |record| self.codec.eval(query, record)))
     }
 
+    fn same(&self, a: u32, b: u32) -> bool {
+        self.record(a).is_some_and(|record| Some(record) == self.record(b))
+    }
+
     fn prefetch(&self, ordinal: u32) {
         if let Some(record) = self.record(ordinal) {
             prefetch(record);

@@ -39,6 +39,9 @@ pub trait Quantizer: Sync {
         ordinals.map(|ordinal| self.eval(query, ordinal).unwrap_or(f32::NAN))
     }
 
+    /// Whether two points are the same to every query.
+    fn same(&self, a: u32, b: u32) -> bool;
+
     /// Hints that `ordinal` will be asked for soon.
     fn prefetch(&self, ordinal: u32);
 }
@@ -74,6 +77,10 @@ impl<V: Vectors> Quantizer for FullPrecision<'_, V> {
 
     fn eval(&self, query: &Probe<'_>, ordinal: u32) -> Option<f32> {
         Some(self.metric.eval(query, self.vectors.vector(ordinal)?))
+    }
+
+    fn same(&self, a: u32, b: u32) -> bool {
+        self.vectors.vector(a).is_some_and(|vector| Some(vector) == self.vectors.vector(b))
     }
 
     fn prefetch(&self, ordinal: u32) {
