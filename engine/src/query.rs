@@ -231,7 +231,8 @@ pub(crate) fn named_schema(query: &Query, schema: &Schema) -> SchemaRef {
 pub struct RowStream {
     schema: SchemaRef,
     batches: mpsc::Receiver<Result<RecordBatch>>,
-    _task: Option<Task<()>>,
+    /// What sends them; dropping it ends it.
+    task: Option<Task<()>>,
 }
 
 impl RowStream {
@@ -262,7 +263,7 @@ impl RowStream {
             drop((stream, lease));
             Ok(())
         });
-        Ok(Self { schema, batches, _task: Some(task) })
+        Ok(Self { schema, batches, task: Some(task) })
     }
 
     /// Rows that are there already.
@@ -270,7 +271,7 @@ impl RowStream {
         let (sender, batches) = mpsc::channel(1);
         // The channel has room for the one batch.
         let _ = sender.try_send(Ok(batch));
-        Self { schema, batches, _task: None }
+        Self { schema, batches, task: None }
     }
 
     /// Names and types of the columns.
@@ -281,6 +282,32 @@ impl RowStream {
 
     /// The next rows; `None` after the last.
     pub async fn next(&mut self) -> Option<Result<RecordBatch>> {
-        self.batches.recv().await
+        if let Some(batch) = self.batches.recv().await {
+            return Some(batch);
+        }
+        // The end, unless what should have sent more broke off.
+        self.task.take()?.await.err().map(Err)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn rows_that_break_off_end_in_an_error() {
+        let executor = Executor::new(1).unwrap();
+        let schema = Arc::new(Schema::empty());
+        let (sender, batches) = mpsc::channel(1);
+        let task = executor.spawn(async move {
+            let _ = sender.send(Ok(RecordBatch::new_empty(Arc::new(Schema::empty())))).await;
+            panic!("a bug");
+        });
+        let mut rows = RowStream { schema, batches, task: Some(task) };
+        assert!(rows.next().await.unwrap().is_ok());
+        let error = rows.next().await.unwrap().unwrap_err();
+        assert!(error.to_string().contains("bug in the server"), "{error}");
+        assert!(rows.next().await.is_none());
+        drop(tokio::task::spawn_blocking(move || drop(executor)).await);
     }
 }

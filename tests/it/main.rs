@@ -12,6 +12,7 @@
 )]
 
 mod bad_input;
+mod bad_vectors;
 mod copy;
 mod crash;
 mod garbage;

@@ -245,7 +245,8 @@ fn distances(
         }
         DistanceFunction::InnerProduct => {
             let metric = Metric::new(Distance::InnerProduct);
-            Box::new(move |a, b| -metric.between(a, b))
+            // The other way round, NaN would change its sign, which sorting tells apart.
+            Box::new(move |a, b| 0.0 - metric.between(a, b))
         }
         DistanceFunction::L2
         | DistanceFunction::NegativeInnerProduct

@@ -18,9 +18,12 @@ pub struct Metric {
 #[derive(Debug, Clone, Copy)]
 pub struct Probe<'a> {
     vector: &'a [f32],
-    /// One over the Euclidean norm; only cosine reads it. Infinite for the zero vector.
-    inverse_norm: f32,
+    /// The squared Euclidean norm; only cosine reads it.
+    square: f32,
 }
+
+/// Squared norms of which single precision keeps all digits; others are computed in double.
+const SQUARES: std::ops::RangeInclusive<f32> = 1e-30..=1e30;
 
 impl Metric {
     /// Binds `distance` to the kernels of this machine.
@@ -44,17 +47,18 @@ impl Metric {
     /// Prepares `vector` for [`Metric::eval`].
     #[must_use]
     pub fn probe<'a>(&self, vector: &'a [f32]) -> Probe<'a> {
-        let inverse_norm = match self.distance {
-            Distance::Cosine => (self.kernels.dot)(vector, vector).sqrt().recip(),
+        let square = match self.distance {
+            // The same sum as in `eval`, so that the cosine of a vector and itself is one.
+            Distance::Cosine => (self.kernels.dot_and_norm)(vector, vector).1,
             Distance::L2 | Distance::InnerProduct => 1.0,
         };
-        Probe { vector, inverse_norm }
+        Probe { vector, square }
     }
 
     /// Whether `probe` has a distance to anything: false for the zero vector under cosine.
     #[must_use]
     pub fn is_defined(&self, probe: &Probe<'_>) -> bool {
-        probe.inverse_norm.is_finite()
+        self.distance != Distance::Cosine || probe.vector.iter().any(|value| *value != 0.0)
     }
 
     /// The search value of two vectors of equal dimension: smaller is nearer, NaN when cosine meets
@@ -68,11 +72,15 @@ impl Metric {
             Distance::L2 => (self.kernels.l2_squared)(probe.vector, other),
             Distance::InnerProduct => -(self.kernels.dot)(probe.vector, other),
             Distance::Cosine => {
-                let (dot, norm_squared) = (self.kernels.dot_and_norm)(probe.vector, other);
-                if norm_squared == 0.0 || !probe.inverse_norm.is_finite() {
-                    return f32::NAN;
-                }
-                1.0 - dot * probe.inverse_norm / norm_squared.sqrt()
+                let (dot, square) = (self.kernels.dot_and_norm)(probe.vector, other);
+                let cosine = if SQUARES.contains(&square) && SQUARES.contains(&probe.square) {
+                    f64::from(dot) / (f64::from(square) * f64::from(probe.square)).sqrt()
+                } else {
+                    cosine(probe.vector, other)
+                };
+                #[expect(clippy::cast_possible_truncation, reason = "between 0 and 2")]
+                let distance = (1.0 - cosine.clamp(-1.0, 1.0)) as f32;
+                distance
             }
         }
     }
@@ -80,6 +88,10 @@ impl Metric {
     /// The SQL distance that belongs to a search value.
     #[must_use]
     pub fn finish(&self, value: f32) -> f64 {
+        if value.is_nan() {
+            // Of one sign: sorting tells signs of NaN apart.
+            return f64::NAN;
+        }
         match self.distance {
             Distance::L2 => f64::from(value).sqrt(),
             Distance::InnerProduct | Distance::Cosine => f64::from(value),
@@ -94,6 +106,14 @@ impl Metric {
     pub fn between(&self, left: &[f32], right: &[f32]) -> f64 {
         self.finish(self.eval(&self.probe(left), right))
     }
+}
+
+/// The cosine of two vectors of any length; NaN when one is zero.
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let product = |a: &[f32], b: &[f32]| -> f64 {
+        a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+    };
+    product(a, b) / (product(a, a).sqrt() * product(b, b).sqrt())
 }
 
 #[cfg(test)]

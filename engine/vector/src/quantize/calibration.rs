@@ -20,6 +20,9 @@ pub struct Ranges {
 /// Share of the sample that may fall outside at each end.
 const CUT: f64 = 0.000_5;
 
+/// Rows of a sample from which at least one may.
+const CUT_ONE: usize = 100;
+
 /// Least difference between two codes: a dimension that is the same in the whole sample has one.
 const STEP_MIN: f32 = 1e-30;
 
@@ -41,7 +44,7 @@ impl Ranges {
             clippy::cast_sign_loss,
             reason = "a part of the number of rows"
         )]
-        let cut = (rows.len() as f64 * CUT) as usize;
+        let cut = ((rows.len() as f64 * CUT) as usize).max(usize::from(rows.len() >= CUT_ONE));
         for at in 0..dim {
             let mut values: Vec<f32> = rows.iter().map(|row| row[at]).collect();
             values.sort_unstable_by(f32::total_cmp);

@@ -28,6 +28,10 @@ use crate::kernels::codes::{self, CodeKernels};
 
 /// Fewer coordinates than this are not made normal by a rotation.
 const NORMAL_WIDTH_MIN: usize = 64;
+/// Squared lengths beyond which single precision overflows on the way to a code or to an estimate, and
+/// below which an inner product of two vectors vanishes.
+const SQUARE_MAX: f64 = 1e36;
+const SQUARE_MIN: f64 = 1e-30;
 /// Largest size of a query's number.
 const QUERY_MAX: f32 = 127.0;
 
@@ -88,6 +92,12 @@ impl Codec {
             Quantization::Polar2 => Form::SmallPairs(rotation()),
         };
         Some(Self { quantization, distance, centre: Vec::new(), form, kernels: codes::detect() })
+    }
+
+    /// Whether a vector has a code, and is of use in a sample, whatever the centre is.
+    #[must_use]
+    pub fn suits(distance: Distance, vector: &[f32]) -> bool {
+        can_be_coded(distance, square_sum(vector))
     }
 
     /// The same codec around `centre`, best near the mean of the vectors, under L2. Under other
@@ -167,7 +177,7 @@ impl Codec {
     }
 
     /// `vector` as the codes see it, and its squared length; `None` when it has no distance to
-    /// anything.
+    /// anything, or one that is beyond what codes can tell.
     fn turned(&self, vector: &[f32]) -> Option<(Vec<f32>, f64)> {
         let centred = self.centred(vector);
         let vector = centred.as_ref();
@@ -178,14 +188,17 @@ impl Codec {
         };
         let mut turned = Vec::with_capacity(width);
         if self.distance == Distance::Cosine {
-            #[expect(clippy::cast_possible_truncation, reason = "checked to be finite")]
-            let scale = square.sqrt().recip() as f32;
-            if !scale.is_finite() || scale == 0.0 {
+            if !can_be_coded(self.distance, square) {
                 return None;
             }
-            turned.extend(vector.iter().map(|value| value * scale));
+            let scale = square.sqrt().recip();
+            #[expect(clippy::cast_possible_truncation, reason = "at most one")]
+            turned.extend(vector.iter().map(|value| (f64::from(*value) * scale) as f32));
             square = 1.0;
         } else {
+            if !can_be_coded(self.distance, square) {
+                return None;
+            }
             turned.extend_from_slice(vector);
         }
         turned.resize(width, 0.0);
@@ -199,7 +212,8 @@ impl Codec {
     }
 
     /// Writes the record of `vector`, and its second level where there is one. Returns how far what the
-    /// record stands for is from the vector, as a share of its length; infinite where nothing is known.
+    /// record stands for is from the vector, as a share of its length; infinite where nothing is known,
+    /// NaN for a vector that has distances and no code.
     ///
     /// # Panics
     /// When a slice does not have the length that this codec says.
@@ -211,7 +225,8 @@ impl Codec {
         residual.fill(0);
         let Some((turned, square)) = vector.and_then(|vector| self.turned(vector)) else {
             write_kept(kept, f32::NAN, 0.0);
-            return 0.0;
+            let coded = vector.is_none() || self.distance == Distance::Cosine;
+            return if coded { 0.0 } else { f32::NAN };
         };
         let code = &mut code[..self.code_bytes()];
         let encoded = match &self.form {
@@ -237,7 +252,8 @@ impl Codec {
         encoded.off(square)
     }
 
-    /// Makes an outside vector ready; `None` when it has no distance to anything.
+    /// Makes an outside vector ready; `None` when it has no distance to anything, or one that is beyond
+    /// what codes can tell.
     #[must_use]
     pub fn query(&self, vector: &[f32]) -> Option<CodeQuery<'static>> {
         let (turned, square) = self.turned(vector)?;
@@ -462,6 +478,15 @@ impl Codec {
             Distance::InnerProduct => share * lengths,
             Distance::Cosine => share,
         }
+    }
+}
+
+/// Whether a vector of this squared length has a code.
+fn can_be_coded(distance: Distance, square: f64) -> bool {
+    match distance {
+        Distance::Cosine => square > 0.0,
+        Distance::L2 => square <= SQUARE_MAX,
+        Distance::InnerProduct => square == 0.0 || (SQUARE_MIN..=SQUARE_MAX).contains(&square),
     }
 }
 

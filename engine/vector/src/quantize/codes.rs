@@ -29,6 +29,8 @@ struct Stored {
     residuals: Chunks,
     /// What [`Codec::encode`] said of the records of a chunk, at most.
     off: Vec<f32>,
+    /// Ordinals whose vectors have distances and no code, ascending.
+    uncoded: Vec<u32>,
 }
 
 /// The codes that existed at one moment.
@@ -50,12 +52,15 @@ pub struct Batch {
     residuals: Vec<u8>,
     /// What [`Codec::encode`] said of each record, or more.
     off: Vec<f32>,
+    /// Which vectors have distances and no code, by their place.
+    uncoded: Vec<u32>,
 }
 
 /// Equal codes.
 impl PartialEq for Batch {
     fn eq(&self, other: &Self) -> bool {
-        self.records == other.records && self.residuals == other.residuals
+        let same = self.records == other.records && self.residuals == other.residuals;
+        same && self.uncoded == other.uncoded
     }
 }
 
@@ -71,7 +76,10 @@ impl Batch {
             batch.residuals.resize(residual + codec.residual_bytes(), 0);
             let (records, residuals) = (&mut batch.records, &mut batch.residuals);
             let off = codec.encode(vector, &mut records[record..], &mut residuals[residual..]);
-            batch.off.push(off);
+            if off.is_nan() {
+                batch.uncoded.push(u32::try_from(batch.off.len()).unwrap_or(u32::MAX));
+            }
+            batch.off.push(if off.is_nan() { 0.0 } else { off });
         }
         batch
     }
@@ -154,6 +162,7 @@ impl Codes {
                 None => stored.off.push(*off),
             }
         }
+        stored.uncoded.extend(batch.uncoded.iter().map(|at| at + stored.len));
         let added = batch.records.len() / record_bytes;
         stored.len = stored.len.saturating_add(u32::try_from(added).unwrap_or(u32::MAX));
     }
@@ -196,9 +205,19 @@ impl CodesView<'_> {
             let (record, residual) = known.unwrap_or((&nothing.records, &nothing.residuals));
             batch.records.extend_from_slice(record);
             batch.residuals.extend_from_slice(residual);
+            let uncoded = &self.stored.uncoded;
+            if ordinal.is_some_and(|ordinal| uncoded.binary_search(&ordinal).is_ok()) {
+                batch.uncoded.push(u32::try_from(batch.off.len()).unwrap_or(u32::MAX));
+            }
             batch.off.push(ordinal.map_or(0.0, |ordinal| self.off(ordinal)));
         }
         batch
+    }
+
+    /// Ordinals whose vectors have distances and no code, ascending: what is said by codes leaves them
+    /// out.
+    pub fn uncoded(&self) -> impl Iterator<Item = u32> {
+        self.stored.uncoded.iter().copied().take_while(|ordinal| *ordinal < self.limit)
     }
 
     /// Bytes that are read to compare a point.

@@ -146,7 +146,8 @@ impl Coding {
     ) -> bool {
         let step = known.div_ceil(SAMPLE_ROWS).max(1);
         let sample = (0..known).step_by(step as usize).filter_map(|row| vectors.vector(row));
-        let sample: Vec<&[f32]> = sample.collect();
+        let suits = |row: &&[f32]| Codec::suits(self.distance, row);
+        let sample: Vec<&[f32]> = sample.filter(suits).collect();
         let Some(codec) = self.codec_of(&sample) else {
             self.due.store(false, Ordering::Relaxed);
             return !stopped();
@@ -176,12 +177,7 @@ impl Coding {
         let first = sample.first()?;
         let mut centre = Vec::new();
         if self.distance == Distance::L2 {
-            let mut sums = vec![0.0_f64; first.len()];
-            for row in sample {
-                sums.iter_mut().zip(*row).for_each(|(sum, value)| *sum += f64::from(*value));
-            }
-            #[expect(clippy::cast_possible_truncation, reason = "a mean of 32-bit numbers")]
-            centre.extend(sums.iter().map(|sum| (sum / sample.len() as f64) as f32));
+            centre.extend((0..first.len()).map(|at| middle(sample.iter().map(|row| row[at]))));
         }
         let ranges = if self.quantization == Quantization::Sq8Calibrated {
             let off = |row: &&[f32]| -> Vec<f32> {
@@ -214,6 +210,21 @@ impl Coding {
             && (count >= sampled_from.saturating_mul(OUTGROWN - 1)
                 || count >= sampled_from / 3 && outside > OUTSIDE_MAX * f64::from(count))
     }
+}
+
+/// The mean of the middle half of `values`: rows that are far off do not move it.
+fn middle(values: impl Iterator<Item = f32>) -> f32 {
+    let mut values: Vec<f32> = values.collect();
+    let cut = values.len() / 4;
+    let keep = values.len() - 2 * cut;
+    if cut > 0 {
+        values.select_nth_unstable_by(cut, f32::total_cmp);
+        values[cut..].select_nth_unstable_by(keep - 1, f32::total_cmp);
+    }
+    let sum: f64 = values[cut..cut + keep].iter().map(|value| f64::from(*value)).sum();
+    #[expect(clippy::cast_possible_truncation, reason = "a mean of 32-bit numbers")]
+    let mean = (sum / keep as f64) as f32;
+    mean
 }
 
 /// Whether codes need a sample: for ranges, or for the centre under L2.
@@ -321,6 +332,19 @@ mod tests {
 
         fn vector(&self, ordinal: u32) -> Option<&[f32]> {
             if ordinal < 1_000 { None } else { self.0.vector(ordinal) }
+        }
+    }
+
+    #[test]
+    fn the_centre_is_that_of_most_rows() {
+        let cases: [(&[f32], f32); 4] = [
+            (&[1.0, 2.0, 3.0, 4.0, 1e30], 3.0),
+            (&[-1e30, 2.0, 4.0, 1e30], 3.0),
+            (&[1.0, 2.0, 6.0], 3.0),
+            (&[7.0], 7.0),
+        ];
+        for (values, expected) in cases {
+            assert!((middle(values.iter().copied()) - expected).abs() < 1e-6, "{values:?}");
         }
     }
 

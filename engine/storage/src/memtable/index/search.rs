@@ -214,7 +214,7 @@ impl Search<'_> {
         }
         report.strategy = Strategy::Graph;
         let found = self.walk(exact.0, exact.1, (self.request.k, ef), report)?;
-        Some(self.with_young(found, exact.1, report))
+        Some(self.with_rest(found, exact.1, std::iter::empty(), report))
     }
 
     fn by_codes(
@@ -225,7 +225,9 @@ impl Search<'_> {
     ) -> Option<Vec<Neighbor>> {
         let options = self.index.definition.options;
         let k = self.request.k;
-        let wanted = k.saturating_mul(options.oversample() as usize).max(k + RESCORED_MORE_MIN);
+        let wanted = k
+            .saturating_mul(options.oversample() as usize)
+            .max(k.saturating_add(RESCORED_MORE_MIN));
         let ef = self.request.ef.max(k);
         let query = view.query(self.request.query)?;
         let candidates = if self.walk_pays(ef, view.record_bytes(), report.qualifying) {
@@ -262,7 +264,16 @@ impl Search<'_> {
             candidates.iter().for_each(|candidate| top.push(value(candidate), candidate.ordinal));
             top.into_sorted()
         };
-        Some(self.with_young(found, exact.1, report))
+        let uncoded = view.uncoded().take_while(|ordinal| *ordinal < self.covered);
+        let uncoded = uncoded.filter(|ordinal| self.qualifies(*ordinal));
+        Some(self.with_rest(found, exact.1, uncoded, report))
+    }
+
+    fn qualifies(&self, ordinal: u32) -> bool {
+        match self.request.admitted {
+            Some(admitted) => admitted.binary_search(&ordinal).is_ok(),
+            None => self.rows.visible(RowOrdinal(ordinal), self.request.at),
+        }
     }
 
     /// The qualifying rows that the graph covers.
@@ -315,22 +326,24 @@ impl Search<'_> {
         cell.store(next.to_bits(), Ordering::Relaxed);
     }
 
-    /// Adds what the graph does not cover.
-    fn with_young(
+    /// Adds what the graph does not cover, and `others`.
+    fn with_rest(
         &self,
         found: Vec<Neighbor>,
         probe: &Probe<'_>,
+        others: impl Iterator<Item = u32>,
         report: &mut SearchReport,
     ) -> Vec<Neighbor> {
         let (rows, request, covered) = (self.rows, self.request, self.covered);
-        if covered >= rows.len() && rows.history().is_empty() {
+        let mut others = others.peekable();
+        if others.peek().is_none() && covered >= rows.len() && rows.history().is_empty() {
             return found;
         }
-        let young = request.rows_from(rows, covered);
-        let (young, distances) =
-            flat::search(&self.index.metric, probe, self.vectors, young, request.k);
+        let rest = others.chain(request.rows_from(rows, covered));
+        let (rest, distances) =
+            flat::search(&self.index.metric, probe, self.vectors, rest, request.k);
         report.distances += distances;
-        merge(found, young, request.k)
+        merge(found, rest, request.k)
     }
 }
 
