@@ -24,6 +24,9 @@ fi
 for quantization in sq8 polar4; do
     "$python" tests/sim/churn.py --azimuth "$target/azimuth" --quantization "$quantization"
 done
+"$python" benches/recall/declared.py --azimuth "$target/azimuth" \
+    --data "$data/wordnet/embeddings.f16.npy"
+"$python" benches/versus/selectivity.py --azimuth "$target/azimuth" --data "$data/wordnet"
 "$python" benches/versus/index_memory.py --azimuth "$target/azimuth" --rows 1000000 --dim 128
 "$python" benches/versus/index_memory.py --azimuth "$target/azimuth" --rows 300000 --dim 384
 "$python" benches/versus/engine_versus.py --data "$data/wordnet" --engine "$target/engine-hnsw" \

@@ -11,8 +11,8 @@ use catalog::{Collection, ColumnType};
 use datafusion::common::ScalarValue;
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    self, AssignmentTarget, Delete, Expr, FromTable, Ident, Insert, ObjectName, Query, Select,
-    SelectItem, SetExpr, TableAlias, TableFactor, TableWithJoins, Update, Value,
+    self, AssignmentTarget, CastKind, Delete, Expr, FromTable, Ident, Insert, ObjectName, Query,
+    Select, SelectItem, SetExpr, TableAlias, TableFactor, TableWithJoins, Update, Value,
 };
 use storage::TableWrite;
 use types::{CommitTs, RowId, SqlState};
@@ -168,6 +168,10 @@ impl<'a> InsertRows<'a> {
         check_width(self.rows.iter().map(|row| row.len()), positions.len())?;
         let column = |(at, position): (usize, &usize)| {
             let column = &collection.columns[*position];
+            let vector = self.rows.iter().any(|row| as_vector(&row[at]).is_some());
+            if vector && !matches!(column.column_type, ColumnType::Vector(_)) {
+                return Err(mismatch(column, "vector"));
+            }
             let cells: Vec<Cell<'_>> =
                 self.rows.iter().filter_map(|row| Cell::of(&row[at])).collect();
             if cells.iter().any(|cell| matches!(cell, Cell::Parameter(_))) {
@@ -210,8 +214,22 @@ enum Cell<'a> {
     Parameter(usize),
 }
 
+/// What `expr::vector` makes a vector of: of as many numbers as it has, which the column then checks.
+fn as_vector(expr: &Expr) -> Option<&Expr> {
+    let Expr::Cast { kind: CastKind::Cast | CastKind::DoubleColon, expr, data_type, .. } = expr
+    else {
+        return None;
+    };
+    let ast::DataType::Custom(name, modifiers) = data_type else { return None };
+    (modifiers.is_empty() && last_part(name) == "vector").then_some(&**expr)
+}
+
 impl<'a> Cell<'a> {
     fn of(expr: &'a Expr) -> Option<Self> {
+        if let Some(inner) = as_vector(expr) {
+            let cell = Self::of(inner)?;
+            return (!matches!(cell, Cell::Number(_))).then_some(cell);
+        }
         match expr {
             Expr::Value(value) => match &value.value {
                 Value::Null => Some(Cell::Null),
@@ -246,6 +264,16 @@ impl<'a> Cell<'a> {
     }
 }
 
+fn mismatch(column: &catalog::Column, given: &str) -> EngineError {
+    let message = format!(
+        "column \"{}\" is of type {} but expression is of type {given}",
+        column.name,
+        column.column_type.sql_name()
+    );
+    EngineError::new(SqlState::DATATYPE_MISMATCH, message)
+        .with_hint("You will need to rewrite or cast the expression.")
+}
+
 /// A number is assigned to numbers and text alone.
 fn number_fits(column: &catalog::Column) -> Result<()> {
     match column.column_type {
@@ -254,15 +282,7 @@ fn number_fits(column: &catalog::Column) -> Result<()> {
         | ColumnType::Date
         | ColumnType::Timestamp
         | ColumnType::TimestampTz
-        | ColumnType::Vector(_) => {
-            let message = format!(
-                "column \"{}\" is of type {} but expression is of type integer",
-                column.name,
-                column.column_type.sql_name()
-            );
-            Err(EngineError::new(SqlState::DATATYPE_MISMATCH, message)
-                .with_hint("You will need to rewrite or cast the expression."))
-        }
+        | ColumnType::Vector(_) => Err(mismatch(column, "integer")),
         ColumnType::Int2
         | ColumnType::Int4
         | ColumnType::Int8
