@@ -148,8 +148,12 @@ impl Engine {
         self.account();
         let (store, tuner) = (Arc::clone(&self.store), Arc::clone(&self.tuner));
         let written = self.executor.spawn_blocking(move || {
-            tuner.maintain(&store)?;
-            Ok(store.maintain()?)
+            let written = store.maintain()?;
+            if let Err(error) = tuner.maintain(&store) {
+                // It is learned again.
+                tracing::warn!(%error, "could not save what the tuner learned");
+            }
+            Ok(written)
         });
         if let Some(file) = written.await? {
             tracing::info!(file = %file.path.display(), "wrote a checkpoint");

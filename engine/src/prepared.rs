@@ -297,7 +297,7 @@ fn is_one_search(plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
     plan.apply(|node| {
         leaves += usize::from(node.children().is_empty());
         let search = node.downcast_ref::<VectorTopKExec>();
-        searches += usize::from(search.is_some_and(|search| !search.is_of_the_past()));
+        searches += usize::from(search.is_some_and(VectorTopKExec::can_be_kept));
         Ok(TreeNodeRecursion::Continue)
     })?;
     Ok((searches, leaves) == (1, 1))

@@ -46,7 +46,8 @@ impl KeyInput {
         let mut stream = self.keys.execute(0, Arc::clone(context))?;
         while let Some(batch) = stream.next().await {
             let batch = batch?;
-            memory.try_grow(batch.get_array_memory_size())?;
+            // For the keys, and for the set that is made of them.
+            memory.try_grow(2 * batch.get_array_memory_size())?;
             batches.push(batch);
         }
         let keys = Keys::of(&self.keys.schema(), &batches)?;
@@ -121,8 +122,8 @@ impl Keys {
         match self {
             Self::Bits { words, .. } => words.capacity() * size_of::<u64>(),
             Self::Rows { rows, .. } => {
-                let key = rows.iter().next().map_or(0, |row| row.len());
-                rows.capacity() * (size_of::<Box<[u8]>>() + 1) + rows.len() * key
+                let keys: usize = rows.iter().map(|row| row.len()).sum();
+                rows.capacity() * (size_of::<Box<[u8]>>() + 1) + keys
             }
         }
     }

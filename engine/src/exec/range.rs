@@ -32,7 +32,10 @@ impl RangeFilter {
                 let definition = index.definition();
                 definition.column == column
                     && definition.distance == distance
-                    && definition.options.quantization != Quantization::None
+                    && !matches!(
+                        definition.options.quantization,
+                        Quantization::None | Quantization::Sq8Calibrated
+                    )
             };
             let index = Arc::clone(contents.indexes().find(serves)?);
             Some(Self { index, query, most })
@@ -66,7 +69,10 @@ fn range(part: &Arc<dyn PhysicalExpr>) -> Option<(usize, Distance, Vec<f32>, f64
         Operator::Gt | Operator::GtEq => {
             let difference = downcast::<BinaryExpr>(expr)?;
             let constant = number(difference.left())?;
-            (*difference.op() == Operator::Minus).then(|| (difference.right(), constant - bound))?
+            // As large as what rounding of the difference lets pass.
+            let rounding = (constant.abs() + bound.abs()) * f64::EPSILON;
+            let most = constant - bound + rounding;
+            (*difference.op() == Operator::Minus).then(|| (difference.right(), most))?
         }
         _ => return None,
     };

@@ -153,9 +153,10 @@ impl VectorTopKExec {
 }
 
 impl VectorTopKExec {
-    /// Whether the statement names the instant that is searched.
-    pub(crate) fn is_of_the_past(&self) -> bool {
-        self.source.past
+    /// Whether the search can be bound to another read view: it is one of now, and reads nothing but
+    /// its collection.
+    pub(crate) fn can_be_kept(&self) -> bool {
+        !self.source.past && self.joins.is_empty()
     }
 
     /// The same search without rows and index, which a plan that is kept must not hold on to.
@@ -396,9 +397,19 @@ impl ExecutionPlan for VectorTopKExec {
         }
         let input = |(join, keys): (&KeyInput, _)| KeyInput { keys, ..join.clone() };
         let joins = self.joins.iter().zip(children).map(input).collect();
-        let settings = (self.settings, Arc::clone(&self.tuner));
-        let (source, search) = (self.source.clone(), self.search.clone());
-        Ok(Arc::new(Self::new(source, search, joins, settings)?))
+        // The same rows, whatever came since.
+        Ok(Arc::new(Self {
+            source: self.source.clone(),
+            rows: self.rows.clone(),
+            search: self.search.clone(),
+            joins,
+            settings: self.settings,
+            tuner: Arc::clone(&self.tuner),
+            index: self.index.clone(),
+            done: Arc::default(),
+            properties: Arc::clone(&self.properties),
+            metrics: ExecutionPlanMetricsSet::new(),
+        }))
     }
 
     fn partition_statistics(&self, _partition: Option<usize>) -> Result<Arc<Statistics>> {

@@ -179,10 +179,27 @@ fn ask(scan: &TableScan, wanted: Wanted) -> Result<Option<LogicalPlan>> {
     if !storage::memtable::is_vector_field(field) || field.data_type() != &data_type {
         return Ok(None);
     }
+    // Anything else would be computed for rows that it was not meant for, and twice.
+    if !joins.iter().flat_map(|join| &join.on).all(is_plain) {
+        return Ok(None);
+    }
     let joins = joins.into_iter().map(over_collection).collect::<Result<_>>()?;
     let top_k = VectorTopK { column: position, query, distance, k, joins };
     let source = provider_as_source(Arc::new(collection.with_top_k(top_k)));
     Ok(Some(LogicalPlan::TableScan(TableScan { source, ..scan.clone() })))
+}
+
+/// Whether a key is a column, or a column as a wider whole number, which cannot fail.
+fn is_plain(key: &Expr) -> bool {
+    match key {
+        Expr::Column(_) => true,
+        Expr::Alias(alias) => is_plain(&alias.expr),
+        Expr::Cast(cast) => {
+            matches!(cast.field.data_type(), DataType::Int32 | DataType::Int64)
+                && matches!(&*cast.expr, Expr::Column(_))
+        }
+        _ => false,
+    }
 }
 
 /// A join whose key names columns as the collection does.

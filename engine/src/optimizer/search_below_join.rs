@@ -17,12 +17,14 @@ use std::sync::Arc;
 use arrow::datatypes::DataType;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DFSchema, JoinType, NullEquality, Result};
+use datafusion::datasource::{MemTable, source_as_provider};
 use datafusion::logical_expr::{
     Distinct, Expr, ExprSchemable as _, Join, LogicalPlan, LogicalPlanBuilder,
 };
 
 use super::push_vector_top_k::{Wanted, push};
 use crate::exec::SemiJoin;
+use crate::provider::CollectionProvider;
 
 /// Aggregates that give the same whatever the order of their rows.
 const REPEATABLE: [&str; 5] = ["count", "min", "max", "bool_and", "bool_or"];
@@ -79,7 +81,7 @@ fn semi_join(
     if join.filter.is_some() || join.on.is_empty() || join.null_aware || !equal {
         return Ok(None);
     }
-    if matches!(meaning, Meaning::Matched) && !is_repeatable(other)? {
+    if !reads_tables(other)? || matches!(meaning, Meaning::Matched) && !is_repeatable(other)? {
         return Ok(None);
     }
     let (searched_schema, other_schema) = if left {
@@ -118,6 +120,20 @@ fn same_key_type(ours: &Expr, a: &DFSchema, theirs: &Expr, b: &DFSchema) -> Resu
             | DataType::Binary
     );
     Ok(plain && ours == theirs)
+}
+
+/// Whether a plan reads tables alone: what a recursive query has so far can be read once, in its place.
+fn reads_tables(plan: &LogicalPlan) -> Result<bool> {
+    let mut known = true;
+    plan.apply_with_subqueries(|plan| {
+        if let LogicalPlan::TableScan(scan) = plan {
+            let provider = source_as_provider(&scan.source)?;
+            known &= provider.downcast_ref::<CollectionProvider>().is_some()
+                || provider.downcast_ref::<MemTable>().is_some();
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(known)
 }
 
 /// Whether a plan gives the same rows when it is read again.

@@ -214,14 +214,24 @@ enum Cell<'a> {
     Parameter(usize),
 }
 
-/// What `expr::vector` makes a vector of: of as many numbers as it has, which the column then checks.
+/// What `expr::vector` makes a vector of: of as many numbers as it has, which the column then checks. Of
+/// a text the parser has counted them.
 fn as_vector(expr: &Expr) -> Option<&Expr> {
     let Expr::Cast { kind: CastKind::Cast | CastKind::DoubleColon, expr, data_type, .. } = expr
     else {
         return None;
     };
     let ast::DataType::Custom(name, modifiers) = data_type else { return None };
-    (modifiers.is_empty() && last_part(name) == "vector").then_some(&**expr)
+    let counted =
+        |text: &str| udfs::parse_vector(text).is_ok_and(|v| *modifiers == [v.len().to_string()]);
+    let free = match &**expr {
+        Expr::Value(value) => match &value.value {
+            Value::SingleQuotedString(text) => modifiers.is_empty() || counted(text),
+            _ => modifiers.is_empty(),
+        },
+        _ => modifiers.is_empty(),
+    };
+    (free && last_part(name) == "vector").then_some(&**expr)
 }
 
 impl<'a> Cell<'a> {

@@ -228,3 +228,30 @@ async fn what_planning_fixes_more_of_is_planned_each_time() {
         world.run(&format!("INSERT INTO t VALUES ({}, 1, '[7,7,7]')", 5_000 + round)).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_that_a_join_filters_is_planned_each_time() {
+    let mut world = World::new().await;
+    world.run("CREATE TABLE likes (id int)").await;
+    world.run("INSERT INTO likes SELECT g FROM generate_series(1, 40) AS s(g)").await;
+    let searches = [
+        "SELECT t.id FROM t LEFT SEMI JOIN likes l ON l.id = t.id ORDER BY t.v <-> $1 LIMIT 4",
+        "SELECT t.id FROM t WHERE t.id IN (SELECT id FROM likes) ORDER BY t.v <-> $1 LIMIT 4",
+        "SELECT t.id FROM t JOIN likes l ON l.id = t.id ORDER BY t.v <-> $1 LIMIT 4",
+    ];
+    let mut prepared = Vec::new();
+    for sql in searches {
+        prepared.push((sql, world.prepare(sql).await));
+    }
+    for change in ["", "DELETE FROM likes WHERE id < 35", "INSERT INTO likes VALUES (7), (9)"] {
+        if !change.is_empty() {
+            world.run(change).await;
+        }
+        for (sql, statement) in &prepared {
+            for _ in 0..3 {
+                world.check(sql, statement, &VALUES[0][..1]).await;
+            }
+            assert!(!statement.0.keeps_plan(), "{sql}");
+        }
+    }
+}

@@ -159,8 +159,9 @@ impl TableProvider for CollectionProvider {
                 return internal_err!("a session without a tuner");
             };
             let joins = self.joins(&top_k.joins, state).await?;
-            let settings = (settings, tuner);
-            return Ok(Arc::new(VectorTopKExec::new(source, top_k.clone(), joins, settings)?));
+            // The plans of the joins hold pins that the operators do not need.
+            let top_k = VectorTopK { joins: Vec::new(), ..top_k.clone() };
+            return Ok(Arc::new(VectorTopKExec::new(source, top_k, joins, (settings, tuner))?));
         }
         let (mut rows, point) = point_lookup(&self.table, filters, self.at)?;
         let mut source = source;

@@ -159,6 +159,11 @@ impl IndexTuning {
         let mut classes = self.classes.lock();
         let state = classes.entry(class).or_default();
         state.model.learn(recalls);
+        // Below the target the law keeps to the budget, and finds its way itself.
+        let kept = self.options.latency_first && self.options.latency_budget_us.is_some();
+        if kept && state.controller.is_some() {
+            return None;
+        }
         let due = LEARNED_AT.iter().any(|n| (state.model.samples() - n).abs() < 0.5);
         let to = due.then(|| state.model.ratio_for(self.target())).flatten()?;
         let from = state.controller.replace(Controller::new(to)).map(|held| held.ratio);

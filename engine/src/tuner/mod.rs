@@ -57,6 +57,12 @@ struct Moves {
 }
 
 impl Moves {
+    /// Notes a sample, and the change of `ef` that it made.
+    fn learned(&self, change: Option<Move>) {
+        self.unsaved.store(true, Ordering::Relaxed);
+        change.into_iter().for_each(|change| self.add(change));
+    }
+
     fn add(&self, change: Move) {
         let mut list = self.list.lock();
         if list.len() >= MOVES_MAX {
@@ -78,7 +84,7 @@ impl Tuner {
     pub(crate) fn open(store: &Store, clock: Arc<dyn Clock>) -> Result<Self> {
         let moves = Arc::new(Moves::default());
         let told = Arc::clone(&moves);
-        let shadow = Shadow::start(Arc::clone(&clock), move |change| told.add(change))
+        let shadow = Shadow::start(Arc::clone(&clock), move |change| told.learned(change))
             .map_err(|error| EngineError::bug(format!("could not start the tuner: {error}")))?;
         let window_ends = AtomicI64::new(clock.now_micros() + WINDOW_MICROS);
         let tuner = Self { clock, indexes: RwLock::default(), moves, shadow, window_ends };
@@ -152,7 +158,10 @@ impl Tuner {
         let saved = Saved { indexes, moves: self.moves() };
         let bytes = serde_json::to_vec(&saved)
             .map_err(|error| EngineError::bug(format!("what was learned: {error}")))?;
-        Ok(store.write_aside(FILE, &bytes)?)
+        store.write_aside(FILE, &bytes).inspect_err(|_| {
+            self.moves.unsaved.store(true, Ordering::Relaxed);
+        })?;
+        Ok(())
     }
 
     /// The last changes, oldest first.

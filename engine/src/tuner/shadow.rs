@@ -2,7 +2,7 @@
 //! thread that rests most of the time, fed by a short queue that drops what does not fit.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -52,6 +52,9 @@ impl Sample {
 
     /// The recall on each rung; `None` when it could not be measured.
     fn recalls(&self, stop: &AtomicBool) -> Option<[f64; RUNGS]> {
+        if stop.load(Ordering::Relaxed) {
+            return None;
+        }
         let exact = self.search(self.k, Strategy::Exact);
         let (truth, _) = self.index.search(&self.rows, &exact).ok()?;
         let mut recalls = [1.0; RUNGS];
@@ -83,30 +86,39 @@ impl Sample {
 #[derive(Debug)]
 pub(crate) struct Shadow {
     queue: Mutex<Option<SyncSender<Sample>>>,
+    /// Samples in the queue, and those on their way to it.
+    waiting: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Shadow {
-    /// Starts the thread; `moved` is told of every change of `ef`.
+    /// Starts the thread; `learned` is told of every sample, and how it moved `ef`.
     pub(crate) fn start(
         clock: Arc<dyn Clock>,
-        moved: impl Fn(Move) + Send + 'static,
+        learned: impl Fn(Option<Move>) + Send + 'static,
     ) -> std::io::Result<Self> {
         let (queue, samples) = sync_channel(QUEUE);
         let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let (stopped, taken) = (Arc::clone(&stop), Arc::clone(&waiting));
         let thread = std::thread::Builder::new()
             .name("azimuth-tuner".to_owned())
-            .spawn(move || run(&samples, &*clock, &stopped, &moved))?;
-        Ok(Self { queue: Mutex::new(Some(queue)), stop, thread: Mutex::new(Some(thread)) })
+            .spawn(move || run((&samples, &taken), &*clock, &stopped, &learned))?;
+        let (queue, thread) = (Mutex::new(Some(queue)), Mutex::new(Some(thread)));
+        Ok(Self { queue, waiting, stop, thread })
     }
 
     /// Hands a sample over if there is room.
     pub(crate) fn take(&self, sample: impl FnOnce() -> Sample) {
-        if let Some(queue) = &*self.queue.lock() {
-            // A full queue means that there are samples enough.
-            let _ = queue.try_send(sample());
+        // A full queue means that there are samples enough, and copying this one would be in vain.
+        if self.waiting.fetch_add(1, Ordering::Relaxed) >= QUEUE {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            return;
+        }
+        let queue = self.queue.lock().clone();
+        if queue.is_none_or(|queue| queue.try_send(sample()).is_err()) {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
@@ -123,18 +135,22 @@ impl Shadow {
     }
 }
 
-fn run(samples: &Receiver<Sample>, clock: &dyn Clock, stop: &AtomicBool, moved: &dyn Fn(Move)) {
+fn run(
+    (samples, waiting): (&Receiver<Sample>, &AtomicUsize),
+    clock: &dyn Clock,
+    stop: &AtomicBool,
+    learned: &dyn Fn(Option<Move>),
+) {
     while let Ok(sample) = samples.recv() {
+        waiting.fetch_sub(1, Ordering::Relaxed);
         let began = clock.now_micros();
         let recalls = sample.recalls(stop);
         if stop.load(Ordering::Relaxed) {
             return;
         }
         let known = sample.tuning.samples(sample.class);
-        if let Some(recalls) = recalls
-            && let Some(change) = sample.tuning.learn(sample.class, &recalls, clock.now_micros())
-        {
-            moved(change);
+        if let Some(recalls) = recalls {
+            learned(sample.tuning.learn(sample.class, &recalls, clock.now_micros()));
         }
         drop(sample);
         let worked = u64::try_from(clock.now_micros() - began).unwrap_or(0).min(10_000_000);

@@ -82,10 +82,10 @@ impl<'a, Q: Quantizer> Builder<'a, Q> {
             let candidates = self.one_of_each(others);
             if let Some(nearest) = candidates.first() {
                 start = unkey(*nearest).ordinal;
-                if self.quantizer.same(start, point) {
-                    self.chain(blocks, point, layer, start);
-                    continue;
-                }
+            }
+            if let Some(twin) = self.twin(query, point, &candidates) {
+                self.chain(blocks, point, layer, twin);
+                continue;
             }
             let neighbours = self.select(&candidates, self.graph.parameters().m as usize);
             self.connect(blocks, point, layer, &neighbours);
@@ -108,6 +108,16 @@ impl<'a, Q: Quantizer> Builder<'a, Q> {
         kept
     }
 
+    /// The first of `candidates` that is a copy of `point`. It need not be the nearest: by inner product
+    /// longer vectors are nearer.
+    fn twin(&self, query: &Q::Query<'_>, point: u32, candidates: &[u64]) -> Option<u32> {
+        let own = self.quantizer.eval(query, point)?;
+        let mut copies = candidates.iter().map(|candidate| unkey(*candidate)).filter(|other| {
+            other.value.to_bits() == own.to_bits() && self.quantizer.same(other.ordinal, point)
+        });
+        copies.next().map(|twin| twin.ordinal)
+    }
+
     /// Hangs `point` on the chain of the copies of `twin`, which is one.
     fn chain(&self, blocks: &Blocks, point: u32, layer: u8, twin: u32) {
         let (Some(list), Some(own)) =
@@ -115,15 +125,22 @@ impl<'a, Q: Quantizer> Builder<'a, Q> {
         else {
             return;
         };
-        let _guard = self.graph.stripe(twin).lock().unwrap_or_else(PoisonError::into_inner);
+        // Both lists change, and others may change them: their stripes are taken in one order.
+        let mut stripes = [self.graph.stripe(twin), self.graph.stripe(point)];
+        stripes.sort_by_key(|stripe| std::ptr::from_ref(*stripe).addr());
+        let second = (!std::ptr::eq(stripes[0], stripes[1])).then_some(stripes[1]);
+        let _first = stripes[0].lock().unwrap_or_else(PoisonError::into_inner);
+        let _second = second.map(|s| s.lock().unwrap_or_else(PoisonError::into_inner));
         let (mut links, mut mine) = (Vec::new(), Vec::new());
         Graph::read_list(list, &mut links);
         Graph::read_list(own, &mut mine);
         let next = links.iter().position(|link| self.quantizer.same(twin, *link));
         let next = next.map(|at| links.remove(at));
-        // A point that is linked anew keeps what it leads to.
-        mine.retain(|link| self.quantizer.same(point, *link));
-        let others = next.into_iter().chain(links.iter().copied());
+        // A point that others know already keeps what it leads to.
+        let (copies, known): (Vec<u32>, Vec<u32>) =
+            mine.drain(..).partition(|link| self.quantizer.same(point, *link));
+        let chain = copies.into_iter().chain(next).chain([twin]);
+        let others = chain.chain(known).chain(links.iter().copied());
         for link in others {
             if mine.len() < own.len() - 1 && link != point && !mine.contains(&link) {
                 mine.push(link);
@@ -210,6 +227,9 @@ impl<'a, Q: Quantizer> Builder<'a, Q> {
             return;
         }
         let Some(probe) = self.quantizer.point(to.ordinal) else { return };
+        // A chain of copies begins here and is not to be cut.
+        let chain = links.iter().position(|link| self.quantizer.same(to.ordinal, *link));
+        let chain = chain.map(|at| links.remove(at));
         let mut candidates: Vec<u64> = Vec::with_capacity(links.len() + 1);
         candidates.push(key(to.value, point));
         candidates.extend(
@@ -219,10 +239,11 @@ impl<'a, Q: Quantizer> Builder<'a, Q> {
         let candidates = self.one_of_each(candidates.into_iter());
         // Some room is left for the next points that link here: pruning the list for each of them
         // would cost most of the time of building.
-        let (mut kept, passed) = self.diverse(&candidates, room);
+        let (mut kept, passed) = self.diverse(&candidates, room - usize::from(chain.is_some()));
         let fill = (room * 3 / 4).saturating_sub(kept.len());
         kept.extend(passed.into_iter().take(fill));
-        let links: Vec<u32> = kept.into_iter().map(|k| unkey(k).ordinal).collect();
+        let kept = kept.into_iter().map(|k| unkey(k).ordinal);
+        let links: Vec<u32> = chain.into_iter().chain(kept).collect();
         Graph::write_list(list, &links);
     }
 }

@@ -25,8 +25,6 @@ use super::{LAYER_MAX, Parameters};
 use types::limits::{HNSW_EF_CONSTRUCTION, HNSW_M};
 
 const VERSION: u32 = 1;
-/// Points that are passed to replace a link.
-const HOPS_MAX: usize = 4_096;
 
 /// Why bytes are not a graph.
 #[derive(Debug, PartialEq, Eq)]
@@ -139,11 +137,24 @@ impl Graph {
 
     /// The point below `points` to which first links lead from one that is not.
     fn instead(&self, blocks: &Blocks, from: u32, layer: u8, points: u32) -> Option<u32> {
-        let first = |point: &u32| {
-            let list = self.list(blocks, *point, layer)?;
-            (list.first()?.load(Ordering::Acquire) > 0).then(|| list[1].load(Ordering::Relaxed))
-        };
-        std::iter::successors(Some(from), first).take(HOPS_MAX).find(|point| *point < points)
+        // Nearest neighbours lead to each other: a cycle ends the search (Brent 1980).
+        let (mut seen, mut power, mut steps) = (from, 1, 0);
+        let mut point = from;
+        while point >= points {
+            let list = self.list(blocks, point, layer)?;
+            if list.first()?.load(Ordering::Acquire) == 0 {
+                return None;
+            }
+            point = list[1].load(Ordering::Relaxed);
+            if point == seen {
+                return None;
+            }
+            steps += 1;
+            if steps == power {
+                (seen, power, steps) = (point, power * 2, 0_u64);
+            }
+        }
+        Some(point)
     }
 
     /// Reads a graph; also returns how many ordinals it covers.

@@ -331,6 +331,40 @@ fn recall_of<Q: crate::quantize::Quantizer>(
 }
 
 #[test]
+fn the_head_of_a_chain_stays_on_its_list() {
+    use crate::quantize::{Batch, Codec, Codes};
+    // Longer rows come before copies of a short one, by inner product.
+    let (dim, copies, others) = (8, 300_u32, 1_500_u32);
+    let mut rng = SplitMix64::new(5);
+    let mut values = vec![0.5; dim * copies as usize];
+    values.extend((0..others as usize * dim).map(|_| about(&mut rng, 1.0, 3.0)));
+    let matrix = Matrix::new(dim, values);
+    let metric = Metric::new(Distance::InnerProduct);
+    let codec = Codec::new(types::Quantization::Polar2, Distance::InnerProduct, dim, None).unwrap();
+    let codes = Codes::new(codec);
+    codes.append(&Batch::encode(codes.codec(), (0..rows(&matrix)).map(|row| matrix.vector(row))));
+    let view = codes.view();
+    let exact = FullPrecision::new(metric, &matrix);
+    let [on_rows, on_codes] = [(); 2].map(|()| Graph::new(Parameters::default()));
+    let (by_rows, by_codes) = (Builder::new(&on_rows, &exact), Builder::new(&on_codes, &view));
+    (0..rows(&matrix)).for_each(|row| assert!(by_rows.insert(row) && by_codes.insert(row)));
+    let options = SearchOptions { k: 300, ef: 300, visits_max: u64::MAX, stop: None };
+    let query = vec![0.5; dim];
+    let admit = |row: u32| row < copies;
+    let count = |outcome| match outcome {
+        SearchOutcome::Found(found) => {
+            let missed = (0..copies).filter(|row| found.iter().all(|n| n.ordinal != *row));
+            missed.collect::<Vec<u32>>()
+        }
+        SearchOutcome::GaveUp => panic!("no limit was set"),
+    };
+    let probe = exact.query(&query).unwrap();
+    assert_eq!(count(on_rows.search_admitted(&exact, &probe, options, admit).0), []);
+    let probe = view.query(&query).unwrap();
+    assert_eq!(count(on_codes.search_admitted(&view, &probe, options, admit).0), []);
+}
+
+#[test]
 fn copies_of_a_row_hide_nothing() {
     use crate::quantize::{Batch, Codec, Codes};
     for (dim, one_in) in [(8, 10), (8, 2), (48, 2), (48, 10), (48, usize::MAX)] {

@@ -9,6 +9,8 @@ use super::VectorIndex;
 
 /// What rounding adds to the error of an estimate, as a share of it.
 const ROUNDING: f32 = 1e-4;
+/// ... and what is lost of the smallest numbers.
+const VANISHING: f32 = 1e-36;
 
 impl VectorIndex {
     /// For each of `ordinals` whether its distance to `query` may be `most` or less; `None` when codes
@@ -30,7 +32,7 @@ impl VectorIndex {
         let metric = Metric::new(self.definition.distance);
         let mut may = vec![true; ordinals.len()];
         view.scan(&query, known, |value, ordinal| {
-            let wrong = view.error_bound(&query, ordinal) + ROUNDING * value.abs();
+            let wrong = view.error_bound(&query, ordinal) + ROUNDING * value.abs() + VANISHING;
             let far = metric.finish(value - wrong) > most;
             if let Some(may) = may.get_mut((ordinal - ordinals.start) as usize) {
                 *may = !far;
