@@ -1,9 +1,11 @@
 //! Searches over the PostgreSQL protocol from many connections, and prints queries per second,
-//! latencies and recall@10 for each `ef`, as JSON for the harnesses in `versus/`. Speaks to Azimuth and
+//! latencies and recall@10 for each value of a
+//! setting, as JSON for the harnesses in `versus/`. Speaks to Azimuth and
 //! to PostgreSQL with pgvector alike.
 //!
 //! `wire-load CONNECTION DATA.npy QUERIES.npy [name=value ...]` with `table`, which has the rows of
-//! DATA by `id` and their vectors as `embedding`, `connections`, `seconds`, `ef` (a list with commas).
+//! DATA by `id` and their vectors as `embedding`, `connections`, `seconds`, `set` (a setting,
+//! `hnsw.ef_search` unless given) and `values` of it (a list with commas).
 //! One statement is prepared on each connection; vectors travel in binary form. Cosine distance.
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "the result is the output")]
@@ -46,13 +48,15 @@ struct Arguments {
     table: String,
     connections: usize,
     seconds: f64,
-    sweep: Vec<usize>,
+    setting: String,
+    values: Vec<String>,
 }
 
 impl Arguments {
     fn parse(args: &[String]) -> Result<Self, String> {
-        let sweep = vec![16, 24, 32, 48, 64, 96, 128, 192, 256];
-        let mut arguments = Self { table: "wire".to_owned(), connections: 16, seconds: 3.0, sweep };
+        let values = [16, 24, 32, 48, 64, 96, 128, 192, 256].map(|ef| ef.to_string()).to_vec();
+        let (table, setting) = ("wire".to_owned(), "hnsw.ef_search".to_owned());
+        let mut arguments = Self { table, connections: 16, seconds: 3.0, setting, values };
         for arg in args {
             let (name, value) = arg.split_once('=').ok_or(format!("{arg}: not name=value"))?;
             let wrong = |error: &dyn std::fmt::Display| format!("{arg}: {error}");
@@ -62,9 +66,9 @@ impl Arguments {
                     arguments.connections = value.parse().map_err(|e| wrong(&e))?;
                 }
                 "seconds" => arguments.seconds = value.parse().map_err(|e| wrong(&e))?,
-                "ef" => {
-                    let sweep: Result<_, _> = value.split(',').map(str::parse).collect();
-                    arguments.sweep = sweep.map_err(|e| wrong(&e))?;
+                "set" => value.clone_into(&mut arguments.setting),
+                "values" => {
+                    arguments.values = value.split(',').map(str::to_owned).collect();
                 }
                 _ => return Err(format!("{arg}: no such option")),
             }
@@ -107,12 +111,11 @@ async fn ask(
     Ok(times)
 }
 
-async fn connect(place: &str, sql: &str, ef: usize) -> Result<(Client, Statement), String> {
+async fn connect(place: &str, sql: &str, set: &str) -> Result<(Client, Statement), String> {
     let (client, connection) =
         tokio_postgres::connect(place, NoTls).await.map_err(|e| e.to_string())?;
     tokio::spawn(connection);
-    let set = format!("SET hnsw.ef_search = {ef}");
-    client.batch_execute(&set).await.map_err(|e| e.to_string())?;
+    client.batch_execute(set).await.map_err(|e| e.to_string())?;
     let statement = client.prepare(sql).await.map_err(|e| e.to_string())?;
     Ok((client, statement))
 }
@@ -121,12 +124,13 @@ async fn measure(
     (place, sql): (&str, &str),
     arguments: &Arguments,
     queries: &Arc<Matrix>,
-    (ef, truth): (usize, &[Vec<i32>]),
+    (value, truth): (&str, &[Vec<i32>]),
 ) -> Result<serde_json::Value, String> {
     let mut hits = 0;
     let mut clients = Vec::new();
+    let set = format!("SET {} = {value}", arguments.setting);
     for _ in 0..arguments.connections {
-        clients.push(connect(place, sql, ef).await?);
+        clients.push(connect(place, sql, &set).await?);
     }
     for (at, near) in (0..).zip(truth) {
         let (client, statement) = &clients[at as usize % clients.len()];
@@ -153,7 +157,7 @@ async fn measure(
         times.get(times.len() * share / 100).map_or(0.0, |micros| *micros as f64 / 1e3)
     };
     Ok(serde_json::json!({
-        "ef": ef,
+        "value": value,
         "recall": hits as f64 / (K * truth.len()) as f64,
         "qps": times.len() as f64 / seconds,
         "p50_ms": millis(50),
@@ -178,9 +182,9 @@ fn main() -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let points: Result<Vec<_>, String> = runtime.map_err(|e| e.to_string())?.block_on(async {
         let mut points = Vec::new();
-        for ef in &arguments.sweep {
+        for value in &arguments.values {
             let place = (place.as_str(), sql.as_str());
-            points.push(measure(place, &arguments, &queries, (*ef, &truth)).await?);
+            points.push(measure(place, &arguments, &queries, (value, &truth)).await?);
         }
         Ok(points)
     });
