@@ -39,7 +39,7 @@ class World:
     def connect(self):
         for _ in range(100):
             try:
-                return psycopg.connect(
+                connection = psycopg.connect(
                     host="127.0.0.1",
                     port=self.arguments.port,
                     user="azimuth",
@@ -47,6 +47,9 @@ class World:
                     autocommit=True,
                     prepare_threshold=0,
                 )
+                # The same walk before and after: a declared recall would be met by both.
+                connection.execute("SET hnsw.ef_search = 64")
+                return connection
             except psycopg.OperationalError:
                 time.sleep(0.1)
         raise SystemExit("the server did not start")

@@ -36,6 +36,9 @@ use super::rows::storage_error;
 use crate::prepared::with_values;
 use crate::tuner::{Choice, Class, Estimate, Goal, IndexTuning, Sample, Tuner};
 
+/// Samples of a class of which no walk comes: enough to know what a walk would cost.
+const SAMPLES_UNWALKED: f64 = 64.0;
+
 /// What is searched for.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum QueryVector {
@@ -273,7 +276,9 @@ impl Search {
         let request = IndexSearch { ef: choice.ef, ..*request };
         let (found, report) = index.search(rows, &request)?;
         let sampled = tuning.note(class, self.tuner.now_micros().saturating_sub(began));
-        if sampled && k < qualifying {
+        // Where all rows are compared, more samples would change nothing.
+        let walked = report.strategy == Strategy::Graph || tuning.samples(class) < SAMPLES_UNWALKED;
+        if sampled && walked && k < qualifying {
             self.tuner.sample(|| Sample {
                 tuning: Arc::clone(tuning),
                 class,
