@@ -176,6 +176,12 @@ fn without_nulls(columns: &[ArrayRef]) -> impl Iterator<Item = bool> {
     (0..rows).map(|row| columns.iter().all(|column| column.is_valid(row)))
 }
 
+/// `(a, b) IN`, or `(a, b) NOT IN`.
+pub(super) fn membership(on: &[Arc<dyn PhysicalExpr>], negated: bool) -> String {
+    let on: Vec<String> = on.iter().map(ToString::to_string).collect();
+    format!("({}) {}", on.join(", "), if negated { "NOT IN" } else { "IN" })
+}
+
 /// Whether a row's key is in a set; never NULL.
 #[derive(Debug)]
 struct KeyFilter {
@@ -202,9 +208,7 @@ impl Hash for KeyFilter {
 
 impl fmt::Display for KeyFilter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let not = if self.negated { "NOT " } else { "" };
-        let on: Vec<String> = self.on.iter().map(ToString::to_string).collect();
-        write!(f, "({}) {not}IN (...)", on.join(", "))
+        write!(f, "{} (...)", membership(&self.on, self.negated))
     }
 }
 

@@ -31,7 +31,7 @@ use udfs::vector_slice;
 use vector::{Metric, Neighbor};
 
 use super::Source;
-use super::key_filter::KeyInput;
+use super::key_filter::{KeyInput, membership};
 use super::rows::storage_error;
 use crate::prepared::with_values;
 use crate::tuner::{Choice, Class, Estimate, Goal, IndexTuning, Sample, Tuner};
@@ -97,7 +97,7 @@ struct Done {
 }
 
 /// The operator.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct VectorTopKExec {
     source: Source,
     /// Absent in a plan that is kept to be bound.
@@ -164,18 +164,13 @@ impl VectorTopKExec {
 
     /// The same search without rows and index, which a plan that is kept must not hold on to.
     pub(crate) fn unbound(&self) -> Self {
-        Self {
-            source: Source { range: None, ..self.source.clone() },
-            rows: None,
-            search: self.search.clone(),
-            joins: self.joins.clone(),
-            settings: self.settings,
-            tuner: Arc::clone(&self.tuner),
-            index: None,
-            done: Arc::default(),
-            properties: Arc::clone(&self.properties),
-            metrics: ExecutionPlanMetricsSet::new(),
-        }
+        let source = Source { range: None, ..self.source.clone() };
+        Self { source, rows: None, index: None, ..self.unexecuted() }
+    }
+
+    /// The same search, of which nothing was executed.
+    fn unexecuted(&self) -> Self {
+        Self { done: Arc::default(), metrics: ExecutionPlanMetricsSet::new(), ..self.clone() }
     }
 
     /// The same search at the instant of `view` with values in the place of parameters; `None` when
@@ -352,9 +347,7 @@ impl DisplayAs for VectorTopKExec {
             write!(f, "{range}")?;
         }
         for join in &self.joins {
-            let not = if join.negated { "NOT " } else { "" };
-            let on: Vec<String> = join.on.iter().map(ToString::to_string).collect();
-            write!(f, ", join=({}) {not}IN input", on.join(", "))?;
+            write!(f, ", join={} input", membership(&join.on, join.negated))?;
         }
         if let Some(done) = *self.done.lock() {
             done.fmt(f)?;
@@ -403,18 +396,7 @@ impl ExecutionPlan for VectorTopKExec {
         let input = |(join, keys): (&KeyInput, _)| KeyInput { keys, ..join.clone() };
         let joins = self.joins.iter().zip(children).map(input).collect();
         // The same rows, whatever came since.
-        Ok(Arc::new(Self {
-            source: self.source.clone(),
-            rows: self.rows.clone(),
-            search: self.search.clone(),
-            joins,
-            settings: self.settings,
-            tuner: Arc::clone(&self.tuner),
-            index: self.index.clone(),
-            done: Arc::default(),
-            properties: Arc::clone(&self.properties),
-            metrics: ExecutionPlanMetricsSet::new(),
-        }))
+        Ok(Arc::new(Self { joins, ..self.unexecuted() }))
     }
 
     fn partition_statistics(&self, _partition: Option<usize>) -> Result<Arc<Statistics>> {

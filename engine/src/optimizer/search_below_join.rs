@@ -84,16 +84,12 @@ fn semi_join(
     if !reads_tables(other)? || matches!(meaning, Meaning::Matched) && !is_repeatable(other)? {
         return Ok(None);
     }
-    let (searched_schema, other_schema) = if left {
-        (join.left.schema(), other.schema())
-    } else {
-        (join.right.schema(), other.schema())
-    };
+    let searched = if left { join.left.schema() } else { join.right.schema() };
     let mut on = Vec::with_capacity(join.on.len());
     let mut keys = Vec::with_capacity(join.on.len());
     for (at, (a, b)) in join.on.iter().enumerate() {
         let (ours, theirs) = if left { (a, b) } else { (b, a) };
-        if !same_key_type(ours, searched_schema, theirs, other_schema)? {
+        if !same_key_type(ours, searched, theirs, other.schema())? {
             return Ok(None);
         }
         on.push(ours.clone());

@@ -143,7 +143,7 @@ impl TableProvider for CollectionProvider {
             }
             None => None,
         };
-        let source = Source {
+        let mut source = Source {
             table: Arc::clone(&self.table),
             at: self.at,
             schema: Arc::clone(&self.schema),
@@ -164,7 +164,6 @@ impl TableProvider for CollectionProvider {
             return Ok(Arc::new(VectorTopKExec::new(source, top_k, joins, (settings, tuner))?));
         }
         let (mut rows, point) = point_lookup(&self.table, filters, self.at)?;
-        let mut source = source;
         // A write takes no part of its meaning from an index.
         if point.is_none() && settings.enable_ann && !self.row_id {
             let contents = self.table.contents();

@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use vector::Metric;
 use vector::quantize::Quantizer as _;
 
 use super::VectorIndex;
@@ -29,11 +28,10 @@ impl VectorIndex {
         if known.is_empty() || !view.error_bound(&query, known.start).is_finite() {
             return None;
         }
-        let metric = Metric::new(self.definition.distance);
         let mut may = vec![true; ordinals.len()];
         view.scan(&query, known, |value, ordinal| {
             let wrong = view.error_bound(&query, ordinal) + ROUNDING * value.abs() + VANISHING;
-            let far = metric.finish(value - wrong) > most;
+            let far = self.metric.finish(value - wrong) > most;
             if let Some(may) = may.get_mut((ordinal - ordinals.start) as usize) {
                 *may = !far;
             }
