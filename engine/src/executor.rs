@@ -2,6 +2,7 @@
 //! sockets. Threads have large stacks, because planners recurse.
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -42,6 +43,12 @@ impl Executor {
         Task { handle: runtime.map(|runtime| runtime.spawn(work)) }
     }
 
+    /// Does `work`, which is short, on the thread that asks for it.
+    pub(crate) fn run_here<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+        // What a failed statement leaves behind is dropped with it.
+        catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(panicked()))
+    }
+
     /// Starts blocking work on a thread of its own.
     pub(crate) fn spawn_blocking<T: Send + 'static>(
         &self,
@@ -63,6 +70,11 @@ impl Drop for Executor {
     }
 }
 
+fn panicked() -> EngineError {
+    EngineError::bug("the statement failed because of a bug in the server")
+        .with_hint("The server goes on; its log holds the details.")
+}
+
 /// Work in progress.
 #[derive(Debug)]
 pub(crate) struct Task<T> {
@@ -81,8 +93,7 @@ impl<T> Future for Task<T> {
             Err(error) if error.is_cancelled() => Err(EngineError::cancelled()),
             Err(error) => {
                 tracing::error!(%error, "a statement panicked");
-                Err(EngineError::bug("the statement failed because of a bug in the server")
-                    .with_hint("The server goes on; its log holds the details."))
+                Err(panicked())
             }
         })
     }
@@ -93,5 +104,17 @@ impl<T> Drop for Task<T> {
         if let Some(handle) = &self.handle {
             handle.abort();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_an_error() {
+        assert_eq!(Executor::run_here(|| Ok(7)).unwrap(), 7);
+        let error = Executor::run_here(|| -> Result<()> { panic!("a bug") }).unwrap_err();
+        assert!(error.to_string().contains("bug in the server"), "{error}");
     }
 }

@@ -11,6 +11,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use catalog::Catalog;
 use datafusion::common::tree_node::{Transformed, TreeNode as _, TreeNodeRecursion};
@@ -29,7 +30,7 @@ use parking_lot::Mutex;
 use storage::ReadView;
 
 use crate::error::Result;
-use crate::exec::VectorTopKExec;
+use crate::exec::{Search, Steps, VectorTopKExec};
 use crate::query::{Planner, named_schema, replace_expressions};
 use crate::settings::Settings;
 use crate::sql::types::parameter_number;
@@ -108,6 +109,8 @@ impl Drop for Lease {
 #[derive(Debug)]
 pub(crate) struct KeptPlan {
     plan: Arc<dyn ExecutionPlan>,
+    /// The same as a search and steps to take at its rows, where the plan is no more than that.
+    at_once: Option<(Steps, VectorTopKExec)>,
     schema: SchemaRef,
     context: Arc<TaskContext>,
     catalog: Arc<Catalog>,
@@ -118,10 +121,32 @@ pub(crate) struct KeptPlan {
 
 /// A plan whose parameters have values.
 pub(crate) struct BoundPlan {
-    pub(crate) plan: Arc<dyn ExecutionPlan>,
     pub(crate) schema: SchemaRef,
-    pub(crate) context: Arc<TaskContext>,
+    pub(crate) work: BoundWork,
     pub(crate) lease: Lease,
+}
+
+/// What to execute.
+pub(crate) enum BoundWork {
+    Search(BoundSearch),
+    Plan(Arc<dyn ExecutionPlan>, Arc<TaskContext>),
+}
+
+/// A search, and what is made of its rows.
+pub(crate) struct BoundSearch {
+    pub(crate) search: Search,
+    kept: Arc<KeptPlan>,
+}
+
+impl BoundSearch {
+    /// The rows of the plan.
+    pub(crate) fn run(&self) -> Result<RecordBatch> {
+        let rows = self.search.rows()?;
+        Ok(match &self.kept.at_once {
+            Some((steps, _)) => steps.run(rows)?,
+            None => rows,
+        })
+    }
 }
 
 impl KeptPlan {
@@ -156,6 +181,7 @@ impl KeptPlan {
         let plan = plan.data;
         Ok(Some(Self {
             schema: named_schema(query, &plan.schema()),
+            at_once: Steps::above_search(&plan)?,
             plan,
             context: state.task_ctx(),
             catalog: Arc::clone(view.shared_catalog()),
@@ -172,7 +198,7 @@ impl KeptPlan {
     /// The plan over the rows of `view` with `parameters` as its values; `None` when it does not
     /// suit them or is being executed already.
     pub(crate) fn bind(
-        &self,
+        self: &Arc<Self>,
         view: &ReadView,
         parameters: &[ScalarValue],
     ) -> Result<Option<BoundPlan>> {
@@ -187,6 +213,17 @@ impl KeptPlan {
         }
         let lease = Lease(Arc::clone(&self.values));
         *self.values.values.lock() = parameters.to_vec();
+        let work = match &self.at_once {
+            Some((_, search)) => search
+                .bind_search(view, parameters)?
+                .map(|search| BoundWork::Search(BoundSearch { search, kept: Arc::clone(self) })),
+            None => self.bind_plan(view, parameters)?,
+        };
+        let schema = Arc::clone(&self.schema);
+        Ok(work.map(|work| BoundPlan { schema, work, lease }))
+    }
+
+    fn bind_plan(&self, view: &ReadView, parameters: &[ScalarValue]) -> Result<Option<BoundWork>> {
         let mut bound = true;
         let plan = Arc::clone(&self.plan).transform_up(|node| {
             let Some(search) = node.downcast_ref::<VectorTopKExec>() else {
@@ -200,8 +237,7 @@ impl KeptPlan {
                 }
             })
         })?;
-        let (schema, context) = (Arc::clone(&self.schema), Arc::clone(&self.context));
-        Ok(bound.then_some(BoundPlan { plan: plan.data, schema, context, lease }))
+        Ok(bound.then(|| BoundWork::Plan(plan.data, Arc::clone(&self.context))))
     }
 }
 

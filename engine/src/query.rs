@@ -230,9 +230,15 @@ pub(crate) fn named_schema(query: &Query, schema: &Schema) -> SchemaRef {
 #[derive(Debug)]
 pub struct RowStream {
     schema: SchemaRef,
-    batches: mpsc::Receiver<Result<RecordBatch>>,
+    source: RowSource,
+}
+
+#[derive(Debug)]
+enum RowSource {
+    /// All rows, until they are taken.
+    Ready(Option<RecordBatch>),
     /// What sends them; dropping it ends it.
-    task: Option<Task<()>>,
+    Running { batches: mpsc::Receiver<Result<RecordBatch>>, task: Option<Task<()>> },
 }
 
 impl RowStream {
@@ -243,7 +249,7 @@ impl RowStream {
         physical: Arc<dyn ExecutionPlan>,
         context: Arc<TaskContext>,
         lease: Option<Lease>,
-    ) -> Result<Self> {
+    ) -> Self {
         let (sender, batches) = mpsc::channel(BATCHES_BUFFERED);
         let task = executor.spawn(async move {
             let mut stream = match execute_stream(physical, context) {
@@ -263,15 +269,12 @@ impl RowStream {
             drop((stream, lease));
             Ok(())
         });
-        Ok(Self { schema, batches, task: Some(task) })
+        Self { schema, source: RowSource::Running { batches, task: Some(task) } }
     }
 
     /// Rows that are there already.
     pub(crate) fn ready(schema: SchemaRef, batch: RecordBatch) -> Self {
-        let (sender, batches) = mpsc::channel(1);
-        // The channel has room for the one batch.
-        let _ = sender.try_send(Ok(batch));
-        Self { schema, batches, task: None }
+        Self { schema, source: RowSource::Ready(Some(batch)) }
     }
 
     /// Names and types of the columns.
@@ -282,11 +285,16 @@ impl RowStream {
 
     /// The next rows; `None` after the last.
     pub async fn next(&mut self) -> Option<Result<RecordBatch>> {
-        if let Some(batch) = self.batches.recv().await {
-            return Some(batch);
+        match &mut self.source {
+            RowSource::Ready(batch) => batch.take().map(Ok),
+            RowSource::Running { batches, task } => {
+                if let Some(batch) = batches.recv().await {
+                    return Some(batch);
+                }
+                // The end, unless what should have sent more broke off.
+                task.take()?.await.err().map(Err)
+            }
         }
-        // The end, unless what should have sent more broke off.
-        self.task.take()?.await.err().map(Err)
     }
 }
 
@@ -303,7 +311,8 @@ mod tests {
             let _ = sender.send(Ok(RecordBatch::new_empty(Arc::new(Schema::empty())))).await;
             panic!("a bug");
         });
-        let mut rows = RowStream { schema, batches, task: Some(task) };
+        let mut rows =
+            RowStream { schema, source: RowSource::Running { batches, task: Some(task) } };
         assert!(rows.next().await.unwrap().is_ok());
         let error = rows.next().await.unwrap().unwrap_err();
         assert!(error.to_string().contains("bug in the server"), "{error}");

@@ -15,13 +15,14 @@ use types::{Coded as _, Principal, SqlState};
 
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
+use crate::executor::Executor;
 use crate::explain::{self, Explain};
 use crate::optimizer::{CheckedNumbers, NullAwareIn, PushVectorTopK, YieldInJoins};
 use crate::planner::{
     AsOfPlanner, CopyIn, CopyOptions, CopyTarget, InsertRows, Verb, WriteBuilder, cast_parameters,
     declared_types, define, describe_plan, plan_write, target,
 };
-use crate::prepared::{BoundPlan, Found, KeptPlan, PlanSlot};
+use crate::prepared::{BoundPlan, BoundWork, Found, KeptPlan, PlanSlot};
 use crate::provider::{DATABASE, Names, Scope, pg_catalog};
 use crate::query::{Planner, RowStream, named_schema, require_select};
 use crate::search_config::SearchConfig;
@@ -198,7 +199,7 @@ impl Session {
         });
         let (schema, physical, state) = self.interruptible(task).await?;
         let context = state.task_ctx();
-        let rows = RowStream::start(&self.engine.executor, schema, physical, context, None)?;
+        let rows = RowStream::start(&self.engine.executor, schema, physical, context, None);
         Ok(Outcome::Rows(rows))
     }
 
@@ -237,8 +238,26 @@ impl Session {
             }
         };
         let Some(bound) = kept.bind(&view, parameters)? else { return Ok(None) };
-        let BoundPlan { plan, schema, context, lease } = bound;
-        RowStream::start(&self.engine.executor, schema, plan, context, Some(lease)).map(Some)
+        let BoundPlan { schema, work, lease } = bound;
+        let executor = &self.engine.executor;
+        match work {
+            BoundWork::Search(search) if search.search.is_short() => {
+                let rows = Executor::run_here(|| search.run())?;
+                Ok(Some(RowStream::ready(schema, rows)))
+            }
+            BoundWork::Search(search) => {
+                let task = executor.spawn(async move {
+                    let rows = search.run();
+                    drop(lease);
+                    rows
+                });
+                let rows = self.interruptible(task).await?;
+                Ok(Some(RowStream::ready(schema, rows)))
+            }
+            BoundWork::Plan(plan, context) => {
+                Ok(Some(RowStream::start(executor, schema, plan, context, Some(lease))))
+            }
+        }
     }
 
     async fn explain(&self, tree: Arc<Tree>, parameters: Vec<ScalarValue>) -> Result<Outcome> {

@@ -169,16 +169,15 @@ impl Connection {
     /// Reports settings whose values the client does not have yet.
     pub(crate) fn report_settings(&mut self) {
         let settings = self.session.settings();
-        let values: Vec<String> = settings::REPORTED
-            .iter()
-            .map(|name| settings.get(name).unwrap_or_default().to_owned())
-            .collect();
-        for (at, (name, value)) in settings::REPORTED.iter().zip(&values).enumerate() {
-            if self.reported.get(at) != Some(value) {
-                self.out.parameter_status(name, value);
+        for (at, name) in settings::REPORTED.iter().enumerate() {
+            let value = settings.get(name).unwrap_or_default();
+            match self.reported.get_mut(at) {
+                Some(reported) if reported == value => continue,
+                Some(reported) => value.clone_into(reported),
+                None => self.reported.push(value.to_owned()),
             }
+            self.out.parameter_status(name, value);
         }
-        self.reported = values;
     }
 
     pub(crate) async fn flush(&mut self) -> Result<()> {

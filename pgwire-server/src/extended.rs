@@ -261,11 +261,9 @@ impl Extended {
                 Outcome::Rows(stream) => {
                     let described = portal.prepared.described.columns.as_ref();
                     let same = described.is_some_and(|described| {
-                        let types = |schema: &SchemaRef| -> Vec<u32> {
-                            let oid = |f: &arrow::datatypes::FieldRef| pg_types::oid_of_field(f).0;
-                            schema.fields().iter().map(oid).collect()
-                        };
-                        types(described) == types(stream.schema())
+                        let oid = |f: &arrow::datatypes::FieldRef| pg_types::oid_of_field(f).0;
+                        let sent = stream.schema().fields().iter().map(oid);
+                        described.fields().iter().map(oid).eq(sent)
                     });
                     if !same {
                         return Ok(Err(EngineError::unsupported(

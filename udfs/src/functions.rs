@@ -186,22 +186,22 @@ impl ScalarUDFImpl for VectorUdf {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let scalars = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
         let rows = if scalars { 1 } else { args.number_rows };
-        let arrays: Result<Vec<ArrayRef>> =
-            args.args.iter().map(|arg| arg.to_array(rows)).collect();
-        let arrays = arrays?;
-        let result: ArrayRef = match (self.function, arrays.as_slice()) {
+        let arguments: Result<Vec<Argument>> = args.args.iter().map(Argument::of).collect();
+        let arguments = arguments?;
+        let result: ArrayRef = match (self.function, arguments.as_slice()) {
             (VectorFunction::Distance(function), [left, right]) => {
-                Arc::new(distances(function, left, right)?)
+                Arc::new(distances(function, (left, right), rows)?)
             }
-            (VectorFunction::Dims, [array]) => Arc::new(
-                map(array, |vector| i32::try_from(vector.len()).unwrap_or(i32::MAX))?
-                    .into_iter()
-                    .collect::<Int32Array>(),
-            ),
-            (VectorFunction::Norm, [array]) => {
+            (VectorFunction::Dims, [argument]) => {
+                let dims = |vector: &[f32]| i32::try_from(vector.len()).unwrap_or(i32::MAX);
+                let vectors = argument.vectors("vector_dims")?;
+                Arc::new((0..rows).map(|row| vectors(row).map(dims)).collect::<Int32Array>())
+            }
+            (VectorFunction::Norm, [argument]) => {
                 let metric = Metric::new(Distance::InnerProduct);
                 let norm = |vector: &[f32]| (-metric.between(vector, vector)).sqrt();
-                Arc::new(map(array, norm)?.into_iter().collect::<Float64Array>())
+                let vectors = argument.vectors("vector_norm")?;
+                Arc::new((0..rows).map(|row| vectors(row).map(norm)).collect::<Float64Array>())
             }
             (VectorFunction::Distance(_) | VectorFunction::Dims | VectorFunction::Norm, _) => {
                 return Err(DataFusionError::Internal("wrong number of arguments".to_owned()));
@@ -215,10 +215,29 @@ impl ScalarUDFImpl for VectorUdf {
     }
 }
 
-fn map<T>(array: &ArrayRef, f: impl Fn(&[f32]) -> T) -> Result<Vec<Option<T>>> {
-    let list = array.as_fixed_size_list_opt();
-    let list = list.ok_or_else(|| no_vector("vector_dims", array))?;
-    Ok((0..list.len()).map(|row| vector_slice(list, row).map(&f)).collect())
+/// An argument: a vector for each row, or one for all.
+struct Argument {
+    array: ArrayRef,
+    same: bool,
+}
+
+impl Argument {
+    fn of(value: &ColumnarValue) -> Result<Self> {
+        Ok(match value {
+            ColumnarValue::Array(array) => Self { array: Arc::clone(array), same: false },
+            ColumnarValue::Scalar(value) => Self { array: value.to_array()?, same: true },
+        })
+    }
+
+    /// The vector of each row.
+    fn vectors<'a>(
+        &'a self,
+        function: &'static str,
+    ) -> Result<impl Fn(usize) -> Option<&'a [f32]>> {
+        let list = self.array.as_fixed_size_list_opt();
+        let list = list.ok_or_else(|| no_vector(function, &self.array))?;
+        Ok(|row| vector_slice(list, if self.same { 0 } else { row }))
+    }
 }
 
 /// Text that is not a constant cannot be read as a vector.
@@ -230,14 +249,11 @@ type Compute = Box<dyn Fn(&[f32], &[f32]) -> f64>;
 
 fn distances(
     function: DistanceFunction,
-    left: &ArrayRef,
-    right: &ArrayRef,
+    (left, right): (&Argument, &Argument),
+    rows: usize,
 ) -> Result<Float64Array> {
-    let lists = (left.as_fixed_size_list_opt(), right.as_fixed_size_list_opt());
-    let (Some(left), Some(right)) = lists else {
-        let text = if lists.0.is_none() { left } else { right };
-        return Err(no_vector(VectorFunction::Distance(function).name(), text));
-    };
+    let name = VectorFunction::Distance(function).name();
+    let (left, right) = (left.vectors(name)?, right.vectors(name)?);
     let compute: Compute = match function {
         DistanceFunction::L1 => {
             let kernels = vector::kernels::detect();
@@ -255,12 +271,12 @@ fn distances(
             Box::new(move |a, b| metric.between(a, b))
         }
     };
-    let row = |row| match (vector_slice(left, row), vector_slice(right, row)) {
+    let row = |row| match (left(row), right(row)) {
         (Some(a), Some(b)) if a.len() != b.len() => {
             Err(VectorError::Different(a.len(), b.len()).into())
         }
         (Some(a), Some(b)) => Ok(Some(compute(a, b))),
         (None, _) | (_, None) => Ok(None),
     };
-    (0..left.len()).map(row).collect()
+    (0..rows).map(row).collect()
 }

@@ -1,6 +1,7 @@
 //! Physical operators over collections. Each is plain data plus handles to a table, and says in
 //! EXPLAIN what it will do and in EXPLAIN ANALYZE what it did.
 
+mod at_once;
 mod collection_scan;
 mod key_filter;
 mod range;
@@ -8,7 +9,10 @@ mod rows;
 mod vector_top_k;
 mod zones;
 
+pub(crate) use at_once::Steps;
 pub(crate) use collection_scan::CollectionScanExec;
 pub(crate) use key_filter::KeyInput;
 pub(crate) use rows::{Source, point_lookup, storage_error};
-pub(crate) use vector_top_k::{QueryVector, SearchSettings, SemiJoin, VectorTopK, VectorTopKExec};
+pub(crate) use vector_top_k::{
+    QueryVector, Search, SearchSettings, SemiJoin, VectorTopK, VectorTopKExec,
+};

@@ -39,6 +39,10 @@ use crate::tuner::{Choice, Class, Estimate, Goal, IndexTuning, Sample, Tuner};
 /// Samples of a class of which no walk comes: enough to know what a walk would cost.
 const SAMPLES_UNWALKED: f64 = 64.0;
 
+/// What a search may take, about, on the thread that serves its client: longer ones would keep others
+/// waiting.
+const SHORT_NANOS: f64 = 1e6;
+
 /// What is searched for.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum QueryVector {
@@ -121,17 +125,6 @@ impl VectorTopKExec {
         joins: Vec<KeyInput>,
         (settings, tuner): (SearchSettings, Arc<Tuner>),
     ) -> Result<Self> {
-        let serves = |index: &Arc<VectorIndex>| {
-            let definition = index.definition();
-            definition.column == search.column && definition.distance == search.distance
-        };
-        let contents = source.table.contents();
-        let source = if settings.enable_ann { source.with_range(&contents) } else { source };
-        let index = contents.indexes().find(|index| settings.enable_ann && serves(index));
-        let index = index.map(|index| Searched {
-            index: Arc::clone(index),
-            tuning: tuner.of(index.definition()),
-        });
         let schema = Arc::new(source.schema.project(&source.projection)?);
         let properties = PlanProperties::new(
             EquivalenceProperties::new(schema),
@@ -140,8 +133,10 @@ impl VectorTopKExec {
             Boundedness::Bounded,
         )
         .with_scheduling_type(SchedulingType::Cooperative);
+        let Search { source, rows, search, settings, tuner, index } =
+            Search::new(source, search, settings, tuner);
         Ok(Self {
-            rows: Some(contents.rows),
+            rows: Some(rows),
             source,
             search,
             joins,
@@ -175,21 +170,28 @@ impl VectorTopKExec {
 
     /// The same search at the instant of `view` with values in the place of parameters; `None` when
     /// the table is gone or the value is not a vector of the column's dimension.
-    pub(crate) fn bind(&self, view: &ReadView, parameters: &[ScalarValue]) -> Result<Option<Self>> {
+    fn bound(
+        &self,
+        view: &ReadView,
+        parameters: &[ScalarValue],
+    ) -> Result<Option<(Source, VectorTopK)>> {
         let id = self.source.table.collection().id;
         let Some(table) = view.readable(id).map_err(storage_error)? else { return Ok(None) };
-        let mut search = self.search.clone();
-        if let QueryVector::Parameter(number) = search.query {
-            let column = table.schema().field(search.column).data_type();
-            let vector = match parameters.get(number) {
-                Some(ScalarValue::FixedSizeList(list)) if list.data_type() == column => {
-                    vector_slice(list, 0)
-                }
-                Some(_) | None => None,
-            };
-            let Some(vector) = vector else { return Ok(None) };
-            search.query = QueryVector::Known(vector.to_vec());
-        }
+        let query = match &self.search.query {
+            QueryVector::Known(query) => query.clone(),
+            QueryVector::Parameter(number) => {
+                let column = table.schema().field(self.search.column).data_type();
+                let vector = match parameters.get(*number) {
+                    Some(ScalarValue::FixedSizeList(list)) if list.data_type() == column => {
+                        vector_slice(list, 0)
+                    }
+                    Some(_) | None => None,
+                };
+                let Some(vector) = vector else { return Ok(None) };
+                vector.to_vec()
+            }
+        };
+        let search = VectorTopK { query: QueryVector::Known(query), ..self.search.clone() };
         let predicate = self.source.predicate.as_ref();
         let source = Source {
             table: Arc::clone(table),
@@ -197,13 +199,30 @@ impl VectorTopKExec {
             predicate: predicate.map(|p| with_values(p, parameters)).transpose()?,
             ..self.source.clone()
         };
+        Ok(Some((source, search)))
+    }
+
+    /// The bound search as an operator.
+    pub(crate) fn bind(&self, view: &ReadView, parameters: &[ScalarValue]) -> Result<Option<Self>> {
+        let Some((source, search)) = self.bound(view, parameters)? else { return Ok(None) };
         let settings = (self.settings, Arc::clone(&self.tuner));
         Self::new(source, search, self.joins.clone(), settings).map(Some)
+    }
+
+    /// The bound search alone.
+    pub(crate) fn bind_search(
+        &self,
+        view: &ReadView,
+        parameters: &[ScalarValue],
+    ) -> Result<Option<Search>> {
+        let bound = self.bound(view, parameters)?;
+        let tuner = || Arc::clone(&self.tuner);
+        Ok(bound.map(|(source, search)| Search::new(source, search, self.settings, tuner())))
     }
 }
 
 /// Everything one execution needs.
-struct Search {
+pub(crate) struct Search {
     source: Source,
     rows: Arc<Rows>,
     search: VectorTopK,
@@ -213,6 +232,43 @@ struct Search {
 }
 
 impl Search {
+    fn new(
+        source: Source,
+        search: VectorTopK,
+        settings: SearchSettings,
+        tuner: Arc<Tuner>,
+    ) -> Self {
+        let serves = |index: &Arc<VectorIndex>| {
+            let definition = index.definition();
+            definition.column == search.column && definition.distance == search.distance
+        };
+        let contents = source.table.contents();
+        let source = if settings.enable_ann { source.with_range(&contents) } else { source };
+        let index = contents.indexes().find(|index| settings.enable_ann && serves(index));
+        let index = index.map(|index| Searched {
+            index: Arc::clone(index),
+            tuning: tuner.of(index.definition()),
+        });
+        Self { source, rows: contents.rows, search, settings, tuner, index }
+    }
+
+    /// Whether the search is over in less time than another thread takes to begin it and tell of its
+    /// end.
+    pub(crate) fn is_short(&self) -> bool {
+        let (Some(Searched { index, tuning }), None) = (&self.index, &self.source.predicate) else {
+            return false;
+        };
+        let (k, qualifying) = (self.search.k, self.rows.count_visible(self.source.at));
+        let class = Class::of(k, qualifying, self.rows.points());
+        let ef = tuning.choose(class, k, self.settings.goal).ef;
+        index.search_nanos(&self.rows, ef.max(k), qualifying) < SHORT_NANOS
+    }
+
+    /// The rows found, by distance.
+    pub(crate) fn rows(&self) -> Result<RecordBatch> {
+        Ok(self.run()?.0)
+    }
+
     /// Lets only rows qualify for which `filter` is true.
     fn admit(&mut self, filter: Arc<dyn PhysicalExpr>) -> Result<()> {
         self.source.predicate = Some(match self.source.predicate.take() {

@@ -177,23 +177,40 @@ async fn values_that_a_kept_plan_does_not_suit_are_planned_apart() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_executions_at_once_keep_their_values_apart() {
     let mut world = World::new().await;
-    let sql = "SELECT id, v <-> $1 AS d FROM t ORDER BY v <-> $1 LIMIT 2000";
-    let (statement, types) = world.prepare(sql).await;
-    let value = |text: &str| vec![scalar_from_text(&types[0], text).unwrap()];
-    let mut alone = Vec::new();
-    for text in ["[1,0,0]", "[0,0,1]", "[1,0,0]"] {
-        alone.push(world.outcome(&statement, value(text)).await);
-    }
-    assert!(statement.keeps_plan());
-    let mut streams = Vec::new();
-    for text in ["[1,0,0]", "[0,0,1]"] {
-        match world.session.execute(&statement, value(text)).await.unwrap() {
-            Outcome::Rows(stream) => streams.push(stream),
-            _ => unreachable!("a query"),
+    let search = "SELECT id, v, v <-> $1 AS d FROM t ORDER BY v <-> $1 LIMIT 2000";
+    // One that is over when its rows are there, and one whose rows are made while they are read.
+    for sql in [search, &format!("SELECT * FROM ({search}) AS n WHERE d + (v <-> $1) > 0")] {
+        let (statement, types) = world.prepare(sql).await;
+        let value = |text: &str| vec![scalar_from_text(&types[0], text).unwrap()];
+        let mut alone = Vec::new();
+        for text in ["[1,0,0]", "[0,0,1]", "[1,0,0]"] {
+            alone.push(world.outcome(&statement, value(text)).await);
+        }
+        assert!(statement.keeps_plan());
+        let mut streams = Vec::new();
+        for text in ["[1,0,0]", "[0,0,1]"] {
+            match world.session.execute(&statement, value(text)).await.unwrap() {
+                Outcome::Rows(stream) => streams.push(stream),
+                _ => unreachable!("a query"),
+            }
+        }
+        for (stream, expected) in streams.into_iter().zip(&alone).rev() {
+            assert_eq!(&rows(stream).await, expected, "{sql}");
         }
     }
-    for (stream, expected) in streams.into_iter().zip(&alone).rev() {
-        assert_eq!(&rows(stream).await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn expressions_of_any_size_answer_from_a_kept_plan() {
+    let mut world = World::new().await;
+    for terms in [1, 60, 300] {
+        let sum = "id % 7 + ".repeat(terms);
+        let sql = format!("SELECT {sum} id AS sum FROM t ORDER BY v <-> $1 LIMIT 3");
+        let statement = world.prepare(&sql).await;
+        for value in [VALUES[0][0], VALUES[1][0], VALUES[2][0], VALUES[0][0]] {
+            world.check(&sql, &statement, &[value]).await;
+        }
+        assert!(statement.0.keeps_plan(), "{terms}");
     }
 }
 

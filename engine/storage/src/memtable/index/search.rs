@@ -166,6 +166,33 @@ impl VectorIndex {
 }
 
 impl VectorIndex {
+    /// What a walk for `ef` candidates and a comparison with every qualifying row cost, at `bytes` a
+    /// row.
+    fn nanos(&self, rows: &Rows, ef: usize, bytes: usize, qualifying: usize) -> (f64, f64) {
+        let bytes = bytes as f64;
+        let per_candidate = f32::from_bits(self.walk_distances.load(Ordering::Relaxed));
+        let fraction = (qualifying as f64 / f64::from(rows.points().max(1))).max(1e-9);
+        let distances = f64::from(per_candidate) * (ef as f64 / fraction + DESCENT);
+        let kept = POOL_NANOS * ef as f64;
+        let walk = distances * (WALKED_ROW_NANOS + WALKED_BYTE_NANOS * bytes + kept);
+        let scan = qualifying as f64 * (COMPARE_NANOS + SCANNED_BYTE_NANOS * bytes);
+        (walk, scan)
+    }
+
+    /// About what a search for `ef` candidates among the `qualifying` rows takes, in nanoseconds.
+    #[must_use]
+    pub fn search_nanos(&self, rows: &Rows, ef: usize, qualifying: usize) -> f64 {
+        let vector_bytes = 4 * self.coding.dim();
+        let covered = self.covered().min(rows.len());
+        let codes = self.coding.codes().filter(|codes| codes.len() >= covered);
+        let bytes = codes.map_or(vector_bytes, |codes| codes.codec().record_bytes());
+        let (walk, scan) = self.nanos(rows, ef, bytes, qualifying);
+        let behind = f64::from(rows.len() - covered);
+        walk.min(scan) + behind * (COMPARE_NANOS + SCANNED_BYTE_NANOS * vector_bytes as f64)
+    }
+}
+
+impl VectorIndex {
     /// The share of `truth`, the exact answer of a search, that `found` has. A row that is as near as
     /// the farthest of the truth counts.
     #[must_use]
@@ -197,13 +224,7 @@ impl Search<'_> {
             Some(Strategy::Scan | Strategy::Exact) => return false,
             None => {}
         }
-        let bytes = bytes as f64;
-        let per_candidate = f32::from_bits(self.index.walk_distances.load(Ordering::Relaxed));
-        let fraction = (qualifying as f64 / f64::from(self.rows.points().max(1))).max(1e-9);
-        let distances = f64::from(per_candidate) * (ef as f64 / fraction + DESCENT);
-        let kept = POOL_NANOS * ef as f64;
-        let walk = distances * (WALKED_ROW_NANOS + WALKED_BYTE_NANOS * bytes + kept);
-        let scan = qualifying as f64 * (COMPARE_NANOS + SCANNED_BYTE_NANOS * bytes);
+        let (walk, scan) = self.index.nanos(self.rows, ef, bytes, qualifying);
         self.request.k < qualifying && walk < scan
     }
 
