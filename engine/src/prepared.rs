@@ -128,7 +128,7 @@ pub(crate) struct BoundPlan {
 
 /// What to execute.
 pub(crate) enum BoundWork {
-    Search(BoundSearch),
+    Search(Box<BoundSearch>),
     Plan(Arc<dyn ExecutionPlan>, Arc<TaskContext>),
 }
 
@@ -214,9 +214,9 @@ impl KeptPlan {
         let lease = Lease(Arc::clone(&self.values));
         *self.values.values.lock() = parameters.to_vec();
         let work = match &self.at_once {
-            Some((_, search)) => search
-                .bind_search(view, parameters)?
-                .map(|search| BoundWork::Search(BoundSearch { search, kept: Arc::clone(self) })),
+            Some((_, search)) => search.bind_search(view, parameters)?.map(|search| {
+                BoundWork::Search(Box::new(BoundSearch { search, kept: Arc::clone(self) }))
+            }),
             None => self.bind_plan(view, parameters)?,
         };
         let schema = Arc::clone(&self.schema);
