@@ -17,7 +17,9 @@ use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use crate::executor::Executor;
 use crate::explain::{self, Explain};
-use crate::optimizer::{CheckedNumbers, NullAwareIn, PushVectorTopK, YieldInJoins};
+use crate::optimizer::{
+    CheckedNumbers, IterateSearches, NullAwareIn, PushVectorTopK, YieldInJoins,
+};
 use crate::planner::{
     AsOfPlanner, CopyIn, CopyOptions, CopyTarget, InsertRows, Verb, WriteBuilder, cast_parameters,
     declared_types, define, describe_plan, plan_write, target,
@@ -668,6 +670,7 @@ fn base_state(engine: &Arc<Engine>, scope: &Arc<Scope>) -> Result<SessionState> 
         .with_analyzer_rule(Arc::new(NullAwareIn))
         .with_optimizer_rule(Arc::new(PushVectorTopK))
         .with_physical_optimizer_rule(Arc::new(YieldInJoins))
+        .with_physical_optimizer_rule(Arc::new(IterateSearches))
         .build();
     for function in udfs::registry().into_iter().chain(pg_catalog::registry(scope)) {
         state.register_udf(function)?;

@@ -36,4 +36,9 @@ EXPLAIN ANALYZE
 SELECT count(*) FROM works WHERE embedding <-> '[0.1,0.9,-0.3,0.2,0.4,-0.5]' < 0.5;
 SELECT count(*) FROM works WHERE embedding <-> '[0.1,0.9,-0.3,0.2,0.4,-0.5]' < 0.5;
 
+-- A condition between the tables: the search goes on until enough rows meet it.
+EXPLAIN ANALYZE
+SELECT works.id, shelves.room FROM works JOIN shelves ON shelves.id = works.shelf AND works.id > shelves.id * 400
+  ORDER BY embedding <-> '[0.1,0.9,-0.3,0.2,0.4,-0.5]' LIMIT 5;
+
 DROP TABLE works, shelves;

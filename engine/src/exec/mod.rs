@@ -3,6 +3,7 @@
 
 mod at_once;
 mod collection_scan;
+mod iterative_search;
 mod key_filter;
 mod range;
 mod rows;
@@ -11,6 +12,7 @@ mod zones;
 
 pub(crate) use at_once::Steps;
 pub(crate) use collection_scan::CollectionScanExec;
+pub(crate) use iterative_search::{IterativeSearchExec, goes_on_below};
 pub(crate) use key_filter::KeyInput;
 pub(crate) use rows::{Source, point_lookup, storage_error};
 pub(crate) use vector_top_k::{

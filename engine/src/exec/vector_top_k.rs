@@ -59,6 +59,9 @@ pub(crate) struct VectorTopK {
     pub(crate) query: QueryVector,
     pub(crate) distance: Distance,
     pub(crate) k: usize,
+    /// Whether `k` rows may turn out to be too few, because of conditions above that the search does
+    /// not know. Then all rows are returned, unless an `IterativeSearchExec` says how many.
+    pub(crate) may_go_on: bool,
     /// Joins that say which rows qualify.
     pub(crate) joins: Vec<SemiJoin>,
 }
@@ -154,7 +157,26 @@ impl VectorTopKExec {
     /// Whether the search can be bound to another read view: it is one of now, and reads nothing but
     /// its collection.
     pub(crate) fn can_be_kept(&self) -> bool {
-        !self.source.past && self.joins.is_empty()
+        !self.source.past && self.joins.is_empty() && !self.search.may_go_on
+    }
+
+    /// Whether it can be asked for more rows than at first.
+    pub(crate) fn may_go_on(&self) -> bool {
+        self.search.may_go_on
+    }
+
+    /// The same search asked for `k` rows, if it can be asked, or for all, where there is no index that
+    /// would find `k` for less. EXPLAIN shows here what it did.
+    pub(crate) fn asking_for(&self, k: usize) -> Option<Self> {
+        let may_go_on = self.index.is_none();
+        let search = VectorTopK { k, may_go_on, ..self.search.clone() };
+        self.search.may_go_on.then(|| Self { search, ..self.clone() })
+    }
+
+    /// Whether the last execution returned every row that qualifies.
+    pub(crate) fn found_all(&self) -> bool {
+        let all = |done: Done| self.search.may_go_on || done.report.qualifying <= self.search.k;
+        self.done.lock().is_some_and(all)
     }
 
     /// The same search without rows and index, which a plan that is kept must not hold on to.
@@ -287,10 +309,15 @@ impl Search {
         let QueryVector::Known(query) = &self.search.query else {
             return internal_err!("a search for a parameter without a value");
         };
+        let k = if self.search.may_go_on {
+            admitted.as_ref().map_or(self.rows.len() as usize, Vec::len)
+        } else {
+            self.search.k
+        };
         let request = IndexSearch {
             query,
-            k: self.search.k,
-            ef: self.search.k,
+            k,
+            ef: k,
             may_stop: !matches!(self.settings.goal, Goal::Ef(_)),
             at: self.source.at,
             strategy: self.settings.strategy,
@@ -317,7 +344,7 @@ impl Search {
         request: &IndexSearch<'_>,
         began: i64,
     ) -> Result<(Vec<Neighbor>, Done), StorageError> {
-        let (rows, k) = (&self.rows, self.search.k);
+        let (rows, k) = (&self.rows, request.k);
         let qualifying = match request.admitted {
             Some(admitted) => admitted.len(),
             None => rows.count_visible(request.at),
@@ -377,12 +404,16 @@ impl DisplayAs for VectorTopKExec {
         let collection = self.source.table.collection();
         write!(
             f,
-            "VectorTopK: table={}, column={}, distance={}, k={}",
+            "VectorTopK: table={}, column={}, distance={}",
             collection.name,
             collection.columns[self.search.column].name,
             self.search.distance.operator(),
-            self.search.k,
         )?;
+        if self.search.may_go_on {
+            write!(f, ", k=any")?;
+        } else {
+            write!(f, ", k={}", self.search.k)?;
+        }
         match &self.index {
             Some(Searched { index, tuning }) => {
                 let name = &index.definition().name;

@@ -3,11 +3,13 @@
 //!
 //! The rule fires when all of this holds, and otherwise leaves the plan alone:
 //! * a sort with a fetch and one ascending key, NULLs last;
-//! * between it and the scan nothing but projections, aliases and joins (`search_below_join.rs`); a
-//!   filter that the scan did not take, a window or another limit in between changes which rows
-//!   qualify;
+//! * between it and the scan nothing but projections, aliases, filters that the scan did not take, and
+//!   joins (`search_below_join.rs`); a window or another limit in between changes which rows qualify;
 //! * the key is a distance of an index's kind between a vector column and a literal, or a parameter
 //!   that has no value yet, of its dimension.
+//!
+//! Where something in between drops rows by what the search cannot know, the search is one that may go
+//! on (`iterate_searches.rs`).
 //!
 //! This is the one rule that may change a result: through an index the `k` rows are approximate.
 
@@ -19,7 +21,9 @@ use datafusion::common::tree_node::{Transformed, TreeNode as _};
 use datafusion::common::{Column, DFSchema, Result, ScalarValue};
 use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::{Expr, LogicalPlan, Projection, Sort, SubqueryAlias, TableScan};
+use datafusion::logical_expr::{
+    Expr, Filter, LogicalPlan, Projection, Sort, SubqueryAlias, TableScan,
+};
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 use types::Distance;
 use udfs::{distance_function, vector_slice};
@@ -54,7 +58,12 @@ impl OptimizerRule for PushVectorTopK {
         if !key.asc || key.nulls_first {
             return Ok(Transformed::no(plan));
         }
-        match push(&sort.input, Wanted::new(key.expr.clone(), k))? {
+        let wanted = Wanted::new(key.expr.clone(), k);
+        let pushed = match push(&sort.input, wanted.clone())? {
+            None => push(&sort.input, Wanted { may_go_on: true, ..wanted })?,
+            pushed => pushed,
+        };
+        match pushed {
             Some(input) => {
                 let sort = Sort { input: Arc::new(input), ..sort.clone() };
                 Ok(Transformed::yes(LogicalPlan::Sort(sort)))
@@ -70,25 +79,27 @@ pub(super) struct Wanted {
     /// The sort key.
     key: Expr,
     k: usize,
+    /// Whether conditions above may leave fewer rows than that, and the search may be asked for more.
+    pub(super) may_go_on: bool,
     /// Joins above that say which rows qualify.
     pub(super) joins: Vec<SemiJoin>,
 }
 
 impl Wanted {
     fn new(key: Expr, k: usize) -> Self {
-        Self { key, k, joins: Vec::new() }
+        Self { key, k, may_go_on: false, joins: Vec::new() }
     }
 
     /// The same with every expression rewritten; `None` when one cannot be.
-    fn map(self, rewrite: impl Fn(Expr) -> Result<Option<Expr>>) -> Result<Option<Self>> {
-        let Some(key) = rewrite(self.key)? else { return Ok(None) };
+    fn map(mut self, rewrite: impl Fn(Expr) -> Result<Option<Expr>>) -> Result<Option<Self>> {
+        let Some(key) = rewrite(self.key.clone())? else { return Ok(None) };
         let mut joins = Vec::with_capacity(self.joins.len());
-        for join in self.joins {
+        for join in std::mem::take(&mut self.joins) {
             let on = join.on.into_iter().map(&rewrite).collect::<Result<Option<Vec<Expr>>>>()?;
             let Some(on) = on else { return Ok(None) };
             joins.push(SemiJoin { on, ..join });
         }
-        Ok(Some(Self { key, k: self.k, joins }))
+        Ok(Some(Self { key, joins, ..self }))
     }
 
     /// Whether all expressions are over columns of `schema`.
@@ -123,6 +134,11 @@ pub(super) fn push(plan: &LogicalPlan, wanted: Wanted) -> Result<Option<LogicalP
             let Some(input) = push(&alias.input, wanted)? else { return Ok(None) };
             let rebuilt = SubqueryAlias::try_new(Arc::new(input), alias.alias.clone())?;
             Ok(Some(LogicalPlan::SubqueryAlias(rebuilt)))
+        }
+        LogicalPlan::Filter(filter) if wanted.may_go_on && !filter.predicate.is_volatile() => {
+            let Some(input) = push(&filter.input, wanted)? else { return Ok(None) };
+            let rebuilt = Filter::try_new(filter.predicate.clone(), Arc::new(input))?;
+            Ok(Some(LogicalPlan::Filter(rebuilt)))
         }
         LogicalPlan::Join(join) => push_below(join, wanted),
         LogicalPlan::TableScan(scan) => ask(scan, wanted),
@@ -171,7 +187,7 @@ fn ask(scan: &TableScan, wanted: Wanted) -> Result<Option<LogicalPlan>> {
         return Ok(None);
     }
     // Parameters put in later leave an alias around the expression.
-    let Wanted { key, k, joins } = wanted;
+    let Wanted { key, k, may_go_on, mut joins } = wanted;
     let key = key.unalias_nested().data;
     let Some((distance, column, (query, data_type))) = distance_key(&key) else { return Ok(None) };
     let Ok(position) = collection.table().schema().index_of(&column.name) else { return Ok(None) };
@@ -180,11 +196,14 @@ fn ask(scan: &TableScan, wanted: Wanted) -> Result<Option<LogicalPlan>> {
         return Ok(None);
     }
     // Anything else would be computed for rows that it was not meant for, and twice.
-    if !joins.iter().flat_map(|join| &join.on).all(is_plain) {
+    let plain = |join: &SemiJoin| join.on.iter().all(is_plain);
+    if may_go_on {
+        joins.retain(plain);
+    } else if !joins.iter().all(plain) {
         return Ok(None);
     }
     let joins = joins.into_iter().map(over_collection).collect::<Result<_>>()?;
-    let top_k = VectorTopK { column: position, query, distance, k, joins };
+    let top_k = VectorTopK { column: position, query, distance, k, may_go_on, joins };
     let source = provider_as_source(Arc::new(collection.with_top_k(top_k)));
     Ok(Some(LogicalPlan::TableScan(TableScan { source, ..scan.clone() })))
 }

@@ -8,6 +8,9 @@
 //! | anti (`NOT EXISTS`) | those without a match | goes |
 //! | outer, the collection being kept whole | all | stays |
 //!
+//! A join of these kinds with other conditions is left as it is, and the search goes on until enough
+//! rows come out of it (`iterate_searches.rs`).
+//!
 //! Of an inner join the `k` nearest rows that have a match bring forth the `k` nearest rows of the
 //! join. Its other side is then read twice, so it must be the same twice: one with a limit, a window or
 //! a volatile function is left alone.
@@ -51,23 +54,41 @@ pub(super) fn push_below(join: &Join, wanted: Wanted) -> Result<Option<LogicalPl
         (JoinType::Inner, _) => Meaning::Matched,
         (JoinType::LeftSemi, true) | (JoinType::RightSemi, false) => Meaning::Exists,
         (JoinType::LeftAnti, true) | (JoinType::RightAnti, false) => Meaning::Missing,
-        (JoinType::Left, true) | (JoinType::Right, false) => Meaning::All,
+        (JoinType::Left | JoinType::LeftMark, true)
+        | (JoinType::Right | JoinType::RightMark, false) => Meaning::All,
         _ => return Ok(None),
     };
     let (searched, other) =
         if left { (&join.left, &join.right) } else { (&join.right, &join.left) };
+    // Each round of a search that goes on reads the other side again.
+    if wanted.may_go_on && !can_be_repeated(join, other)? {
+        return Ok(None);
+    }
     let mut wanted = wanted;
+    // There, a row filter that turns out to be none can be left out.
+    let stays = wanted.may_go_on || matches!(meaning, Meaning::Matched | Meaning::All);
     if !matches!(meaning, Meaning::All) {
-        let Some(semi) = semi_join(join, left, other, &meaning)? else { return Ok(None) };
-        wanted.joins.push(semi);
+        match semi_join(join, left, other, &meaning)? {
+            Some(semi) => wanted.joins.push(semi),
+            None if wanted.may_go_on => {}
+            None => return Ok(None),
+        }
     }
     let Some(replaced) = push(searched, wanted)? else { return Ok(None) };
-    if matches!(meaning, Meaning::Exists | Meaning::Missing) {
+    if !stays {
         return Ok(Some(replaced));
     }
     let mut join = join.clone();
     *(if left { &mut join.left } else { &mut join.right }) = Arc::new(replaced);
     Ok(Some(LogicalPlan::Join(join)))
+}
+
+/// Whether the join gives the same when it is done again.
+fn can_be_repeated(join: &Join, other: &LogicalPlan) -> Result<bool> {
+    let volatile = |expr: &Expr| expr.is_volatile();
+    let on = join.on.iter().any(|(a, b)| volatile(a) || volatile(b));
+    let filter = join.filter.as_ref().is_some_and(volatile);
+    Ok(!on && !filter && reads_tables(other)? && is_repeatable(other)?)
 }
 
 /// The other side as the keys of rows that qualify; `None` when it cannot be that.

@@ -27,7 +27,8 @@ pub(super) struct UpperLinks {
 #[derive(Debug)]
 pub(super) struct Block {
     pub(super) base_layer: Box<[AtomicU32]>,
-    pub(super) upper: Box<[OnceLock<UpperLinks>]>,
+    /// Boxed, because one point of `m` has any.
+    pub(super) upper: Box<[OnceLock<Box<UpperLinks>>]>,
 }
 
 /// The blocks that existed at one moment; links may lead out of it, to younger blocks.
@@ -86,7 +87,7 @@ impl Graph {
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         let words = BLOCK_POINTS * (1 + self.parameters.links_max(0));
-        let block = words * 4 + BLOCK_POINTS * size_of::<OnceLock<UpperLinks>>();
+        let block = words * 4 + BLOCK_POINTS * size_of::<OnceLock<Box<UpperLinks>>>();
         self.blocks().len() * block + 4 * self.upper_words.load(Ordering::Relaxed)
     }
 
@@ -159,7 +160,7 @@ impl Graph {
         let upper = UpperLinks { layer, words: (0..words).map(|_| AtomicU32::new(0)).collect() };
         if let Some(block) = blocks.get((point >> BLOCK_BITS) as usize) {
             // A point is inserted once, so the cell is empty; a second value would be dropped.
-            if block.upper[point as usize % BLOCK_POINTS].set(upper).is_ok() {
+            if block.upper[point as usize % BLOCK_POINTS].set(Box::new(upper)).is_ok() {
                 self.upper_words.fetch_add(words, Ordering::Relaxed);
             }
         }
