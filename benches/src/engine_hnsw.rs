@@ -2,12 +2,13 @@
 //! second for a sweep of `ef`, as JSON for the harnesses in `versus/`.
 //!
 //! `engine-hnsw DATA.npy QUERIES.npy [name=value ...]` with `distance` (`cosine`, `l2`, `inner_product`),
-//! `quantization`, `oversample`, `m`, `ef_construction`, `build_threads`, `seconds` per timing, `ef`.
+//! `quantization`, `oversample`, `m`, `ef_construction`, `build_threads`, `search_threads`
+//! that share the queries, `seconds` per timing, `ef`.
 //! `share` lets only that share of the rows qualify, drawn at random, and `way` says how they are
 //! found: `graph` walks through all points, `scan` compares the codes of those that qualify. `slack` ends
 //! a walk when candidates are farther than the k-th by this share; `none` never does, `auto` by a share
 //! that goes with `ef`. Values of `ef`,
-//! `share`, `way` and `slack` are lists with commas. One thread searches.
+//! `share`, `way` and `slack` are lists with commas.
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, reason = "the result is the output")]
 #![expect(clippy::disallowed_methods, reason = "measures time")]
@@ -22,6 +23,7 @@ use vector::{Matrix, Neighbor, Vectors as _, recall};
 struct Arguments {
     engine: Options,
     seconds: f64,
+    threads: usize,
     sweep: Vec<usize>,
     shares: Vec<f64>,
     ways: Vec<Way>,
@@ -33,6 +35,7 @@ impl Arguments {
         let mut arguments = Self {
             engine: Options::default(),
             seconds: 0.5,
+            threads: 1,
             shares: vec![1.0],
             ways: vec![Way::Graph],
             ends: vec![("auto".to_owned(), End::WithEf)],
@@ -59,6 +62,7 @@ impl Arguments {
                 "m" => options.parameters.m = number()?,
                 "ef_construction" => options.parameters.ef_construction = number()?,
                 "build_threads" => options.threads = number()? as usize,
+                "search_threads" => arguments.threads = number()?.max(1) as usize,
                 "seconds" => {
                     arguments.seconds = value.parse().map_err(|e| format!("{arg}: {e}"))?;
                 }
@@ -123,7 +127,7 @@ fn main() -> Result<(), String> {
                 .flat_map(|end| arguments.sweep.iter().map(move |ef| (end, *ef)));
             for ((slack, end), ef) in sweep {
                 engine.end(*end);
-                let mut point = measure(&engine, &queries, (ef, arguments.seconds), &truth);
+                let mut point = measure(&engine, &queries, (ef, &arguments), &truth);
                 point["slack"] = slack.as_str().into();
                 if *share < 1.0 {
                     point["share"] = (*share).into();
@@ -154,7 +158,7 @@ fn main() -> Result<(), String> {
 fn measure(
     engine: &Engine<'_>,
     queries: &Matrix,
-    (ef, seconds): (usize, f64),
+    (ef, arguments): (usize, &Arguments),
     truth: &[Vec<Neighbor>],
 ) -> serde_json::Value {
     let (mut hits, mut distances) = (0.0, 0);
@@ -166,14 +170,14 @@ fn measure(
     }
     let mut best = f64::INFINITY;
     let begun = Instant::now();
-    while begun.elapsed().as_secs_f64() < seconds {
+    while begun.elapsed().as_secs_f64() < arguments.seconds {
         let started = Instant::now();
-        for at in 0..queries.rows() {
-            let Some(query) = u32::try_from(at).ok().and_then(|at| queries.vector(at)) else {
-                continue;
-            };
-            std::hint::black_box(engine.search(query, ef));
-        }
+        std::thread::scope(|scope| {
+            for first in 1..arguments.threads {
+                scope.spawn(move || pass(engine, queries, ef, (first, arguments.threads)));
+            }
+            pass(engine, queries, ef, (0, arguments.threads));
+        });
         best = best.min(started.elapsed().as_secs_f64());
     }
     let count = truth.len() as f64;
@@ -183,4 +187,14 @@ fn measure(
         "qps": count / best,
         "distances": distances as f64 / count,
     })
+}
+
+/// Searches for every query whose place leaves the same rest as the first.
+fn pass(engine: &Engine<'_>, queries: &Matrix, ef: usize, (first, step): (usize, usize)) {
+    for at in (first..queries.rows()).step_by(step) {
+        let query = u32::try_from(at).ok().and_then(|at| queries.vector(at));
+        if let Some(query) = query {
+            std::hint::black_box(engine.search(query, ef));
+        }
+    }
 }

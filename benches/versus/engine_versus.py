@@ -5,6 +5,7 @@ The method is described in README.md next to this file.
 """
 
 import argparse
+import concurrent.futures
 import contextlib
 import ctypes
 import dataclasses
@@ -136,6 +137,7 @@ class Job:
     oversample: int
     seconds: float
     threads: int
+    searching: int
 
 
 class Peer:
@@ -161,7 +163,7 @@ class Peer:
         """What an application does once after the build; not timed."""
 
     def searching(self, ef):
-        """A function that makes one pass over the queries with one thread."""
+        """A function that makes one pass over the queries with the threads of a search."""
         raise NotImplementedError
 
     def answers(self, found):
@@ -186,7 +188,7 @@ class Hnswlib(Peer):
             max_elements=len(self.base), M=self.job.m, ef_construction=self.job.ef_construction
         )
         self.index.add_items(self.base, np.arange(len(self.base)), num_threads=self.job.threads)
-        self.index.set_num_threads(1)
+        self.index.set_num_threads(self.job.searching)
 
     def searching(self, ef):
         self.index.set_ef(ef)
@@ -217,7 +219,7 @@ class FaissSq8(Peer):
         self.index.hnsw.efConstruction = self.job.ef_construction
         self.index.train(self.base)
         self.index.add(self.base)
-        faiss.omp_set_num_threads(1)
+        faiss.omp_set_num_threads(self.job.searching)
 
     def searching(self, ef):
         parameters = self.faiss.SearchParametersHNSW(efSearch=ef)
@@ -252,7 +254,7 @@ class Svs(Peer):
             graph_max_degree=2 * self.job.m, window_size=self.job.ef_construction
         )
         self.index = self.svs.Vamana.build(parameters, self.source, self.metric, self.job.threads)
-        self.index.num_threads = 1
+        self.index.num_threads = self.job.searching
 
     def searching(self, ef):
         self.index.search_window_size = ef
@@ -309,7 +311,8 @@ class VsagSq8(Peer):
 
     def searching(self, ef):
         parameters = json.dumps({"hgraph": {"ef_search": ef}})
-        return lambda: [self.index.knn_search(row, K, parameters) for row in self.rows]
+        search = lambda row: self.index.knn_search(row, K, parameters)
+        return shared(self.rows, self.job.searching, lambda rows: list(map(search, rows)))
 
     def answers(self, found):
         return [ids for ids, _ in found]
@@ -350,7 +353,7 @@ class Qdrant(Peer):
             default_segment_number=1, max_segment_size=2**40, indexing_threshold=1
         )
         return edge.EdgeConfig(
-            vectors=vectors, optimizers=single, max_search_threads=1, wal_enabled=False
+            vectors=vectors, optimizers=single, max_search_threads=self.job.searching, wal_enabled=False
         )
 
     def fill(self, chunk=100):
@@ -383,8 +386,8 @@ class Qdrant(Peer):
             edge.QueryRequest(limit=K, query=edge.Query.Nearest(row.tolist()), params=params)
             for row in self.queries
         ]
-        batch = edge.QueryBatchRequest(requests)
-        return lambda: self.shard.query_batch(batch)
+        answer = lambda part: self.shard.query_batch(edge.QueryBatchRequest(part))
+        return shared(requests, self.job.searching, answer)
 
     def answers(self, found):
         return [[point.id for point in points] for points in found]
@@ -452,6 +455,22 @@ def best_pass(one_pass, seconds):
         one_pass()
         best = min(best, time.perf_counter() - start)
     return best, (time.process_time() - cpu) / (start - wall)
+
+
+def shared(requests, threads, answer):
+    """A function that answers the requests, a part of them in each of the threads."""
+    parts = [requests[at::threads] for at in range(threads)]
+    if threads == 1:
+        return lambda: answer(requests)
+    pool = concurrent.futures.ThreadPoolExecutor(threads)
+
+    def one_pass():
+        found = [None] * len(requests)
+        for at, part in enumerate(pool.map(answer, parts)):
+            found[at::threads] = part
+        return found
+
+    return one_pass
 
 
 def padded(answers):
@@ -599,6 +618,7 @@ class OurSide:
             "m": args.m,
             "ef_construction": args.ef_construction,
             "build_threads": threads,
+            "search_threads": args.search_threads,
             "seconds": seconds,
             "ef": ",".join(map(str, sweep)),
         }
@@ -660,6 +680,7 @@ class Case:
             oversample=args.oversample,
             seconds=args.seconds,
             threads=threads,
+            searching=args.search_threads,
         )
 
     def attempt(self, side, what, action):
@@ -842,7 +863,7 @@ def report(result):
     return "\n".join([*lines, "", *(table(head, rows) if rows else []), ""])
 
 
-def warnings(results, load_average, cpus):
+def warnings(results, load_average, cpus, searching):
     out = []
     # The run itself keeps about one core busy when it ends.
     if load_average["start"][0] > 0.3 * cpus or load_average["end"][0] - 1 > 0.5 * cpus:
@@ -858,12 +879,12 @@ def warnings(results, load_average, cpus):
             points = [point for points in engine.get("rounds", []) for point in points]
             cores = [point["cores"] for point in points if "cores" in point]
             shares += cores
-            if cores and max(cores) > 1.1:
+            if cores and max(cores) > searching + 0.1:
                 out.append(f"{where}: the search kept {max(cores):.1f} cores busy")
             if points and engine["recall"][1] < TARGETS[0]:
                 out.append(f"{where}: recall stays below {TARGETS[0]}, check its answers")
-    if starved := sum(share < 0.9 for share in shares):
-        out.append(f"{starved} of the peers' {len(shares)} timings shared their core")
+    if starved := sum(share < 0.9 * searching for share in shares):
+        out.append(f"{starved} of the peers' {len(shares)} timings kept too few cores busy")
     return out
 
 
@@ -920,6 +941,7 @@ def arguments():
     add("--seconds", type=float, default=0.5, help="of each timing, at least")
     sweep = [10, 16, 24, 32, 40, 48, 64, 96, 128, 192, 256, 384, 512]
     add("--ef", type=numbers, default=sweep, help="comma separated")
+    add("--search-threads", type=int, default=1, help="that share the queries of a pass")
     add("--rows", type=int, help="only the first rows of every set")
     add("--m", type=int, default=16)
     add("--ef-construction", type=int, default=200)
@@ -927,6 +949,8 @@ def arguments():
     add("--cpus", type=int, default=2, help="cores that everything may use")
     add("--timeout", type=float, default=3600, help="seconds for a build, and for a sweep")
     args = parser.parse_args()
+    if args.search_threads < 1:
+        parser.error("--search-threads must be at least 1")
     if args.repeat < 1 or args.seconds <= 0:
         parser.error("--repeat must be at least 1 and --seconds above 0")
     if args.ef[0] < K:
@@ -964,7 +988,8 @@ def main():
     # Everything below, our binary too, inherits this set of cores.
     cores = sorted(os.sched_getaffinity(0))[: args.cpus]
     os.sched_setaffinity(0, cores)
-    settings = ("repeat", "seconds", "ef", "rows", "m", "ef_construction", "oversample")
+    settings = ["repeat", "seconds", "ef", "rows", "m", "ef_construction", "oversample"]
+    settings.append("search_threads")
     out = {
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "machine": machine(len(cores)),
@@ -977,7 +1002,9 @@ def main():
     print(", ".join(f"{name} {version}" for name, version in out["versions"].items()) + "\n")
     out["results"] = measure(args)
     out["load_average"]["end"] = os.getloadavg()
-    out["warnings"] = warnings(out["results"], out["load_average"], len(cores))
+    out["warnings"] = warnings(
+        out["results"], out["load_average"], len(cores), args.search_threads
+    )
     pathlib.Path(args.out).write_text(json.dumps(out, indent=2) + "\n")
     for note in out["warnings"]:
         print(f"Warning: {note}.")

@@ -1,36 +1,33 @@
 //! A session: one principal's settings and statements, one at a time.
 
+mod base_state;
+mod session_statement;
+
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
 use datafusion::common::ScalarValue;
-use datafusion::execution::{FunctionRegistry as _, SessionState, SessionStateBuilder};
-use datafusion::prelude::SessionConfig;
-use datafusion::sql::sqlparser::ast::{self, Expr, Value};
+use datafusion::execution::SessionState;
+use datafusion::sql::sqlparser::ast;
 use parking_lot::Mutex;
 use storage::{Applied, Command, Rejection, StorageError, TableWrite};
 use tokio_util::sync::CancellationToken;
 use types::{Coded as _, Principal, SqlState};
 
+use self::base_state::base_state;
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use crate::executor::Executor;
 use crate::explain::{self, Explain};
-use crate::optimizer::{
-    CheckedNumbers, IterateSearches, NullAwareIn, PushVectorTopK, YieldInJoins,
-};
 use crate::planner::{
-    AsOfPlanner, CopyIn, CopyOptions, CopyTarget, InsertRows, Verb, WriteBuilder, cast_parameters,
+    CopyIn, CopyOptions, CopyTarget, InsertRows, Verb, WriteBuilder, cast_parameters,
     declared_types, define, describe_plan, plan_write, target,
 };
 use crate::prepared::{BoundPlan, BoundWork, Found, KeptPlan, PlanSlot};
-use crate::provider::{DATABASE, Names, Scope, pg_catalog};
+use crate::provider::Scope;
 use crate::query::{Planner, RowStream, named_schema, require_select};
-use crate::search_config::SearchConfig;
 use crate::settings::Settings;
-use crate::sql::operators::{VectorCasts, VectorOperators};
-use crate::sql::types::{AzimuthTypes, fold};
 use crate::sql::{ParsedStatement, Statement, Tree, parse};
 
 /// Times a statement is planned again after a concurrent commit got in its way. Nothing of a failed
@@ -459,105 +456,6 @@ impl Session {
         }
     }
 
-    /// Statements about the session itself; `None` for others.
-    fn session_statement(&mut self, statement: &ast::Statement) -> Result<Option<Outcome>> {
-        Ok(Some(match statement {
-            ast::Statement::Set(set) => {
-                self.set(set)?;
-                done("SET")
-            }
-            ast::Statement::Reset(reset) => {
-                match &reset.reset {
-                    ast::Reset::ALL => self.settings.reset_all(),
-                    ast::Reset::ConfigurationParameter(name) => {
-                        self.settings.reset(&name.to_string())?;
-                    }
-                }
-                done("RESET")
-            }
-            ast::Statement::ShowVariable { variable } => self.show(variable)?,
-            ast::Statement::Deallocate { name, .. } => {
-                let name = fold(name);
-                Outcome::Deallocate((name != "all").then_some(name))
-            }
-            ast::Statement::Discard { object_type: ast::DiscardObject::ALL } => {
-                self.settings.reset_all();
-                Outcome::DiscardAll
-            }
-            ast::Statement::StartTransaction { .. }
-            | ast::Statement::Commit { .. }
-            | ast::Statement::Rollback { .. }
-            | ast::Statement::Savepoint { .. }
-            | ast::Statement::ReleaseSavepoint { .. } => {
-                return Err(EngineError::unsupported("a transaction of several statements")
-                    .with_hint(
-                        "Every statement commits by itself; set your client to autocommit.",
-                    ));
-            }
-            _ => return Ok(None),
-        }))
-    }
-
-    fn set(&mut self, set: &ast::Set) -> Result<()> {
-        match set {
-            ast::Set::SingleAssignment { scope, variable, values, .. } => {
-                if matches!(scope, Some(ast::ContextModifier::Local | ast::ContextModifier::Global))
-                {
-                    return Err(EngineError::unsupported("SET LOCAL or SET GLOBAL"));
-                }
-                let name = variable.to_string();
-                let words: Result<Vec<String>> = values.iter().map(setting_text).collect();
-                let value = words?.join(", ");
-                if values.len() == 1 && value.eq_ignore_ascii_case("default") {
-                    self.settings.reset(&name)?;
-                } else {
-                    self.settings.set(&name, &value)?;
-                }
-            }
-            ast::Set::SetTimeZone { value, .. } => {
-                let value = setting_text(value)?;
-                if value.eq_ignore_ascii_case("default") || value.eq_ignore_ascii_case("local") {
-                    self.settings.reset("TimeZone")?;
-                } else {
-                    self.settings.set("TimeZone", &value)?;
-                }
-            }
-            ast::Set::SetNames { charset_name, .. } => {
-                self.settings.set("client_encoding", &charset_name.value)?;
-            }
-            other => return Err(EngineError::unsupported(format!("SET {other:.40}"))),
-        }
-        Ok(())
-    }
-
-    fn show(&self, variable: &[ast::Ident]) -> Result<Outcome> {
-        let words: Vec<String> = variable.iter().map(fold).collect();
-        let (names, columns): (Vec<&str>, Vec<Vec<&str>>) = match words.as_slice() {
-            [all] if all == "all" => {
-                let (names, values) = self.settings.all().unzip();
-                (vec!["name", "setting"], vec![names, values])
-            }
-            words => {
-                let name = match words.join(" ").as_str() {
-                    "transaction isolation level" => "transaction_isolation".to_owned(),
-                    "time zone" => "TimeZone".to_owned(),
-                    _ => words.join("."),
-                };
-                let value = self.settings.get(&name)?;
-                let spelled = self.settings.all().map(|(known, _)| known);
-                let spelled = spelled.into_iter().find(|known| known.eq_ignore_ascii_case(&name));
-                (vec![spelled.unwrap_or("setting")], vec![vec![value]])
-            }
-        };
-        let fields: Vec<Field> =
-            names.iter().map(|name| Field::new(*name, DataType::Utf8, false)).collect();
-        let schema = Arc::new(Schema::new(fields));
-        let text = |values: Vec<&str>| Arc::new(StringArray::from(values)) as ArrayRef;
-        let arrays: Vec<ArrayRef> = columns.into_iter().map(text).collect();
-        let batch = RecordBatch::try_new(Arc::clone(&schema), arrays)?;
-        Ok(Outcome::Rows(RowStream::ready(schema, batch)))
-    }
-
     /// What a statement takes and gives. `declared` holds the type ids that the client declared for
     /// parameters, 0 for those it left open; they are written into the returned statement.
     ///
@@ -602,19 +500,6 @@ impl Session {
         };
         Ok((statement, Described { parameters, columns }))
     }
-
-    /// Columns of statements that are not planned.
-    fn session_columns(&self, statement: &ParsedStatement) -> Result<Option<SchemaRef>> {
-        let Statement::Sql(sql) = &statement.statement else { return Ok(None) };
-        match &***sql {
-            ast::Statement::ShowVariable { variable } => match self.show(variable)? {
-                Outcome::Rows(rows) => Ok(Some(Arc::clone(rows.schema()))),
-                _ => Ok(None),
-            },
-            ast::Statement::Explain { .. } => Ok(Some(explain::schema())),
-            _ => Ok(None),
-        }
-    }
 }
 
 /// Cancels a session's running statement, from any thread.
@@ -638,63 +523,6 @@ pub fn timed_out() -> EngineError {
 
 fn done(tag: &str) -> Outcome {
     Outcome::Done { tag: tag.to_owned(), notice: None }
-}
-
-/// Functions of DataFusion with the name of one of PostgreSQL's and another meaning: other patterns
-/// of dates, an array in place of rows.
-const FOREIGN_FUNCTIONS: [&str; 4] = ["to_char", "date_format", "to_date", "generate_series"];
-
-fn base_state(engine: &Arc<Engine>, scope: &Arc<Scope>) -> Result<SessionState> {
-    let mut config = SessionConfig::new()
-        .with_target_partitions(engine.cpu_threads)
-        .with_default_catalog_and_schema(DATABASE, "public")
-        .with_create_default_catalog_and_schema(false)
-        .with_information_schema(false)
-        // Scans have partitions of their own; spreading the few rows of a search costs more than
-        // it gains.
-        .with_round_robin_repartition(false)
-        .with_option_extension(SearchConfig::default())
-        .with_extension(Arc::clone(&engine.tuner));
-    let options = config.options_mut();
-    options.sql_parser.map_string_types_to_utf8view = false;
-    options.execution.time_zone = Some("UTC".to_owned());
-    let mut state = SessionStateBuilder::new()
-        .with_config(config)
-        .with_runtime_env(Arc::clone(&engine.runtime))
-        .with_catalog_list(Arc::new(Names::new(Arc::clone(scope))))
-        .with_expr_planners(vec![Arc::new(VectorOperators::new())])
-        .with_type_planner(Arc::new(AzimuthTypes))
-        .with_relation_planners(vec![Arc::new(AsOfPlanner::new(Arc::clone(scope)))])
-        .with_default_features()
-        .with_analyzer_rule(Arc::new(CheckedNumbers))
-        .with_analyzer_rule(Arc::new(NullAwareIn))
-        .with_optimizer_rule(Arc::new(PushVectorTopK))
-        .with_physical_optimizer_rule(Arc::new(YieldInJoins))
-        .with_physical_optimizer_rule(Arc::new(IterateSearches))
-        .build();
-    for function in udfs::registry().into_iter().chain(pg_catalog::registry(scope)) {
-        state.register_udf(function)?;
-    }
-    state.register_function_rewrite(Arc::new(VectorCasts))?;
-    for name in FOREIGN_FUNCTIONS {
-        state.deregister_udf(name)?;
-    }
-    Ok(state)
-}
-
-fn setting_text(expr: &Expr) -> Result<String> {
-    match expr {
-        Expr::Identifier(ident) => Ok(ident.value.clone()),
-        Expr::Value(value) => match &value.value {
-            Value::Number(text, _) | Value::SingleQuotedString(text) => Ok(text.clone()),
-            Value::Boolean(value) => Ok(value.to_string()),
-            other => Err(EngineError::syntax(format!("{other} is not a setting's value"))),
-        },
-        Expr::UnaryOp { op: ast::UnaryOperator::Minus, expr } => {
-            Ok(format!("-{}", setting_text(expr)?))
-        }
-        other => Err(EngineError::syntax(format!("{other} is not a setting's value"))),
-    }
 }
 
 /// `Key (id)=(5) already exists.`

@@ -1,0 +1,59 @@
+//! What every session's plans share: DataFusion's state with our functions, types and rules.
+
+use std::sync::Arc;
+
+use datafusion::execution::{FunctionRegistry as _, SessionState, SessionStateBuilder};
+use datafusion::prelude::SessionConfig;
+
+use crate::engine::Engine;
+use crate::error::Result;
+use crate::optimizer::{
+    CheckedNumbers, IterateSearches, NullAwareIn, PushVectorTopK, YieldInJoins,
+};
+use crate::planner::AsOfPlanner;
+use crate::provider::{DATABASE, Names, Scope, pg_catalog};
+use crate::search_config::SearchConfig;
+use crate::sql::operators::{VectorCasts, VectorOperators};
+use crate::sql::types::AzimuthTypes;
+
+/// Functions of DataFusion with the name of one of PostgreSQL's and another meaning: other patterns
+/// of dates, an array in place of rows.
+const FOREIGN_FUNCTIONS: [&str; 4] = ["to_char", "date_format", "to_date", "generate_series"];
+
+pub(super) fn base_state(engine: &Arc<Engine>, scope: &Arc<Scope>) -> Result<SessionState> {
+    let mut config = SessionConfig::new()
+        .with_target_partitions(engine.cpu_threads)
+        .with_default_catalog_and_schema(DATABASE, "public")
+        .with_create_default_catalog_and_schema(false)
+        .with_information_schema(false)
+        // Scans have partitions of their own; spreading the few rows of a search costs more than
+        // it gains.
+        .with_round_robin_repartition(false)
+        .with_option_extension(SearchConfig::default())
+        .with_extension(Arc::clone(&engine.tuner));
+    let options = config.options_mut();
+    options.sql_parser.map_string_types_to_utf8view = false;
+    options.execution.time_zone = Some("UTC".to_owned());
+    let mut state = SessionStateBuilder::new()
+        .with_config(config)
+        .with_runtime_env(Arc::clone(&engine.runtime))
+        .with_catalog_list(Arc::new(Names::new(Arc::clone(scope))))
+        .with_expr_planners(vec![Arc::new(VectorOperators::new())])
+        .with_type_planner(Arc::new(AzimuthTypes))
+        .with_relation_planners(vec![Arc::new(AsOfPlanner::new(Arc::clone(scope)))])
+        .with_default_features()
+        .with_analyzer_rule(Arc::new(CheckedNumbers))
+        .with_analyzer_rule(Arc::new(NullAwareIn))
+        .with_optimizer_rule(Arc::new(PushVectorTopK))
+        .with_physical_optimizer_rule(Arc::new(YieldInJoins))
+        .with_physical_optimizer_rule(Arc::new(IterateSearches))
+        .build();
+    for function in udfs::registry().into_iter().chain(pg_catalog::registry(scope)) {
+        state.register_udf(function)?;
+    }
+    state.register_function_rewrite(Arc::new(VectorCasts))?;
+    for name in FOREIGN_FUNCTIONS {
+        state.deregister_udf(name)?;
+    }
+    Ok(state)
+}
