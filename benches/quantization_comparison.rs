@@ -8,7 +8,7 @@ use std::time::Duration;
 use benches::engine::{Engine, K, Options};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use types::{Quantization, SplitMix64};
-use vector::{Matrix, Vectors as _, recall};
+use vector::{Matrix, recall};
 
 const ROWS: usize = 20_000;
 const QUERIES: usize = 200;

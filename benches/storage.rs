@@ -13,7 +13,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use storage::fs::OsFileSystem;
 use storage::memtable::vector_field;
 use storage::{Command, Effect, Store, StoreOptions, TableWrite};
-use types::{Dim, SystemClock, TableId};
+use types::{Dim, SystemClock, TableId, VectorKind};
 
 const DIM: u32 = 128;
 const ROWS_OPEN: i64 = 200_000;
@@ -66,7 +66,7 @@ fn write(store: &Store, table: TableId, from: i64, to: i64) -> Command {
     let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(from..to));
     let count = usize::try_from(to - from).unwrap() * DIM as usize;
     let values = Float32Array::from_iter_values((0..count).map(|at| (at % 977) as f32));
-    let field = vector_field("v", Dim(DIM));
+    let field = vector_field("v", VectorKind::Vector, Dim(DIM));
     let DataType::FixedSizeList(item, width) = field.data_type().clone() else { unreachable!() };
     let vectors: ArrayRef = Arc::new(FixedSizeListArray::new(item, width, Arc::new(values), None));
     let schema =

@@ -21,7 +21,7 @@ use bytes::{BufMut as _, BytesMut};
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Client, NoTls, Statement};
 use types::Distance;
-use vector::{Matrix, Metric, Vectors as _, flat};
+use vector::{Matrix, Metric, flat};
 
 const K: usize = 10;
 

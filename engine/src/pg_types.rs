@@ -1,14 +1,14 @@
 //! PostgreSQL's types by object id, and their meaning in Arrow.
 //!
-//! Ids below 10,000 are PostgreSQL's own (`pg_type.dat`); `vector` comes from an extension there and
-//! has no fixed id, so it gets one here.
+//! Ids below 10,000 are PostgreSQL's own (`pg_type.dat`); `vector` and `halfvec` come from an extension
+//! there and have no fixed ids, so they get some here.
 
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
 use catalog::ColumnType;
-use storage::memtable::{is_vector_field, vector_field};
-use types::Dim;
+use storage::memtable::vector_field;
+use types::{Dim, VectorKind};
 
 use crate::sql::types::{PG_TYPE_KEY, field_of};
 
@@ -33,9 +33,13 @@ const fn pg(oid: u32, name: &'static str, array: u32, len: i16, category: &'stat
 
 /// `vector`
 pub const VECTOR: u32 = 16_385;
+/// `halfvec`
+pub const HALFVEC: u32 = 16_387;
+/// `bit`
+pub const BIT: u32 = 1560;
 
 /// Types that values can have.
-pub const TYPES: [PgType; 29] = [
+pub const TYPES: [PgType; 31] = [
     pg(16, "bool", 1000, 1, "B"),
     pg(17, "bytea", 1001, -1, "U"),
     pg(18, "char", 1002, 1, "Z"),
@@ -59,12 +63,14 @@ pub const TYPES: [PgType; 29] = [
     pg(1114, "timestamp", 1115, 8, "D"),
     pg(1184, "timestamptz", 1185, 8, "D"),
     pg(1186, "interval", 1187, 16, "T"),
+    pg(BIT, "bit", 1561, -1, "V"),
     pg(1700, "numeric", 1231, -1, "N"),
     pg(2205, "regclass", 2210, 4, "N"),
     pg(2206, "regtype", 2211, 4, "N"),
     pg(2950, "uuid", 2951, 16, "U"),
     pg(3802, "jsonb", 3807, -1, "U"),
     pg(VECTOR, "vector", 16_386, -1, "U"),
+    pg(HALFVEC, "halfvec", 16_388, -1, "U"),
 ];
 
 /// Looks a type up by name.
@@ -101,6 +107,8 @@ pub fn oid_of_column(column_type: ColumnType) -> u32 {
         ColumnType::Timestamp => 1114,
         ColumnType::TimestampTz => 1184,
         ColumnType::Vector(_) => VECTOR,
+        ColumnType::Halfvec(_) => HALFVEC,
+        ColumnType::Bit(_) => BIT,
     }
 }
 
@@ -110,11 +118,11 @@ pub fn oid_of_field(field: &Field) -> (u32, i32) {
     if let Some(named) = field.metadata().get(PG_TYPE_KEY).and_then(|name| by_name(name)) {
         return (named.oid, -1);
     }
-    let vector = is_vector_field(field);
+    if let Some((kind, dim)) = udfs::vector_shape(field.data_type()) {
+        let dim = i32::try_from(dim).ok().filter(|dim| *dim > 0);
+        return (oid_of_vector(kind), dim.unwrap_or(-1));
+    }
     let oid = match field.data_type() {
-        DataType::FixedSizeList(item, dim) if vector || item.data_type() == &DataType::Float32 => {
-            return (VECTOR, if *dim > 0 { *dim } else { -1 });
-        }
         DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
             let (element, _) = oid_of_field(item);
             by_oid(element).map_or(1009, |t| t.array)
@@ -122,6 +130,16 @@ pub fn oid_of_field(field: &Field) -> (u32, i32) {
         other => oid_of_data_type(other),
     };
     (oid, -1)
+}
+
+/// Id of a kind of vectors.
+#[must_use]
+pub fn oid_of_vector(kind: VectorKind) -> u32 {
+    match kind {
+        VectorKind::Vector => VECTOR,
+        VectorKind::Halfvec => HALFVEC,
+        VectorKind::Bit => BIT,
+    }
 }
 
 fn oid_of_data_type(data_type: &DataType) -> u32 {
@@ -162,7 +180,8 @@ pub fn parameter(oid: u32) -> Option<(&'static str, FieldRef)> {
         1082 => ("date", field_of(ColumnType::Date)),
         1114 => ("timestamp", plain(DataType::Timestamp(TimeUnit::Microsecond, None))),
         1184 => ("timestamptz", field_of(ColumnType::TimestampTz)),
-        VECTOR => ("vector", Arc::new(vector_field("", Dim(0)))),
+        VECTOR => ("vector", Arc::new(vector_field("", VectorKind::Vector, Dim(0)))),
+        HALFVEC => ("halfvec", Arc::new(vector_field("", VectorKind::Halfvec, Dim(0)))),
         _ => return None,
     })
 }

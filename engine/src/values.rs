@@ -6,17 +6,19 @@ use std::sync::Arc;
 use arrow::array::builder::NullBufferBuilder;
 use arrow::array::{
     Array as _, ArrayRef, AsArray as _, BinaryBuilder, BooleanBuilder, Date32Builder,
-    FixedSizeListArray, Float32Array, Float32Builder, Float64Builder, Int16Builder, Int32Builder,
-    Int64Builder, StringBuilder, TimestampMicrosecondBuilder,
+    Float32Builder, Float64Builder, Int16Builder, Int32Builder, Int64Builder, StringBuilder,
+    TimestampMicrosecondBuilder,
 };
 use arrow::compute::kernels::cast_utils::Parser as _;
 use arrow::compute::{CastOptions, cast, cast_with_options};
-use arrow::datatypes::{DataType, Date32Type, Float32Type, Float64Type, TimestampMicrosecondType};
+use arrow::datatypes::{
+    DataType, Date32Type, Float16Type, Float32Type, Float64Type, TimestampMicrosecondType,
+};
 use catalog::{Column, ColumnType};
 use datafusion::common::ScalarValue;
 use storage::memtable::arrow_type;
-use types::SqlState;
-use udfs::{CheckedFunction, check_dimension, parse_bytea, parse_vector};
+use types::{Dim, SqlState, VectorKind};
+use udfs::{CheckedFunction, check_dimension, parse_bytea, parse_vector, vector_array};
 
 use crate::error::{EngineError, Result};
 
@@ -32,7 +34,7 @@ pub(crate) enum ColumnBuilder {
     Bytea(BinaryBuilder),
     Date(Date32Builder),
     Timestamp(TimestampMicrosecondBuilder, ColumnType),
-    Vector { dim: usize, values: Vec<f32>, nulls: NullBufferBuilder },
+    Vector { kind: VectorKind, dim: usize, values: Vec<f32>, nulls: NullBufferBuilder },
 }
 
 fn invalid(type_name: &str, text: &str) -> EngineError {
@@ -113,11 +115,14 @@ impl ColumnBuilder {
                 TimestampMicrosecondBuilder::new().with_data_type(arrow_type(column_type)),
                 column_type,
             ),
-            ColumnType::Vector(dim) => Self::Vector {
-                dim: dim.len(),
-                values: Vec::new(),
-                nulls: NullBufferBuilder::new(0),
-            },
+            ColumnType::Vector(dim) | ColumnType::Halfvec(dim) | ColumnType::Bit(dim) => {
+                Self::Vector {
+                    kind: column_type.vector().map_or(VectorKind::Vector, |(kind, _)| kind),
+                    dim: dim.len(),
+                    values: Vec::new(),
+                    nulls: NullBufferBuilder::new(0),
+                }
+            }
         }
     }
 
@@ -162,9 +167,9 @@ impl ColumnBuilder {
             Self::Timestamp(b, column_type) => b.append_value(
                 parse_timestamp(text).ok_or_else(|| invalid(&column_type.sql_name(), text))?,
             ),
-            Self::Vector { dim, values, nulls } => {
-                let vector = parse_vector(text)?;
-                check_dimension(*dim, vector.len())?;
+            Self::Vector { kind, dim, values, nulls } => {
+                let vector = parse_vector(*kind, text)?;
+                check_dimension(*kind, *dim, vector.len())?;
                 values.extend_from_slice(&vector);
                 nulls.append_non_null();
             }
@@ -184,7 +189,7 @@ impl ColumnBuilder {
             Self::Bytea(b) => b.append_null(),
             Self::Date(b) => b.append_null(),
             Self::Timestamp(b, _) => b.append_null(),
-            Self::Vector { dim, values, nulls } => {
+            Self::Vector { dim, values, nulls, .. } => {
                 values.resize(values.len() + *dim, 0.0);
                 nulls.append_null();
             }
@@ -220,22 +225,11 @@ impl ColumnBuilder {
             Self::Bytea(mut b) => Arc::new(b.finish()),
             Self::Date(mut b) => Arc::new(b.finish()),
             Self::Timestamp(mut b, _) => Arc::new(b.finish()),
-            Self::Vector { dim, values, mut nulls } => {
-                Arc::new(vector_array(dim, values, nulls.finish())?)
+            Self::Vector { kind, dim, values, mut nulls } => {
+                Arc::new(vector_array(kind, dim, values, nulls.finish())?)
             }
         })
     }
-}
-
-fn vector_array(
-    dim: usize,
-    values: Vec<f32>,
-    nulls: Option<arrow::buffer::NullBuffer>,
-) -> Result<FixedSizeListArray> {
-    let DataType::FixedSizeList(item, width) = udfs::vector_type(dim) else {
-        return Err(EngineError::bug("a vector type is a fixed-size list"));
-    };
-    Ok(FixedSizeListArray::try_new(item, width, Arc::new(Float32Array::from(values)), nulls)?)
 }
 
 /// Turns the result of an expression into a column's type, as PostgreSQL does on assignment.
@@ -243,18 +237,19 @@ pub(crate) fn assign(array: &ArrayRef, column: &Column) -> Result<ArrayRef> {
     let target = arrow_type(column.column_type);
     let assigned = match (array.data_type(), column.column_type) {
         (DataType::Null, _) => arrow::array::new_null_array(&target, array.len()),
-        (DataType::FixedSizeList(item, dim), ColumnType::Vector(expected))
-            if item.data_type() == &DataType::Float32 =>
-        {
-            let dim = usize::try_from(*dim).unwrap_or(0);
-            if array.null_count() < array.len() {
-                check_dimension(expected.len(), dim)?;
-                Arc::clone(array)
-            } else {
+        (from, to) if assigned_vector(from, to).is_some() => {
+            let (kind, dim) = assigned_vector(from, to).unwrap_or((VectorKind::Vector, 0));
+            if array.null_count() == array.len() {
                 arrow::array::new_null_array(&target, array.len())
+            } else {
+                let (to, expected) = to.vector().unwrap_or((kind, Dim(0)));
+                check_dimension(to, expected.len(), dim)?;
+                if kind == to { Arc::clone(array) } else { udfs::convert(to, array)? }
             }
         }
-        (DataType::List(_), ColumnType::Vector(dim)) => vector_of_lists(array, dim.len())?,
+        (DataType::List(_), ColumnType::Vector(_) | ColumnType::Halfvec(_)) => {
+            vector_of_lists(array, column.column_type)?
+        }
         (DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8, other)
             if !matches!(other, ColumnType::Text | ColumnType::Varchar) =>
         {
@@ -311,18 +306,22 @@ pub(crate) fn check_column(array: &ArrayRef, column: &Column) -> Result<()> {
     if !column.nullable && array.null_count() > 0 {
         return Err(EngineError::null_value(&column.name));
     }
-    if let (ColumnType::Vector(_), Some(list)) =
-        (column.column_type, array.as_fixed_size_list_opt())
-    {
-        let values = list.values().as_primitive::<Float32Type>().values();
-        if values.iter().any(|value| !value.is_finite()) {
-            return Err(EngineError::new(
-                SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
-                "NaN or infinite value not allowed in vector",
-            ));
+    let Some(list) = array.as_fixed_size_list_opt() else { return Ok(()) };
+    let finite = match column.column_type {
+        ColumnType::Vector(_) => {
+            list.values().as_primitive::<Float32Type>().values().iter().all(|n| n.is_finite())
         }
+        ColumnType::Halfvec(_) => {
+            list.values().as_primitive::<Float16Type>().values().iter().all(|n| n.is_finite())
+        }
+        _ => true,
+    };
+    if finite {
+        return Ok(());
     }
-    Ok(())
+    let name = column.column_type.vector().map_or("vector", |(kind, _)| kind.name());
+    let message = format!("NaN or infinite value not allowed in {name}");
+    Err(EngineError::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, message))
 }
 
 fn text_to(array: &ArrayRef, to: ColumnType) -> Result<ArrayRef> {
@@ -333,7 +332,16 @@ fn text_to(array: &ArrayRef, to: ColumnType) -> Result<ArrayRef> {
     builder.finish()
 }
 
-fn vector_of_lists(array: &ArrayRef, dim: usize) -> Result<ArrayRef> {
+/// Kind and dimension of vectors that are assigned to a column of vectors: of the same kind, or of the
+/// other kind of numbers.
+fn assigned_vector(from: &DataType, to: ColumnType) -> Option<(VectorKind, usize)> {
+    let ((kind, dim), (to, _)) = (udfs::vector_shape(from)?, to.vector()?);
+    (kind == to || kind != VectorKind::Bit && to != VectorKind::Bit).then_some((kind, dim))
+}
+
+fn vector_of_lists(array: &ArrayRef, to: ColumnType) -> Result<ArrayRef> {
+    let (kind, dim) = to.vector().unwrap_or((VectorKind::Vector, Dim(0)));
+    let dim = dim.len();
     let list = array.as_list::<i32>();
     let mut values = Vec::with_capacity(list.len() * dim);
     let mut nulls = NullBufferBuilder::new(list.len());
@@ -345,13 +353,16 @@ fn vector_of_lists(array: &ArrayRef, dim: usize) -> Result<ArrayRef> {
         }
         let numbers = cast(&list.value(row), &DataType::Float32)?;
         if numbers.null_count() > 0 {
-            return Err(EngineError::new(SqlState::DATA_EXCEPTION, "array must not contain nulls"));
+            return Err(EngineError::new(
+                SqlState::NULL_VALUE_NOT_ALLOWED,
+                "array must not contain nulls",
+            ));
         }
-        check_dimension(dim, numbers.len())?;
+        check_dimension(kind, dim, numbers.len())?;
         values.extend_from_slice(numbers.as_primitive::<Float32Type>().values());
         nulls.append_non_null();
     }
-    Ok(Arc::new(vector_array(dim, values, nulls.finish())?))
+    Ok(Arc::new(vector_array(kind, dim, values, nulls.finish())?))
 }
 
 /// Assignment rounds to the nearest integer, ties to even; Arrow's cast would cut off.
@@ -389,7 +400,10 @@ fn assignable(from: &DataType, to: ColumnType) -> bool {
         ColumnType::Date | ColumnType::Timestamp | ColumnType::TimestampTz => {
             matches!(from, DataType::Date32 | DataType::Timestamp(..))
         }
-        ColumnType::Boolean | ColumnType::Vector(_) => false,
+        ColumnType::Boolean
+        | ColumnType::Vector(_)
+        | ColumnType::Halfvec(_)
+        | ColumnType::Bit(_) => false,
     }
 }
 
@@ -407,10 +421,10 @@ pub(crate) fn pg_name(data_type: &DataType) -> String {
         DataType::Date32 => "date".to_owned(),
         DataType::Timestamp(_, None) => "timestamp without time zone".to_owned(),
         DataType::Timestamp(_, Some(_)) => "timestamp with time zone".to_owned(),
-        DataType::FixedSizeList(item, dim) if item.data_type() == &DataType::Float32 => {
-            format!("vector({dim})")
-        }
-        other => other.to_string().to_lowercase(),
+        other => match udfs::vector_shape(other) {
+            Some((kind, dim)) => format!("{}({dim})", kind.name()),
+            None => other.to_string().to_lowercase(),
+        },
     }
 }
 
@@ -454,7 +468,7 @@ pub fn timestamp_text(micros: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use types::{Coded as _, Dim};
+    use types::Coded as _;
 
     fn built(column_type: ColumnType, texts: &[Option<&str>]) -> Result<ArrayRef> {
         let mut builder = ColumnBuilder::new(column_type);

@@ -14,7 +14,7 @@ use arrow::datatypes::{
 };
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use bytes::{BufMut as _, BytesMut};
-use engine::{EngineError, pg_types, write_bytea, write_vector};
+use engine::{EngineError, Row, pg_types, write_bytea, write_vector};
 
 use crate::message::Format;
 
@@ -95,9 +95,9 @@ impl Column {
             DataType::Boolean => {
                 out.put_u8(if array.as_boolean().value(row) { b't' } else { b'f' });
             }
-            DataType::FixedSizeList(..) if self.oid == pg_types::VECTOR => {
+            DataType::FixedSizeList(..) if is_vector(array.data_type()) => {
                 let mut text = String::new();
-                if let Some(vector) = engine::vector_slice(array.as_fixed_size_list(), row) {
+                if let Some(vector) = engine::vector_row(array.as_fixed_size_list(), row) {
                     write_vector(&mut text, vector);
                 }
                 out.put_slice(text.as_bytes());
@@ -137,14 +137,41 @@ impl Column {
                 out.put_i64(micros - EPOCH_MICROS);
             }
             _ => {
-                // `has_binary` lets nothing else through but vectors: dimension, zero, numbers.
+                // `has_binary` lets nothing else through but vectors.
                 if let Some(list) = array.as_fixed_size_list_opt()
-                    && let Some(vector) = engine::vector_slice(list, row)
+                    && let Some(vector) = engine::vector_row(list, row)
                 {
-                    out.put_u16(u16::try_from(vector.len()).unwrap_or(u16::MAX));
-                    out.put_u16(0);
-                    vector.iter().for_each(|value| out.put_f32(*value));
+                    put_vector(vector, out);
                 }
+            }
+        }
+    }
+}
+
+fn is_vector(data_type: &DataType) -> bool {
+    engine::vector_shape(data_type).is_some()
+}
+
+/// pgvector's form, dimension, zero, numbers; PostgreSQL's of bits, length and bytes with the first bit
+/// in the highest place.
+fn put_vector(vector: Row<'_>, out: &mut BytesMut) {
+    let dimension = u16::try_from(vector.len()).unwrap_or(u16::MAX);
+    match vector {
+        Row::Full(numbers) => {
+            out.put_u16(dimension);
+            out.put_u16(0);
+            numbers.iter().for_each(|number| out.put_f32(*number));
+        }
+        Row::Half(halves) => {
+            out.put_u16(dimension);
+            out.put_u16(0);
+            halves.iter().for_each(|half| out.put_u16(half.to_bits()));
+        }
+        Row::Bits(bits) => {
+            out.put_i32(i32::try_from(bits.len()).unwrap_or(i32::MAX));
+            for first in (0..bits.len()).step_by(8) {
+                let bit = |at: usize| u8::from(bits.is_set(first + at)) << (7 - at);
+                out.put_u8((0..8).map(bit).sum());
             }
         }
     }
@@ -152,7 +179,7 @@ impl Column {
 
 fn has_binary(data_type: &DataType, oid: u32) -> bool {
     match data_type {
-        DataType::FixedSizeList(..) => oid == pg_types::VECTOR,
+        DataType::FixedSizeList(..) => is_vector(data_type),
         // Catalog columns may be described as a type whose binary form they do not hold.
         DataType::Utf8 => matches!(oid, 18 | 19 | 25 | 1042 | 1043),
         DataType::Boolean
@@ -234,7 +261,7 @@ fn list_text(array: &ArrayRef, row: usize, out: &mut BytesMut) -> Result<(), Eng
         }
         let mut value = BytesMut::new();
         items.text(at, &mut value)?;
-        let nested = element.0 != pg_types::VECTOR
+        let nested = !is_vector(items.array.data_type())
             && matches!(
                 items.array.data_type(),
                 DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..)
@@ -266,6 +293,7 @@ mod tests {
         BinaryArray, BooleanArray, Date32Array, Float32Array, Float64Array, Int32Array, ListArray,
         StringArray, TimestampNanosecondArray,
     };
+    use types::VectorKind;
 
     fn written(array: &ArrayRef, format: Format) -> String {
         let field = arrow::datatypes::Field::new("c", array.data_type().clone(), true);
@@ -283,14 +311,16 @@ mod tests {
 
     #[test]
     fn values_look_as_from_postgresql() {
-        let vector = engine::vector_scalar(vec![1.0, -2.5]).to_array().unwrap();
+        let vector = |kind, numbers: &[f32]| {
+            engine::vector_scalar(kind, numbers.to_vec()).unwrap().to_array().unwrap()
+        };
         let list: ArrayRef =
             Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>([Some(vec![
                 Some(1),
                 None,
                 Some(3),
             ])]));
-        let cases: [(ArrayRef, &str, &str); 9] = [
+        let cases: [(ArrayRef, &str, &str); 12] = [
             (Arc::new(Int32Array::from(vec![258])), "258", "00000102"),
             (Arc::new(BooleanArray::from(vec![true])), "t", "01"),
             (Arc::new(Float32Array::from(vec![0.5])), "0.5", "3f000000"),
@@ -306,7 +336,10 @@ mod tests {
                 "2000-01-01 00:00:01.5+00",
                 "000000000016e360",
             ),
-            (vector, "[1,-2.5]", "000200003f800000c0200000"),
+            (vector(VectorKind::Vector, &[1.0, -2.5]), "[1,-2.5]", "000200003f800000c0200000"),
+            (vector(VectorKind::Halfvec, &[1.0, 0.1]), "[1,0.099975586]", "000200003c002e66"),
+            (vector(VectorKind::Bit, &[1.0, 0.0, 1.0]), "101", "00000003a0"),
+            (vector(VectorKind::Bit, &[1.0; 9]), "111111111", "00000009ff80"),
         ];
         for (array, text, binary) in cases {
             assert_eq!(written(&array, Format::Text), text);

@@ -2,8 +2,9 @@
 
 use arrow::datatypes::{DataType, Field, TimeUnit};
 use bytes::Bytes;
-use engine::{EngineError, ScalarValue, parse_vector, pg_types, vector_scalar};
-use types::SqlState;
+use engine::{EngineError, ScalarValue, parse_vector, pg_types, vector_scalar, vector_shape};
+use half::f16;
+use types::{SqlState, VectorKind};
 
 use crate::encode::{EPOCH_DAYS, EPOCH_MICROS};
 use crate::message::Format;
@@ -35,25 +36,25 @@ pub(crate) fn read(
     }
 }
 
-fn checked(vector: Vec<f32>, expected: i32) -> Result<ScalarValue, EngineError> {
-    let expected = usize::try_from(expected).unwrap_or(0);
-    engine::check_dimension(expected, vector.len())?;
-    Ok(vector_scalar(vector))
+fn checked(
+    vector: Vec<f32>,
+    (kind, expected): (VectorKind, usize),
+) -> Result<ScalarValue, EngineError> {
+    engine::check_dimension(kind, expected, vector.len())?;
+    Ok(vector_scalar(kind, vector)?)
 }
 
 fn read_text(data_type: &DataType, text: &str) -> Result<ScalarValue, EngineError> {
-    match data_type {
-        DataType::FixedSizeList(item, dim) if item.data_type() == &DataType::Float32 => {
-            // Drivers without a vector type send `{1,2}`, an array.
-            let bracketed = text.trim().strip_prefix('{').and_then(|t| t.strip_suffix('}'));
-            let vector = match bracketed {
-                Some(inner) => parse_vector(&format!("[{inner}]"))?,
-                None => parse_vector(text)?,
-            };
-            checked(vector, *dim)
-        }
-        other => engine::scalar_from_text(other, text),
-    }
+    let Some((kind, dim)) = vector_shape(data_type) else {
+        return engine::scalar_from_text(data_type, text);
+    };
+    // Drivers without a vector type send `{1,2}`, an array.
+    let bracketed = text.trim().strip_prefix('{').and_then(|t| t.strip_suffix('}'));
+    let vector = match bracketed {
+        Some(inner) if kind != VectorKind::Bit => parse_vector(kind, &format!("[{inner}]"))?,
+        _ => parse_vector(kind, text)?,
+    };
+    checked(vector, (kind, dim))
 }
 
 fn malformed(data_type: &DataType) -> EngineError {
@@ -96,8 +97,13 @@ fn read_binary(data_type: &DataType, bytes: &[u8]) -> Result<ScalarValue, Engine
             let micros = number!(i64).checked_add(EPOCH_MICROS).ok_or_else(error)?;
             ScalarValue::TimestampMicrosecond(Some(micros), zone.clone())
         }
-        DataType::FixedSizeList(item, dim) if item.data_type() == &DataType::Float32 => {
-            checked(vector_binary(bytes).ok_or_else(error)?, *dim)?
+        other if let Some((kind, dim)) = vector_shape(other) => {
+            let vector = match kind {
+                VectorKind::Vector => vector_binary(bytes),
+                VectorKind::Halfvec => halfvec_binary(bytes).or_else(|| vector_binary(bytes)),
+                VectorKind::Bit => bits_binary(bytes),
+            };
+            checked(vector.ok_or_else(error)?, (kind, dim))?
         }
         _ => {
             return Err(EngineError::unsupported(format!(
@@ -105,6 +111,29 @@ fn read_binary(data_type: &DataType, bytes: &[u8]) -> Result<ScalarValue, Engine
             )));
         }
     })
+}
+
+/// Dimension, zero, numbers of two bytes.
+fn halfvec_binary(bytes: &[u8]) -> Option<Vec<f32>> {
+    let (head, rest) = bytes.split_first_chunk::<4>()?;
+    let dim = usize::from(u16::from_be_bytes([head[0], head[1]]));
+    if head[2..] != [0, 0] || dim == 0 || rest.len() != dim * 2 {
+        return None;
+    }
+    let halves = rest.as_chunks::<2>().0.iter().map(|half| f16::from_be_bytes(*half).to_f32());
+    let numbers: Vec<f32> = halves.collect();
+    numbers.iter().all(|number| number.is_finite()).then_some(numbers)
+}
+
+/// Length, then bytes with the first bit in the highest place.
+fn bits_binary(bytes: &[u8]) -> Option<Vec<f32>> {
+    let (head, rest) = bytes.split_first_chunk::<4>()?;
+    let length = usize::try_from(i32::from_be_bytes(*head)).ok()?;
+    if rest.len() != length.div_ceil(8) {
+        return None;
+    }
+    let bit = |at: usize| f32::from(rest[at / 8] >> (7 - at % 8) & 1);
+    Some((0..length).map(bit).collect())
 }
 
 /// pgvector's form (dimension, zero, numbers) or PostgreSQL's array of `float4` or `float8`.
@@ -151,12 +180,12 @@ mod tests {
     }
 
     fn vector_field(dim: usize) -> Field {
-        field(vector_scalar(vec![0.0; dim]).data_type())
+        field(vector_scalar(VectorKind::Vector, vec![0.0; dim]).unwrap().data_type())
     }
 
     #[test]
     fn vectors_come_in_four_forms() {
-        let expected = vector_scalar(vec![1.0, 2.0]);
+        let expected = vector_scalar(VectorKind::Vector, vec![1.0, 2.0]).unwrap();
         let array = |oid: u32, items: &[&[u8]]| {
             let mut bytes = Vec::new();
             for word in [1, 0, oid, 2, 1] {
@@ -184,6 +213,23 @@ mod tests {
         }
         let wrong = read(&vector_field(3), Format::Text, Some(&Bytes::from_static(b"[1,2]")));
         assert_eq!(wrong.unwrap_err().sql_state().code(), "22000");
+    }
+
+    #[test]
+    fn halves_and_bits_come_in_binary() {
+        let scalar = |kind, numbers: &[f32]| vector_scalar(kind, numbers.to_vec()).unwrap();
+        let cases: [(ScalarValue, &[u8]); 2] = [
+            (scalar(VectorKind::Halfvec, &[1.0, -2.0]), &[0, 2, 0, 0, 0x3c, 0, 0xc0, 0]),
+            (scalar(VectorKind::Bit, &[1.0, 0.0, 1.0]), &[0, 0, 0, 3, 0xa0]),
+        ];
+        for (expected, bytes) in cases {
+            let field = field(expected.data_type());
+            let bytes = Bytes::from_static(bytes);
+            assert_eq!(read(&field, Format::Binary, Some(&bytes)).unwrap(), expected);
+            let cut = bytes.slice(..bytes.len() - 1);
+            let error = read(&field, Format::Binary, Some(&cut)).unwrap_err();
+            assert_eq!(error.sql_state().code(), "22P03");
+        }
     }
 
     #[test]

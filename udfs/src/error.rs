@@ -1,28 +1,52 @@
 //! Errors of values, with the wording of PostgreSQL and pgvector.
 
 use datafusion_common::DataFusionError;
-use types::{Coded, SqlState};
+use types::{Coded, SqlState, VectorKind};
+
+fn different(kind: VectorKind) -> &'static str {
+    match kind {
+        VectorKind::Vector => "vector dimensions",
+        VectorKind::Halfvec => "halfvec dimensions",
+        VectorKind::Bit => "bit lengths",
+    }
+}
 
 /// What is wrong with a vector value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VectorError {
     /// Not of the form `[1,2,3]`.
-    #[error("invalid input syntax for type vector: \"{0}\"")]
-    Syntax(String),
+    #[error("invalid input syntax for type {kind}: \"{1}\"", kind = .0.name())]
+    Syntax(VectorKind, String),
+    /// A digit of a bit string that is none.
+    #[error("\"{0}\" is not a valid binary digit")]
+    Digit(char),
+    /// A digit of a bit string in hexadecimal digits that is none.
+    #[error("\"{0}\" is not a valid hexadecimal digit")]
+    HexDigit(char),
     /// NaN or an infinity.
-    #[error("{0} not allowed in vector")]
-    NotFinite(&'static str),
-    /// A number too large for `f32`.
-    #[error("\"{0}\" is out of range for type vector")]
-    OutOfRange(String),
+    #[error("{1} not allowed in {kind}", kind = .0.name())]
+    NotFinite(VectorKind, &'static str),
+    /// A number that the kind cannot hold.
+    #[error("\"{1}\" is out of range for type {kind}", kind = .0.name())]
+    OutOfRange(VectorKind, String),
     /// No numbers.
-    #[error("vector must have at least 1 dimension")]
-    Empty,
+    #[error("{kind} must have at least 1 dimension", kind = .0.name())]
+    Empty(VectorKind),
     /// Too many numbers.
-    #[error("vector cannot have more than {max} dimensions")]
+    #[error("{name} cannot have more than {max} dimensions", name = .kind.name())]
     TooLong {
+        /// Of which kind.
+        kind: VectorKind,
         /// Most dimensions.
         max: u32,
+    },
+    /// A bit string of another length than its column's.
+    #[error("bit string length {got} does not match type bit({expected})")]
+    Length {
+        /// Length of the column or type.
+        expected: usize,
+        /// Length of the value.
+        got: usize,
     },
     /// A value of another dimension than its column's.
     #[error("expected {expected} dimensions, not {got}")]
@@ -33,8 +57,8 @@ pub enum VectorError {
         got: usize,
     },
     /// Two vectors of different dimensions.
-    #[error("different vector dimensions {0} and {1}")]
-    Different(usize, usize),
+    #[error("different {what} {1} and {2}", what = different(*.0))]
+    Different(VectorKind, usize, usize),
     /// A function applied to something else than vectors.
     #[error("function {function}({types}) does not exist")]
     NoFunction {
@@ -48,9 +72,14 @@ pub enum VectorError {
 impl Coded for VectorError {
     fn sql_state(&self) -> SqlState {
         match self {
-            Self::Syntax(_) => SqlState::INVALID_TEXT_REPRESENTATION,
-            Self::NotFinite(_) | Self::OutOfRange(_) => SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
-            Self::Empty | Self::Dimension { .. } | Self::Different(..) => SqlState::DATA_EXCEPTION,
+            Self::Syntax(..) | Self::Digit(_) | Self::HexDigit(_) => {
+                SqlState::INVALID_TEXT_REPRESENTATION
+            }
+            Self::NotFinite(..) | Self::OutOfRange(..) => SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
+            Self::Empty(_) | Self::Dimension { .. } | Self::Different(..) => {
+                SqlState::DATA_EXCEPTION
+            }
+            Self::Length { .. } => SqlState::STRING_DATA_LENGTH_MISMATCH,
             Self::TooLong { .. } => SqlState::CONFIGURATION_LIMIT_EXCEEDED,
             Self::NoFunction { .. } => SqlState::UNDEFINED_FUNCTION,
         }
@@ -58,11 +87,16 @@ impl Coded for VectorError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Syntax(_) => Some("Vectors are written as \"[1,2,3]\".".to_owned()),
-            Self::NoFunction { .. } => Some("Both arguments must be vectors.".to_owned()),
-            Self::NotFinite(_)
-            | Self::OutOfRange(_)
-            | Self::Empty
+            Self::Syntax(..) => Some("Vectors are written as \"[1,2,3]\".".to_owned()),
+            Self::NoFunction { .. } => {
+                Some("All arguments must be vectors of one kind.".to_owned())
+            }
+            Self::Digit(_)
+            | Self::HexDigit(_)
+            | Self::NotFinite(..)
+            | Self::OutOfRange(..)
+            | Self::Empty(_)
+            | Self::Length { .. }
             | Self::TooLong { .. }
             | Self::Dimension { .. }
             | Self::Different(..) => None,

@@ -1,19 +1,22 @@
-//! Distances and norms as scalar functions. NULL in, NULL out; results are `double precision`,
-//! computed in `f32` by the kernels of this machine.
+//! Distances, norms and bits of vectors as scalar functions. NULL in, NULL out; results are `double
+//! precision`, computed in `f32` by the kernels of this machine.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::{Array as _, ArrayRef, AsArray as _, Float64Array, Int32Array};
+use arrow::array::{
+    Array as _, ArrayRef, AsArray as _, FixedSizeListArray, Float64Array, Int32Array,
+};
+use arrow::buffer::NullBuffer;
 use arrow::datatypes::DataType;
 use datafusion_common::{DataFusionError, Result};
 use datafusion_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
-use types::Distance;
-use vector::Metric;
+use types::{Distance, VectorKind};
+use vector::{Metric, Row};
 
-use crate::{VectorError, vector_dimension, vector_slice};
+use crate::{VectorError, vector_array, vector_row, vector_shape, vector_type};
 
 /// A function of two vectors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,6 +31,10 @@ pub enum DistanceFunction {
     L1,
     /// `inner_product`
     InnerProduct,
+    /// `hamming_distance`, `<~>`
+    Hamming,
+    /// `jaccard_distance`, `<%>`
+    Jaccard,
 }
 
 /// A function of vectors.
@@ -39,6 +46,8 @@ pub enum VectorFunction {
     Dims,
     /// `vector_norm`, `l2_norm`
     Norm,
+    /// `binary_quantize`: which numbers are above zero, as bits.
+    BinaryQuantize,
 }
 
 impl DistanceFunction {
@@ -49,7 +58,10 @@ impl DistanceFunction {
             Self::L2 => Some(Distance::L2),
             Self::NegativeInnerProduct => Some(Distance::InnerProduct),
             Self::Cosine => Some(Distance::Cosine),
-            Self::L1 | Self::InnerProduct => None,
+            Self::Hamming => Some(Distance::Hamming),
+            Self::Jaccard => Some(Distance::Jaccard),
+            Self::L1 => Some(Distance::L1),
+            Self::InnerProduct => None,
         }
     }
 
@@ -61,20 +73,31 @@ impl DistanceFunction {
             "<#>" => Some(Self::NegativeInnerProduct),
             "<=>" => Some(Self::Cosine),
             "<+>" => Some(Self::L1),
+            "<~>" => Some(Self::Hamming),
+            "<%>" => Some(Self::Jaccard),
             _ => None,
         }
+    }
+
+    /// Whether there is such a distance between vectors of a kind.
+    #[must_use]
+    pub fn is_of(self, kind: VectorKind) -> bool {
+        matches!(self, Self::Hamming | Self::Jaccard) == (kind == VectorKind::Bit)
     }
 }
 
 impl VectorFunction {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 10] = [
         Self::Distance(DistanceFunction::L2),
         Self::Distance(DistanceFunction::NegativeInnerProduct),
         Self::Distance(DistanceFunction::Cosine),
         Self::Distance(DistanceFunction::L1),
         Self::Distance(DistanceFunction::InnerProduct),
+        Self::Distance(DistanceFunction::Hamming),
+        Self::Distance(DistanceFunction::Jaccard),
         Self::Dims,
         Self::Norm,
+        Self::BinaryQuantize,
     ];
 
     fn name(self) -> &'static str {
@@ -86,10 +109,29 @@ impl VectorFunction {
             Self::Distance(DistanceFunction::Cosine) => "cosine_distance",
             Self::Distance(DistanceFunction::L1) => "l1_distance",
             Self::Distance(DistanceFunction::InnerProduct) => "inner_product",
+            Self::Distance(DistanceFunction::Hamming) => "hamming_distance",
+            Self::Distance(DistanceFunction::Jaccard) => "jaccard_distance",
             Self::Dims => "vector_dims",
             Self::Norm => "vector_norm",
+            Self::BinaryQuantize => "binary_quantize",
         }
     }
+
+    fn is_of(self, kind: VectorKind) -> bool {
+        match self {
+            Self::Distance(distance) => distance.is_of(kind),
+            Self::Dims | Self::Norm | Self::BinaryQuantize => kind != VectorKind::Bit,
+        }
+    }
+}
+
+/// Vectors as vectors of another kind.
+///
+/// # Errors
+/// When a number is none in `f16`, or the array holds no vectors.
+pub fn convert(kind: VectorKind, array: &ArrayRef) -> Result<ArrayRef> {
+    let argument = Argument { array: Arc::clone(array), same: false };
+    Ok(Arc::new(argument.mapped(kind, array.len(), |number| number)?))
 }
 
 /// All functions of this crate.
@@ -103,7 +145,7 @@ pub fn registry() -> Vec<Arc<ScalarUDF>> {
 pub fn distance_function(udf: &ScalarUDF) -> Option<DistanceFunction> {
     match udf.inner().downcast_ref::<VectorUdf>()?.function {
         VectorFunction::Distance(distance) => Some(distance),
-        VectorFunction::Dims | VectorFunction::Norm => None,
+        VectorFunction::Dims | VectorFunction::Norm | VectorFunction::BinaryQuantize => None,
     }
 }
 
@@ -132,7 +174,9 @@ impl VectorUdf {
     fn new(function: VectorFunction) -> Self {
         let aliases = match function {
             VectorFunction::Norm => vec!["l2_norm".to_owned()],
-            VectorFunction::Distance(_) | VectorFunction::Dims => Vec::new(),
+            VectorFunction::Distance(_) | VectorFunction::Dims | VectorFunction::BinaryQuantize => {
+                Vec::new()
+            }
         };
         Self { function, signature: Signature::user_defined(Volatility::Immutable), aliases }
     }
@@ -140,7 +184,7 @@ impl VectorUdf {
     fn arity(&self) -> usize {
         match self.function {
             VectorFunction::Distance(_) => 2,
-            VectorFunction::Dims | VectorFunction::Norm => 1,
+            VectorFunction::Dims | VectorFunction::Norm | VectorFunction::BinaryQuantize => 1,
         }
     }
 }
@@ -158,18 +202,26 @@ impl ScalarUDFImpl for VectorUdf {
         &self.signature
     }
 
-    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
+    fn return_type(&self, arg_types: &[DataType]) -> Result<DataType> {
+        let dim = arg_types.first().and_then(vector_shape).map_or(0, |(_, dim)| dim);
         Ok(match self.function {
             VectorFunction::Distance(_) | VectorFunction::Norm => DataType::Float64,
             VectorFunction::Dims => DataType::Int32,
+            VectorFunction::BinaryQuantize => vector_type(VectorKind::Bit, dim),
         })
     }
 
     fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
-        let known = arg_types.iter().find(|t| vector_dimension(t).is_some());
+        let of = |t: &DataType| vector_shape(t).map(|(kind, _)| kind);
+        let fits = |t: &&DataType| of(t).is_some_and(|kind| self.function.is_of(kind));
+        let known = arg_types.iter().find(fits);
         // Constant text is read as a vector before types are coerced.
         let text = |t: &DataType| t == &DataType::Utf8;
-        let acceptable = |t: &DataType| vector_dimension(t).is_some() || t.is_null() || text(t);
+        let acceptable =
+            |t: &DataType| known.is_some_and(|known| of(known) == of(t)) || t.is_null() || text(t);
+        if known.is_none() && self.function.is_of(VectorKind::Bit) && arg_types.iter().all(text) {
+            return Ok(arg_types.to_vec()); // text is read as bits, which no other function takes
+        }
         match known {
             Some(known) if arg_types.len() == self.arity() && arg_types.iter().all(acceptable) => {
                 let typed = |t: &DataType| if t.is_null() { known.clone() } else { t.clone() };
@@ -193,17 +245,26 @@ impl ScalarUDFImpl for VectorUdf {
                 Arc::new(distances(function, (left, right), rows)?)
             }
             (VectorFunction::Dims, [argument]) => {
-                let dims = |vector: &[f32]| i32::try_from(vector.len()).unwrap_or(i32::MAX);
+                let dims = |vector: Row<'_>| i32::try_from(vector.len()).unwrap_or(i32::MAX);
                 let vectors = argument.vectors("vector_dims")?;
                 Arc::new((0..rows).map(|row| vectors(row).map(dims)).collect::<Int32Array>())
             }
             (VectorFunction::Norm, [argument]) => {
                 let metric = Metric::new(Distance::InnerProduct);
-                let norm = |vector: &[f32]| (-metric.between(vector, vector)).sqrt();
+                let norm = |vector: Row<'_>| (-metric.between_rows(vector, vector)).sqrt();
                 let vectors = argument.vectors("vector_norm")?;
                 Arc::new((0..rows).map(|row| vectors(row).map(norm)).collect::<Float64Array>())
             }
-            (VectorFunction::Distance(_) | VectorFunction::Dims | VectorFunction::Norm, _) => {
+            (VectorFunction::BinaryQuantize, [argument]) => {
+                Arc::new(argument.mapped(VectorKind::Bit, rows, |number| number.max(0.0))?)
+            }
+            (
+                VectorFunction::Distance(_)
+                | VectorFunction::Dims
+                | VectorFunction::Norm
+                | VectorFunction::BinaryQuantize,
+                _,
+            ) => {
                 return Err(DataFusionError::Internal("wrong number of arguments".to_owned()));
             }
         };
@@ -230,13 +291,32 @@ impl Argument {
     }
 
     /// The vector of each row.
-    fn vectors<'a>(
-        &'a self,
-        function: &'static str,
-    ) -> Result<impl Fn(usize) -> Option<&'a [f32]>> {
+    fn vectors<'a>(&'a self, function: &'static str) -> Result<impl Fn(usize) -> Option<Row<'a>>> {
         let list = self.array.as_fixed_size_list_opt();
         let list = list.ok_or_else(|| no_vector(function, &self.array))?;
-        Ok(|row| vector_slice(list, if self.same { 0 } else { row }))
+        Ok(|row| vector_row(list, if self.same { 0 } else { row }))
+    }
+}
+
+impl Argument {
+    /// The vectors with each number changed, as vectors of a kind.
+    fn mapped(
+        &self,
+        kind: VectorKind,
+        rows: usize,
+        change: impl Fn(f32) -> f32,
+    ) -> Result<FixedSizeListArray> {
+        let vectors = self.vectors(kind.name())?;
+        let dim = vector_shape(self.array.data_type()).map_or(0, |(_, dim)| dim);
+        let nulls = NullBuffer::from_iter((0..rows).map(|row| vectors(row).is_some()));
+        let mut numbers = Vec::with_capacity(rows * dim);
+        for row in 0..rows {
+            match vectors(row) {
+                Some(vector) => numbers.extend(vector.to_f32().iter().map(|n| change(*n))),
+                None => numbers.resize(numbers.len() + dim, 0.0),
+            }
+        }
+        Ok(vector_array(kind, dim, numbers, Some(nulls))?)
     }
 }
 
@@ -245,7 +325,7 @@ fn no_vector(function: &'static str, array: &ArrayRef) -> DataFusionError {
     VectorError::NoFunction { function, types: array.data_type().to_string() }.into()
 }
 
-type Compute = Box<dyn Fn(&[f32], &[f32]) -> f64>;
+type Compute = Box<dyn Fn(Row<'_>, Row<'_>) -> f64>;
 
 fn distances(
     function: DistanceFunction,
@@ -255,28 +335,35 @@ fn distances(
     let name = VectorFunction::Distance(function).name();
     let (left, right) = (left.vectors(name)?, right.vectors(name)?);
     let compute: Compute = match function {
-        DistanceFunction::L1 => {
-            let kernels = vector::kernels::detect();
-            Box::new(|a, b| f64::from((kernels.l1)(a, b)))
-        }
         DistanceFunction::InnerProduct => {
             let metric = Metric::new(Distance::InnerProduct);
             // The other way round, NaN would change its sign, which sorting tells apart.
-            Box::new(move |a, b| 0.0 - metric.between(a, b))
+            Box::new(move |a, b| 0.0 - metric.between_rows(a, b))
         }
         DistanceFunction::L2
         | DistanceFunction::NegativeInnerProduct
-        | DistanceFunction::Cosine => {
+        | DistanceFunction::Cosine
+        | DistanceFunction::L1
+        | DistanceFunction::Hamming
+        | DistanceFunction::Jaccard => {
             let metric = Metric::new(function.index_distance().unwrap_or(Distance::L2));
-            Box::new(move |a, b| metric.between(a, b))
+            Box::new(move |a, b| metric.between_rows(a, b))
         }
     };
     let row = |row| match (left(row), right(row)) {
         (Some(a), Some(b)) if a.len() != b.len() => {
-            Err(VectorError::Different(a.len(), b.len()).into())
+            Err(VectorError::Different(kind_of(a), a.len(), b.len()).into())
         }
         (Some(a), Some(b)) => Ok(Some(compute(a, b))),
         (None, _) | (_, None) => Ok(None),
     };
     (0..rows).map(row).collect()
+}
+
+fn kind_of(row: Row<'_>) -> VectorKind {
+    match row {
+        Row::Full(_) => VectorKind::Vector,
+        Row::Half(_) => VectorKind::Halfvec,
+        Row::Bits(_) => VectorKind::Bit,
+    }
 }

@@ -17,7 +17,10 @@ mod value;
 
 pub use bytea::{parse_bytea, write_bytea};
 pub use error::{ValueError, VectorError};
-pub use functions::{DistanceFunction, VectorFunction, distance_function, registry};
+pub use functions::{DistanceFunction, VectorFunction, convert, distance_function, registry};
 pub use numbers::CheckedFunction;
 pub use text::{parse_vector, write_vector};
-pub use value::{check_dimension, vector_dimension, vector_scalar, vector_slice, vector_type};
+pub use value::{
+    check_dimension, vector_array, vector_dimension, vector_row, vector_scalar, vector_shape,
+    vector_type,
+};

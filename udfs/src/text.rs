@@ -1,8 +1,9 @@
-//! The text form of a vector: `[1,2.5,-3e-2]`, white space allowed around numbers.
+//! The text form of a vector: `[1,2.5,-3e-2]`, white space allowed around numbers; `0110` of bits.
 
-use std::fmt::Write as _;
-
-use types::limits::DIM_MAX;
+use half::f16;
+use types::VectorKind;
+use types::limits::{BIT_LENGTH_MAX, DIM_MAX};
+use vector::Row;
 
 use crate::VectorError;
 
@@ -16,17 +17,24 @@ fn shown(text: &str) -> String {
     }
 }
 
-/// Reads a vector.
+/// Reads a vector of a kind; a `halfvec` comes as numbers that `f16` holds, bits as zeros and ones.
 ///
 /// # Errors
 /// When the text has another form, holds a number that is not finite, or has no or too many
 /// numbers.
-pub fn parse_vector(text: &str) -> Result<Vec<f32>, VectorError> {
-    let syntax = || VectorError::Syntax(shown(text));
+pub fn parse_vector(kind: VectorKind, text: &str) -> Result<Vec<f32>, VectorError> {
+    match kind {
+        VectorKind::Vector | VectorKind::Halfvec => parse_numbers(kind, text),
+        VectorKind::Bit => parse_bits(text),
+    }
+}
+
+fn parse_numbers(kind: VectorKind, text: &str) -> Result<Vec<f32>, VectorError> {
+    let syntax = || VectorError::Syntax(kind, shown(text));
     let inner = text.trim().strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let inner = inner.ok_or_else(syntax)?;
     if inner.trim().is_empty() {
-        return Err(VectorError::Empty);
+        return Err(VectorError::Empty(kind));
     }
     let mut values = Vec::with_capacity(inner.len() / 8);
     for piece in inner.split(',') {
@@ -34,64 +42,108 @@ pub fn parse_vector(text: &str) -> Result<Vec<f32>, VectorError> {
         // Rust reads "inf", "infinity" and "nan"; a number begins otherwise.
         let value: f32 = piece.parse().map_err(|_| syntax())?;
         if value.is_nan() {
-            return Err(VectorError::NotFinite("NaN"));
+            return Err(VectorError::NotFinite(kind, "NaN"));
         }
-        if value.is_infinite() {
+        let kept = match kind {
+            VectorKind::Halfvec => f16::from_f32(value).to_f32(),
+            VectorKind::Vector | VectorKind::Bit => value,
+        };
+        if kept.is_infinite() {
             let spelled = piece.trim_start_matches(['-', '+']).starts_with(['i', 'I']);
-            let error = VectorError::NotFinite("infinite value");
-            return Err(if spelled { error } else { VectorError::OutOfRange(shown(piece)) });
+            let error = VectorError::NotFinite(kind, "infinite value");
+            return Err(if spelled { error } else { VectorError::OutOfRange(kind, shown(piece)) });
         }
-        values.push(value);
+        values.push(kept);
         if values.len() > DIM_MAX as usize {
-            return Err(VectorError::TooLong { max: DIM_MAX });
+            return Err(VectorError::TooLong { kind, max: DIM_MAX });
         }
     }
     Ok(values)
 }
 
+/// Binary digits, or hexadecimal digits behind an `x`.
+fn parse_bits(text: &str) -> Result<Vec<f32>, VectorError> {
+    let mut bits = Vec::with_capacity(text.len());
+    if let Some(digits) = text.strip_prefix(['x', 'X']) {
+        for digit in digits.chars() {
+            let value = digit.to_digit(16).ok_or(VectorError::HexDigit(digit))?;
+            bits.extend([8, 4, 2, 1].map(|bit| if value & bit == 0 { 0.0 } else { 1.0 }));
+        }
+    } else {
+        for digit in text.strip_prefix(['b', 'B']).unwrap_or(text).chars() {
+            bits.push(match digit {
+                '0' => 0.0,
+                '1' => 1.0,
+                other => return Err(VectorError::Digit(other)),
+            });
+        }
+    }
+    if bits.len() > BIT_LENGTH_MAX as usize {
+        return Err(VectorError::TooLong { kind: VectorKind::Bit, max: BIT_LENGTH_MAX });
+    }
+    Ok(bits)
+}
+
 /// Writes a vector.
-pub fn write_vector(out: &mut String, values: &[f32]) {
+pub fn write_vector(out: &mut String, row: Row<'_>) {
+    let numbers = match row {
+        Row::Bits(bits) => {
+            out.extend((0..bits.len()).map(|at| if bits.is_set(at) { '1' } else { '0' }));
+            return;
+        }
+        Row::Full(_) | Row::Half(_) => row.to_f32(),
+    };
     out.push('[');
-    for (at, value) in values.iter().enumerate() {
+    for (at, value) in numbers.iter().enumerate() {
         if at > 0 {
             out.push(',');
         }
         // Writing to a string cannot fail.
         let _ = types::write_float4(out, *value);
     }
-    let _ = out.write_char(']');
+    out.push(']');
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use VectorKind::{Bit, Halfvec, Vector};
 
     #[test]
     fn text_is_read_as_by_pgvector() {
-        assert_eq!(parse_vector(" [ 1, -2.5 ,3e-1] ").unwrap(), [1.0, -2.5, 0.3]);
+        assert_eq!(parse_vector(Vector, " [ 1, -2.5 ,3e-1] ").unwrap(), [1.0, -2.5, 0.3]);
         let cases = [
-            ("1,2", VectorError::Syntax("1,2".to_owned())),
-            ("[1,]", VectorError::Syntax("[1,]".to_owned())),
-            ("[1,x]", VectorError::Syntax("[1,x]".to_owned())),
-            ("[[1]]", VectorError::Syntax("[[1]]".to_owned())),
-            ("[]", VectorError::Empty),
-            ("[nan]", VectorError::NotFinite("NaN")),
-            ("[-Infinity]", VectorError::NotFinite("infinite value")),
-            ("[1e39]", VectorError::OutOfRange("1e39".to_owned())),
+            (Vector, "1,2", VectorError::Syntax(Vector, "1,2".to_owned())),
+            (Vector, "[1,]", VectorError::Syntax(Vector, "[1,]".to_owned())),
+            (Vector, "[1,x]", VectorError::Syntax(Vector, "[1,x]".to_owned())),
+            (Vector, "[[1]]", VectorError::Syntax(Vector, "[[1]]".to_owned())),
+            (Vector, "[]", VectorError::Empty(Vector)),
+            (Vector, "[nan]", VectorError::NotFinite(Vector, "NaN")),
+            (Vector, "[-Infinity]", VectorError::NotFinite(Vector, "infinite value")),
+            (Vector, "[1e39]", VectorError::OutOfRange(Vector, "1e39".to_owned())),
+            (Halfvec, "1", VectorError::Syntax(Halfvec, "1".to_owned())),
+            (Halfvec, "[65520]", VectorError::OutOfRange(Halfvec, "65520".to_owned())),
+            (Halfvec, "[inf]", VectorError::NotFinite(Halfvec, "infinite value")),
+            (Bit, "012", VectorError::Digit('2')),
+            (Bit, "x1g", VectorError::HexDigit('g')),
+            (Bit, "[1]", VectorError::Digit('[')),
         ];
-        for (text, error) in cases {
-            assert_eq!(parse_vector(text).unwrap_err(), error, "{text}");
+        for (kind, text, error) in cases {
+            assert_eq!(parse_vector(kind, text).unwrap_err(), error, "{text}");
         }
         let long = format!("[{}1]", "1,".repeat(DIM_MAX as usize));
-        assert_eq!(parse_vector(&long).unwrap_err(), VectorError::TooLong { max: DIM_MAX });
+        assert_eq!(
+            parse_vector(Vector, &long).unwrap_err(),
+            VectorError::TooLong { kind: Vector, max: DIM_MAX }
+        );
     }
 
     #[test]
     fn what_is_written_reads_back() {
         let values = [0.1, -0.0, 1e-20, 123_456.79, 3.402_823_5e38];
         let mut text = String::new();
-        write_vector(&mut text, &values);
-        assert_eq!(parse_vector(&text).unwrap(), values);
+        write_vector(&mut text, Row::Full(&values));
+        assert_eq!(parse_vector(Vector, &text).unwrap(), values);
         assert_eq!(text, "[0.1,-0,1e-20,123456.79,3.4028235e+38]");
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use types::limits::RETENTION_DEFAULT_MICROS;
-use types::{Dim, SchemaId, TableId};
+use types::{Dim, SchemaId, TableId, VectorKind};
 
 use crate::Lifetime;
 
@@ -36,6 +36,10 @@ pub enum ColumnType {
     TimestampTz,
     /// `vector(n)`, `f32`
     Vector(Dim),
+    /// `halfvec(n)`, `f16`
+    Halfvec(Dim),
+    /// `bit(n)`
+    Bit(Dim),
 }
 
 impl ColumnType {
@@ -55,7 +59,42 @@ impl ColumnType {
             Self::Date => "date".to_owned(),
             Self::Timestamp => "timestamp without time zone".to_owned(),
             Self::TimestampTz => "timestamp with time zone".to_owned(),
-            Self::Vector(dim) => format!("vector({dim})"),
+            Self::Vector(dim) | Self::Halfvec(dim) | Self::Bit(dim) => {
+                let name = self.vector().map_or("", |(kind, _)| kind.name());
+                format!("{name}({dim})")
+            }
+        }
+    }
+
+    /// The kind and the dimension of a vector; `None` for other types.
+    #[must_use]
+    pub fn vector(&self) -> Option<(VectorKind, Dim)> {
+        match self {
+            Self::Vector(dim) => Some((VectorKind::Vector, *dim)),
+            Self::Halfvec(dim) => Some((VectorKind::Halfvec, *dim)),
+            Self::Bit(dim) => Some((VectorKind::Bit, *dim)),
+            Self::Boolean
+            | Self::Int2
+            | Self::Int4
+            | Self::Int8
+            | Self::Float4
+            | Self::Float8
+            | Self::Text
+            | Self::Varchar
+            | Self::Bytea
+            | Self::Date
+            | Self::Timestamp
+            | Self::TimestampTz => None,
+        }
+    }
+
+    /// The type of vectors of a kind.
+    #[must_use]
+    pub fn of_vector(kind: VectorKind, dim: Dim) -> Self {
+        match kind {
+            VectorKind::Vector => Self::Vector(dim),
+            VectorKind::Halfvec => Self::Halfvec(dim),
+            VectorKind::Bit => Self::Bit(dim),
         }
     }
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use types::limits::{IDENTIFIER_BYTES_MAX, RETENTION_MAX_MICROS};
 use types::{CommitTs, Distance, IndexId, SchemaId, TableId};
 
-use crate::{Catalog, Collection, Column, ColumnType, HnswOptions, Index, Lifetime, Namespace};
+use crate::{Catalog, Collection, Column, HnswOptions, Index, Lifetime, Namespace};
 
 /// A change of the catalog. Names are those the statement gave; ids are assigned when the change is
 /// applied.
@@ -293,8 +293,9 @@ impl Catalog {
     ) -> Result<Defined, CatalogError> {
         let collection = self.collections.get(&table).filter(|c| c.life.contains(at));
         let collection = collection.ok_or(CatalogError::Gone)?;
-        let is_vector = |c: &Column| matches!(c.column_type, ColumnType::Vector(_));
-        if !collection.columns.get(column).is_some_and(is_vector) {
+        let column_type = collection.columns.get(column).map(|c| c.column_type);
+        let kind = column_type.and_then(|t| t.vector()).map(|(kind, _)| kind);
+        if !kind.is_some_and(|kind| kind.distances().contains(&distance)) {
             return Err(CatalogError::BadDefinition("an index of no vector column"));
         }
         let schema = collection.schema;
@@ -310,6 +311,7 @@ impl Catalog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ColumnType;
 
     fn columns() -> Vec<Column> {
         vec![Column { name: "id".to_owned(), column_type: ColumnType::Int8, nullable: false }]

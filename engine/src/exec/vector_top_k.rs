@@ -27,7 +27,7 @@ use parking_lot::Mutex;
 use storage::memtable::{IndexSearch, Rows, SearchReport, Strategy, VectorIndex, exact_search};
 use storage::{ReadView, StorageError};
 use types::Distance;
-use udfs::vector_slice;
+use udfs::vector_row;
 use vector::{Metric, Neighbor};
 
 use super::Source;
@@ -205,12 +205,12 @@ impl VectorTopKExec {
                 let column = table.schema().field(self.search.column).data_type();
                 let vector = match parameters.get(*number) {
                     Some(ScalarValue::FixedSizeList(list)) if list.data_type() == column => {
-                        vector_slice(list, 0)
+                        vector_row(list, 0)
                     }
                     Some(_) | None => None,
                 };
                 let Some(vector) = vector else { return Ok(None) };
-                vector.to_vec()
+                vector.to_f32().into_owned()
             }
         };
         let search = VectorTopK { query: QueryVector::Known(query), ..self.search.clone() };

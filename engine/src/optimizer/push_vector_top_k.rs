@@ -26,7 +26,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 use types::Distance;
-use udfs::{distance_function, vector_slice};
+use udfs::{distance_function, vector_row};
 
 use super::search_below_join::push_below;
 use crate::exec::{QueryVector, SemiJoin, VectorTopK};
@@ -243,9 +243,10 @@ fn distance_key(key: &Expr) -> Option<(Distance, &Column, (QueryVector, DataType
         return None;
     };
     let query = match query {
-        Expr::Literal(ScalarValue::FixedSizeList(list), _) => {
-            (QueryVector::Known(vector_slice(list, 0)?.to_vec()), list.data_type().clone())
-        }
+        Expr::Literal(ScalarValue::FixedSizeList(list), _) => (
+            QueryVector::Known(vector_row(list, 0)?.to_f32().into_owned()),
+            list.data_type().clone(),
+        ),
         Expr::Placeholder(placeholder) => {
             let number = parameter_number(&placeholder.id)?.checked_sub(1)?;
             let data_type = placeholder.field.as_ref()?.data_type().clone();

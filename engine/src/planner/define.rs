@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use catalog::{Collection, Column, ColumnType, Define, HnswOptions, RECALL_ONE};
+use catalog::{Collection, Column, Define, HnswOptions, RECALL_ONE};
 use datafusion::sql::sqlparser::ast::{
     self, AlterTable, AlterTableOperation, ColumnOption, CreateIndex, CreateTable,
     CreateTableOptions, Expr, IndexColumn, IndexType, ObjectName, ObjectType, SchemaName,
@@ -200,7 +200,7 @@ fn create_table(names: &Names<'_>, create: &CreateTable) -> Result<Change> {
     let primary_key = key.unwrap_or_default();
     for at in &primary_key {
         columns[*at].nullable = false;
-        if matches!(columns[*at].column_type, ColumnType::Vector(_)) {
+        if columns[*at].column_type.vector().is_some() {
             return Err(EngineError::unsupported("a vector as primary key"));
         }
     }
@@ -333,26 +333,37 @@ fn create_index(names: &Names<'_>, create: &CreateIndex) -> Result<Change> {
     let position = collection.column_position(&column_name);
     let position =
         position.ok_or_else(|| EngineError::no_column(&column_name, &collection.name))?;
-    if !matches!(collection.columns[position].column_type, ColumnType::Vector(_)) {
+    let Some((kind, dim)) = collection.columns[position].column_type.vector() else {
         let message = format!("column \"{column_name}\" is not a vector");
         return Err(EngineError::new(SqlState::DATATYPE_MISMATCH, message));
-    }
-    let class = operator_class.as_ref().map(last_part);
-    let class = class.ok_or_else(|| {
+    };
+    let classes = kind.distances().iter().map(|distance| distance.operator_class(kind));
+    let hint = format!("One of {}.", classes.collect::<Vec<_>>().join(", "));
+    let Some(class) = operator_class.as_ref().map(last_part) else {
         let message = "an hnsw index needs an operator class";
-        EngineError::new(SqlState::UNDEFINED_OBJECT, message)
-            .with_hint("One of vector_l2_ops, vector_ip_ops, vector_cosine_ops.")
-    })?;
-    let distance = Distance::from_operator_class(&class).ok_or_else(|| {
+        return Err(EngineError::new(SqlState::UNDEFINED_OBJECT, message).with_hint(hint));
+    };
+    let Some((made_for, distance)) = Distance::from_operator_class(&class) else {
         let message = format!("operator class \"{class}\" does not exist for access method hnsw");
-        EngineError::new(SqlState::UNDEFINED_OBJECT, message)
-    })?;
+        return Err(EngineError::new(SqlState::UNDEFINED_OBJECT, message).with_hint(hint));
+    };
+    if made_for != kind {
+        let name = kind.name();
+        let message = format!("operator class \"{class}\" does not accept data type {name}");
+        return Err(EngineError::new(SqlState::DATATYPE_MISMATCH, message).with_hint(hint));
+    }
     // Codes of few dimensions save little and tell near rows apart badly.
-    let quantization = match collection.columns[position].column_type {
-        ColumnType::Vector(dim) if dim.len() < QUANTIZED_DIM_MIN => Quantization::None,
-        _ => Quantization::default(),
+    let has_codes = Distance::OF_CODES.contains(&distance);
+    let quantization = if has_codes && dim.len() >= QUANTIZED_DIM_MIN {
+        Quantization::default()
+    } else {
+        Quantization::None
     };
     let options = hnsw_options(&create.with, quantization)?;
+    if !has_codes && options.quantization != Quantization::None {
+        return Err(EngineError::unsupported(format!("quantization with {class}"))
+            .with_hint("Such an index compares the vectors themselves; leave the option out."));
+    }
     let name = index_name(names, create, collection, &column_name)?;
     let exists =
         |name: &str| names.view.catalog().index(collection.schema, name, names.view.at()).is_some();

@@ -15,7 +15,7 @@ use datafusion::sql::sqlparser::ast::{
     Select, SelectItem, SetExpr, TableAlias, TableFactor, TableWithJoins, Update, Value,
 };
 use storage::TableWrite;
-use types::{CommitTs, RowId, SqlState};
+use types::{CommitTs, RowId, SqlState, VectorKind};
 
 use crate::error::{EngineError, Result};
 use crate::pg_types;
@@ -168,9 +168,11 @@ impl<'a> InsertRows<'a> {
         check_width(self.rows.iter().map(|row| row.len()), positions.len())?;
         let column = |(at, position): (usize, &usize)| {
             let column = &collection.columns[*position];
-            let vector = self.rows.iter().any(|row| as_vector(&row[at]).is_some());
-            if vector && !matches!(column.column_type, ColumnType::Vector(_)) {
-                return Err(mismatch(column, "vector"));
+            let of_bits = |kind: VectorKind| kind == VectorKind::Bit;
+            let to = column.column_type.vector().map(|(kind, _)| of_bits(kind));
+            let mut kinds = self.rows.iter().filter_map(|row| Some(as_vector(&row[at])?.0));
+            if let Some(kind) = kinds.find(|kind| to != Some(of_bits(*kind))) {
+                return Err(mismatch(column, kind.name()));
             }
             let cells: Vec<Cell<'_>> =
                 self.rows.iter().filter_map(|row| Cell::of(&row[at])).collect();
@@ -215,28 +217,37 @@ enum Cell<'a> {
 }
 
 /// What `expr::vector` makes a vector of: of as many numbers as it has, which the column then checks. Of
-/// a text the parser has counted them.
-fn as_vector(expr: &Expr) -> Option<&Expr> {
+/// a text the parser has counted them. Also what `B'101'` makes bits of.
+fn as_vector(expr: &Expr) -> Option<(VectorKind, &Expr)> {
     let Expr::Cast { kind: CastKind::Cast | CastKind::DoubleColon, expr, data_type, .. } = expr
     else {
         return None;
     };
-    let ast::DataType::Custom(name, modifiers) = data_type else { return None };
-    let counted =
-        |text: &str| udfs::parse_vector(text).is_ok_and(|v| *modifiers == [v.len().to_string()]);
-    let free = match &**expr {
+    let text = match &**expr {
         Expr::Value(value) => match &value.value {
-            Value::SingleQuotedString(text) => modifiers.is_empty() || counted(text),
-            _ => modifiers.is_empty(),
+            Value::SingleQuotedString(text) => Some(text),
+            _ => None,
         },
-        _ => modifiers.is_empty(),
+        _ => None,
     };
-    (free && last_part(name) == "vector").then_some(&**expr)
+    let length = |kind| udfs::parse_vector(kind, text?).ok().map(|vector| vector.len());
+    match data_type {
+        ast::DataType::Bit(bits) => {
+            let same = length(VectorKind::Bit)? == usize::try_from(bits.unwrap_or(1)).ok()?;
+            same.then_some((VectorKind::Bit, &**expr))
+        }
+        ast::DataType::Custom(name, modifiers) if last_part(name) == "vector" => {
+            let counted = || length(VectorKind::Vector).map(|length| length.to_string());
+            let free = modifiers.is_empty() || counted().is_some_and(|n| *modifiers == [n]);
+            free.then_some((VectorKind::Vector, &**expr))
+        }
+        _ => None,
+    }
 }
 
 impl<'a> Cell<'a> {
     fn of(expr: &'a Expr) -> Option<Self> {
-        if let Some(inner) = as_vector(expr) {
+        if let Some((_, inner)) = as_vector(expr) {
             let cell = Self::of(inner)?;
             return (!matches!(cell, Cell::Number(_))).then_some(cell);
         }
@@ -292,7 +303,9 @@ fn number_fits(column: &catalog::Column) -> Result<()> {
         | ColumnType::Date
         | ColumnType::Timestamp
         | ColumnType::TimestampTz
-        | ColumnType::Vector(_) => Err(mismatch(column, "integer")),
+        | ColumnType::Vector(_)
+        | ColumnType::Halfvec(_)
+        | ColumnType::Bit(_) => Err(mismatch(column, "integer")),
         ColumnType::Int2
         | ColumnType::Int4
         | ColumnType::Int8
@@ -456,10 +469,7 @@ fn typed(value: &Expr, column_type: ColumnType) -> Result<Expr> {
 
 /// The type's name as the parser would have read it.
 fn sql_type(column_type: ColumnType) -> ast::DataType {
-    let modifiers = match column_type {
-        ColumnType::Vector(dim) => vec![dim.to_string()],
-        _ => Vec::new(),
-    };
+    let modifiers = column_type.vector().map(|(_, dim)| dim.to_string()).into_iter().collect();
     named_type(pg_types::name_of_column(column_type), modifiers)
 }
 

@@ -4,7 +4,7 @@ use arrow::datatypes::DataType;
 use arrow::util::pretty::pretty_format_batches;
 use datafusion::common::ScalarValue;
 use tempfile::TempDir;
-use types::Principal;
+use types::{Principal, VectorKind};
 
 use crate::query::RowStream;
 use crate::values;
@@ -18,8 +18,8 @@ struct World {
 
 /// A value as the wire reads it.
 fn scalar_from_text(data_type: &DataType, text: &str) -> crate::Result<ScalarValue> {
-    if udfs::vector_dimension(data_type).is_some() {
-        return Ok(udfs::vector_scalar(udfs::parse_vector(text)?));
+    if let Some((kind, _)) = udfs::vector_shape(data_type) {
+        return Ok(udfs::vector_scalar(kind, udfs::parse_vector(kind, text)?)?);
     }
     values::scalar_from_text(data_type, text)
 }
@@ -161,14 +161,17 @@ async fn values_that_a_kept_plan_does_not_suit_are_planned_apart() {
         world.check(sql, &statement, &["[1,0,0]", "2"]).await;
     }
     assert!(statement.0.keeps_plan());
-    let vector = |text: &str| scalar_from_text(&udfs::vector_type(3), text).unwrap();
+    let vector =
+        |text: &str| scalar_from_text(&udfs::vector_type(VectorKind::Vector, 3), text).unwrap();
     let null_group = vec![vector("[1,0,0]"), ScalarValue::Int32(None)];
     assert_eq!(world.outcome(&statement.0, null_group).await, "");
-    let null_vector =
-        vec![ScalarValue::try_from(&udfs::vector_type(3)).unwrap(), ScalarValue::Int32(Some(2))];
+    let null_vector = vec![
+        ScalarValue::try_from(&udfs::vector_type(VectorKind::Vector, 3)).unwrap(),
+        ScalarValue::Int32(Some(2)),
+    ];
     let answer = world.outcome(&statement.0, null_vector).await;
     assert_eq!(answer.lines().count(), 4 + 4, "rows without a distance: {answer}");
-    let short = scalar_from_text(&udfs::vector_type(2), "[1,0]").unwrap();
+    let short = scalar_from_text(&udfs::vector_type(VectorKind::Vector, 2), "[1,0]").unwrap();
     let answer = world.outcome(&statement.0, vec![short, ScalarValue::Int32(Some(2))]).await;
     assert!(answer.contains("different vector dimensions"), "{answer}");
     world.check(sql, &statement, &["[1,0,0]", "2"]).await;

@@ -6,6 +6,7 @@ mod parser;
 pub(crate) mod rewrite;
 mod tokens;
 pub(crate) mod types;
+mod vector_cast;
 
 pub(crate) use parser::Tree;
 pub(crate) use parser::parse;

@@ -3,24 +3,26 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::datatypes::Field;
+use arrow::datatypes::{DataType, Field};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result as DataFusionResult, ScalarValue};
-use datafusion::logical_expr::expr::{Cast, Placeholder, ScalarFunction};
+use datafusion::logical_expr::expr::{Cast, InList, Placeholder, ScalarFunction};
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::{Expr, ExprSchemable as _, ScalarUDF};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 use storage::memtable::vector_field;
-use types::Dim;
+use types::{Dim, SqlState, VectorKind};
 use udfs::{
-    DistanceFunction, VectorError, check_dimension, parse_vector, vector_dimension, vector_scalar,
+    DistanceFunction, VectorError, check_dimension, parse_vector, vector_scalar, vector_shape,
 };
 
+use super::vector_cast::{can_cast, known_length, vector_cast, vector_text};
 use crate::error::EngineError;
+use crate::values::pg_name;
 
-/// Plans `<->`, `<#>`, `<=>` and `<+>` where a side is a vector.
+/// Plans `<->`, `<#>`, `<=>`, `<+>`, `<~>` and `<%>` where a side is a vector.
 #[derive(Debug)]
 pub(crate) struct VectorOperators {
     functions: HashMap<DistanceFunction, Arc<ScalarUDF>>,
@@ -51,19 +53,69 @@ fn external(error: VectorError) -> datafusion::common::DataFusionError {
     EngineError::from(error).into_datafusion()
 }
 
-/// Gives an operand its type: text becomes a vector, a bare parameter learns what it must be.
-fn as_vector(expr: Expr, dim: usize) -> DataFusionResult<Expr> {
+/// Gives an operand its type: text becomes a vector, a bare parameter learns what it must be, and a
+/// `vector` beside a `halfvec` becomes one.
+fn as_vector(
+    expr: Expr,
+    (kind, dim): (VectorKind, usize),
+    schema: &DFSchema,
+) -> DataFusionResult<Expr> {
     match expr {
         Expr::Literal(ScalarValue::Utf8(Some(text)), _) => {
-            Ok(Expr::Literal(vector_scalar(parse_vector(&text).map_err(external)?), None))
+            let vector = parse_vector(kind, &text).and_then(|vector| vector_scalar(kind, vector));
+            Ok(Expr::Literal(vector.map_err(external)?, None))
         }
         Expr::Placeholder(placeholder) if placeholder.field.is_none() => {
             let dim = Dim(u32::try_from(dim).unwrap_or(0));
-            let field = Arc::new(vector_field("", dim));
+            let field = Arc::new(vector_field("", kind, dim));
             Ok(Expr::Placeholder(Placeholder::new_with_field(placeholder.id, Some(field))))
         }
-        other => Ok(other),
+        other => match shape(&other, schema) {
+            Some((VectorKind::Vector, dim)) if kind == VectorKind::Halfvec => {
+                Ok(vector_cast(other, (kind, dim)))
+            }
+            _ => Ok(other),
+        },
     }
+}
+
+fn shape(expr: &Expr, schema: &DFSchema) -> Option<(VectorKind, usize)> {
+    vector_shape(&expr.get_type(schema).ok()?)
+}
+
+/// The kind and the dimension that both operands are to have: those of a `halfvec` before those of a
+/// `vector`, which becomes one.
+fn common(
+    left: Option<(VectorKind, usize)>,
+    right: Option<(VectorKind, usize)>,
+) -> Option<(VectorKind, usize)> {
+    match (left, right) {
+        (Some((VectorKind::Vector, _)), Some((VectorKind::Halfvec, _))) => right,
+        _ => left.or(right),
+    }
+}
+
+fn function_of_kind(operator: Option<&str>, kind: VectorKind) -> bool {
+    operator.and_then(DistanceFunction::of_operator).is_some_and(|function| function.is_of(kind))
+}
+
+fn is_comparison(operator: &BinaryOperator) -> bool {
+    use BinaryOperator::{Eq, Gt, GtEq, Lt, LtEq, NotEq};
+    matches!(operator, Eq | NotEq | Lt | LtEq | Gt | GtEq)
+}
+
+/// A comparison in which text next to a vector is one.
+fn compared(expr: RawBinaryExpr, schema: &DFSchema) -> DataFusionResult<RawBinaryExpr> {
+    let open = |e: &Expr| is_text(e) || matches!(e, Expr::Placeholder(p) if p.field.is_none());
+    if !open(&expr.left) && !open(&expr.right) {
+        return Ok(expr);
+    }
+    let Some(wanted) = common(shape(&expr.left, schema), shape(&expr.right, schema)) else {
+        return Ok(expr);
+    };
+    let (left, right) =
+        (as_vector(expr.left, wanted, schema)?, as_vector(expr.right, wanted, schema)?);
+    Ok(RawBinaryExpr { left, right, ..expr })
 }
 
 impl ExprPlanner for VectorOperators {
@@ -72,32 +124,38 @@ impl ExprPlanner for VectorOperators {
         expr: RawBinaryExpr,
         schema: &DFSchema,
     ) -> DataFusionResult<PlannerResult<RawBinaryExpr>> {
+        if is_comparison(&expr.op) {
+            return compared(expr, schema).map(PlannerResult::Original);
+        }
         let function = operator_text(&expr.op).and_then(DistanceFunction::of_operator);
         let Some(function) = function.and_then(|function| self.functions.get(&function)) else {
             return Ok(PlannerResult::Original(expr));
         };
-        let side = |side: &Expr| side.get_type(schema).ok().as_ref().and_then(vector_dimension);
-        let (left, right) = (side(&expr.left), side(&expr.right));
+        let (left, right) = (shape(&expr.left, schema), shape(&expr.right, schema));
         // `'[1]' <-> '[2]'` has no vector yet; with <=> that means IS NOT DISTINCT FROM to no one
         // who has a vector database before them, so text is read as a vector here too.
-        let Some(dim) = left.or(right) else {
+        let Some(wanted) = common(left, right) else {
             return Err(EngineError::new(
-                types::SqlState::UNDEFINED_FUNCTION,
+                SqlState::UNDEFINED_FUNCTION,
                 format!("operator {} needs a vector on at least one side", expr.op),
             )
             .with_hint("Cast one side: '[1,2,3]'::vector.")
             .into_datafusion());
         };
-        let left_expr = as_vector(expr.left, dim)?;
-        let right_expr = as_vector(expr.right, dim)?;
-        let known = |e: &Expr| match e.get_type(schema).ok().as_ref().and_then(vector_dimension) {
-            Some(0) | None => None,
-            Some(dim) => Some(dim),
-        };
-        if let (Some(a), Some(b)) = (known(&left_expr), known(&right_expr))
+        if !function_of_kind(operator_text(&expr.op), wanted.0) {
+            let side = |shape: Option<(VectorKind, usize)>| shape.unwrap_or(wanted).0.name();
+            let (left, right) = (side(left), side(right));
+            let message = format!("operator does not exist: {left} {} {right}", expr.op);
+            return Err(EngineError::new(SqlState::UNDEFINED_FUNCTION, message).into_datafusion());
+        }
+        let left_expr = as_vector(expr.left, wanted, schema)?;
+        let right_expr = as_vector(expr.right, wanted, schema)?;
+        let known = |e: &Expr| shape(e, schema).filter(|(_, dim)| *dim > 0);
+        if let (Some((kind, a)), Some((other, b))) = (known(&left_expr), known(&right_expr))
+            && kind == other
             && a != b
         {
-            return Err(external(VectorError::Different(a, b)));
+            return Err(external(VectorError::Different(kind, a, b)));
         }
         Ok(PlannerResult::Planned(function.call(vec![left_expr, right_expr])))
     }
@@ -120,18 +178,43 @@ impl FunctionRewrite for VectorCasts {
         _config: &ConfigOptions,
     ) -> DataFusionResult<Transformed<Expr>> {
         match expr {
+            Expr::InList(InList { expr, list, negated }) if list.iter().any(is_text) => {
+                let Some(wanted) = shape(&expr, schema) else {
+                    return Ok(Transformed::no(Expr::InList(InList { expr, list, negated })));
+                };
+                let list = list.into_iter().map(|item| as_vector(item, wanted, schema));
+                let list = list.collect::<DataFusionResult<_>>()?;
+                Ok(Transformed::yes(Expr::InList(InList { expr, list, negated })))
+            }
+            Expr::Cast(Cast { expr, field })
+                if field.data_type() == &DataType::Utf8 && shape(&expr, schema).is_some() =>
+            {
+                Ok(Transformed::yes(vector_text(*expr)))
+            }
             Expr::Cast(Cast { expr, field }) => {
-                let Some(dim) = vector_dimension(field.data_type()) else {
+                let Some(to) = vector_shape(field.data_type()) else {
                     return Ok(Transformed::no(Expr::Cast(Cast { expr, field })));
                 };
-                rewrite_cast(*expr, dim, &field, schema)
+                rewrite_cast(*expr, to, &field, schema)
             }
             Expr::ScalarFunction(ScalarFunction { func, args })
-                if udfs::distance_function(&func).is_some() && args.iter().any(is_text) =>
+                if udfs::distance_function(&func).is_some() =>
             {
-                let args: DataFusionResult<Vec<Expr>> =
-                    args.into_iter().map(|arg| as_vector(arg, 0)).collect();
-                let call = ScalarFunction::new_udf(func, args?);
+                let shapes: Vec<_> = args.iter().map(|arg| shape(arg, schema)).collect();
+                let mixed = shapes.iter().flatten().any(|s| s.0 == VectorKind::Vector)
+                    && shapes.iter().flatten().any(|s| s.0 == VectorKind::Halfvec);
+                if !mixed && !args.iter().any(is_text) {
+                    return Ok(Transformed::no(Expr::ScalarFunction(ScalarFunction {
+                        func,
+                        args,
+                    })));
+                }
+                let of_bits =
+                    udfs::distance_function(&func).is_some_and(|f| f.is_of(VectorKind::Bit));
+                let unknown = if of_bits { VectorKind::Bit } else { VectorKind::Vector };
+                let kind = shapes.into_iter().reduce(common).flatten().map_or(unknown, |s| s.0);
+                let args = args.into_iter().map(|arg| as_vector(arg, (kind, 0), schema));
+                let call = ScalarFunction::new_udf(func, args.collect::<DataFusionResult<_>>()?);
                 Ok(Transformed::yes(Expr::ScalarFunction(call)))
             }
             other => Ok(Transformed::no(other)),
@@ -145,25 +228,45 @@ fn is_text(expr: &Expr) -> bool {
 
 fn rewrite_cast(
     expr: Expr,
-    dim: usize,
+    (kind, dim): (VectorKind, usize),
     field: &Arc<Field>,
     schema: &DFSchema,
 ) -> DataFusionResult<Transformed<Expr>> {
-    if is_text(&expr) {
-        let literal = as_vector(expr, dim)?;
-        let got = vector_dimension(&literal.get_type(schema)?).unwrap_or(0);
-        check_dimension(dim, got).map_err(external)?;
-        return Ok(Transformed::yes(literal));
-    }
-    match vector_dimension(&expr.get_type(schema)?) {
-        Some(got) => {
-            check_dimension(dim, got).map_err(external)?;
-            Ok(Transformed::yes(expr))
+    if let Expr::Literal(ScalarValue::Utf8(Some(text)), _) = &expr {
+        let mut vector = parse_vector(kind, text).map_err(external)?;
+        if kind == VectorKind::Bit {
+            // A cast of bits, unlike an assignment, cuts off or adds zeros.
+            vector.resize(dim, 0.0);
         }
-        None if matches!(expr, Expr::Placeholder(_) | Expr::Literal(..)) => {
-            Ok(Transformed::no(Expr::Cast(Cast { expr: Box::new(expr), field: Arc::clone(field) })))
-        }
-        None => Err(EngineError::unsupported("a cast of anything but a constant to vector")
-            .into_datafusion()),
+        check_dimension(kind, dim, vector.len()).map_err(external)?;
+        let literal = vector_scalar(kind, vector).map_err(external)?;
+        return Ok(Transformed::yes(Expr::Literal(literal, None)));
     }
+    let from = expr.get_type(schema)?;
+    match vector_shape(&from) {
+        Some((of, got)) if of == kind && (dim == 0 || dim == got) => {
+            return Ok(Transformed::yes(expr));
+        }
+        Some((VectorKind::Vector | VectorKind::Halfvec, got)) if kind != VectorKind::Bit => {
+            check_dimension(kind, dim, got).map_err(external)?;
+        }
+        _ => {}
+    }
+    if matches!(expr, Expr::Placeholder(_) | Expr::Literal(ScalarValue::Null, _)) {
+        let cast = Cast { expr: Box::new(expr), field: Arc::clone(field) };
+        return Ok(Transformed::no(Expr::Cast(cast)));
+    }
+    let name = kind.name();
+    if !can_cast(&from, kind) {
+        let message = format!("cannot cast type {} to {name}", pg_name(&from));
+        let error = EngineError::new(SqlState::CANNOT_COERCE, message);
+        return Err(error.into_datafusion());
+    }
+    let dim = Some(dim).filter(|dim| *dim > 0).or_else(|| known_length(&expr));
+    let Some(dim) = dim.or_else(|| vector_shape(&from).map(|(_, dim)| dim)) else {
+        let error = EngineError::unsupported(format!("a cast to {name} without dimensions"))
+            .with_hint(format!("Give the number of dimensions, for example {name}(384)."));
+        return Err(error.into_datafusion());
+    };
+    Ok(Transformed::yes(vector_cast(expr, (kind, dim))))
 }

@@ -12,6 +12,8 @@ use datafusion::sql::sqlparser::ast::{
     SetOperator, SetQuantifier, TableFactor, Value, Visit as _, VisitMut as _, Visitor, VisitorMut,
 };
 
+use types::VectorKind;
+
 use super::types::{cast, fold, last_part};
 use crate::error::{EngineError, Result};
 
@@ -237,6 +239,15 @@ impl VisitorMut for Rewriter {
                     *op = plain;
                 }
             }
+            Expr::Value(value) => {
+                let (text, length) = match &value.value {
+                    Value::SingleQuotedByteStringLiteral(bits) => (bits.clone(), bits.len()),
+                    Value::HexStringLiteral(digits) => (format!("x{digits}"), 4 * digits.len()),
+                    _ => return ControlFlow::Continue(()),
+                };
+                let text = Expr::value(Value::SingleQuotedString(text));
+                *expr = cast(text, ast::DataType::Bit(u64::try_from(length).ok()));
+            }
             _ => {}
         }
         ControlFlow::Continue(())
@@ -293,12 +304,11 @@ fn give_dimension(expr: &mut Expr) {
     else {
         return;
     };
-    if last_part(name) != "vector" || !modifiers.is_empty() {
-        return;
-    }
+    let kind = VectorKind::from_name(&last_part(name));
+    let Some(kind) = kind.filter(|_| modifiers.is_empty()) else { return };
     if let Expr::Value(value) = &**inner
         && let Value::SingleQuotedString(text) = &value.value
-        && let Ok(vector) = udfs::parse_vector(text)
+        && let Ok(vector) = udfs::parse_vector(kind, text)
     {
         modifiers.push(vector.len().to_string());
     }

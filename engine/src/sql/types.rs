@@ -9,8 +9,8 @@ use datafusion::common::Result as DataFusionResult;
 use datafusion::logical_expr::planner::TypePlanner;
 use datafusion::sql::sqlparser::ast::{self, ExactNumberInfo, TimezoneInfo};
 use storage::memtable::{arrow_type, vector_field};
-use types::limits::DIM_MAX;
-use types::{Dim, SqlState};
+use types::limits::{BIT_LENGTH_MAX, DIM_MAX};
+use types::{Dim, SqlState, VectorKind};
 
 use crate::error::{EngineError, Result};
 
@@ -40,6 +40,11 @@ pub(crate) fn column_type(sql_type: &ast::DataType) -> Result<Option<ColumnType>
         }
         Sql::Timestamp(None, TimezoneInfo::Tz | TimezoneInfo::WithTimeZone) => {
             ColumnType::TimestampTz
+        }
+        // Without a length, a bit.
+        Sql::Bit(length) => {
+            let length = length.map_or_else(|| "1".to_owned(), |length| length.to_string());
+            ColumnType::Bit(parse_dimension(VectorKind::Bit, &length)?)
         }
         Sql::Custom(name, modifiers) => return custom_type(&last_part(name), modifiers),
         _ => return Ok(None),
@@ -79,9 +84,10 @@ pub(crate) fn parameter_number(placeholder: &str) -> Option<usize> {
 
 fn custom_type(name: &str, modifiers: &[String]) -> Result<Option<ColumnType>> {
     Ok(Some(match name {
-        "vector" => {
+        "vector" | "halfvec" | "bit" => {
             let [dim] = modifiers else { return Ok(None) };
-            ColumnType::Vector(parse_dimension(dim)?)
+            let Some(kind) = VectorKind::from_name(name) else { return Ok(None) };
+            ColumnType::of_vector(kind, parse_dimension(kind, dim)?)
         }
         "bool" => ColumnType::Boolean,
         "int2" => ColumnType::Int2,
@@ -99,26 +105,30 @@ fn custom_type(name: &str, modifiers: &[String]) -> Result<Option<ColumnType>> {
     }))
 }
 
-fn parse_dimension(text: &str) -> Result<Dim> {
+fn parse_dimension(kind: VectorKind, text: &str) -> Result<Dim> {
     let error = |message: String| EngineError::new(SqlState::INVALID_PARAMETER_VALUE, message);
+    let (what, most) = match kind {
+        VectorKind::Vector | VectorKind::Halfvec => ("dimensions", DIM_MAX),
+        VectorKind::Bit => ("length", BIT_LENGTH_MAX),
+    };
+    let name = kind.name();
     match text.trim().parse::<u32>() {
-        Ok(0) => Err(error("dimensions for type vector must be at least 1".to_owned())),
-        Ok(dim) if dim > DIM_MAX => {
-            Err(error(format!("dimensions for type vector cannot exceed {DIM_MAX}")))
-        }
+        Ok(0) => Err(error(format!("{what} for type {name} must be at least 1"))),
+        Ok(dim) if dim > most => Err(error(format!("{what} for type {name} cannot exceed {most}"))),
         Ok(dim) => Ok(Dim(dim)),
-        Err(_) => Err(error(format!("invalid dimension \"{text}\" for type vector"))),
+        Err(_) => Err(error(format!("invalid dimension \"{text}\" for type {name}"))),
     }
 }
 
 /// The type of a column in CREATE TABLE.
 pub(crate) fn column_type_required(sql_type: &ast::DataType) -> Result<ColumnType> {
     if let ast::DataType::Custom(name, modifiers) = sql_type
-        && last_part(name) == "vector"
+        && let Some(kind) = VectorKind::from_name(&last_part(name))
         && modifiers.is_empty()
     {
-        return Err(EngineError::unsupported("a vector column without dimensions")
-            .with_hint("Give the number of dimensions, for example vector(384)."));
+        let name = kind.name();
+        return Err(EngineError::unsupported(format!("a {name} column without dimensions"))
+            .with_hint(format!("Give the number of dimensions, for example {name}(384).")));
     }
     column_type(sql_type)?
         .ok_or_else(|| EngineError::unsupported(format!("a column of type {sql_type}")))
@@ -134,9 +144,9 @@ fn plain(data_type: DataType) -> FieldRef {
 
 /// The field of a column type, with what the wire needs to know.
 pub(crate) fn field_of(column_type: ColumnType) -> FieldRef {
-    match column_type {
-        ColumnType::Vector(dim) => Arc::new(vector_field("", dim)),
-        other => plain(arrow_type(other)),
+    match column_type.vector() {
+        Some((kind, dim)) => Arc::new(vector_field("", kind, dim)),
+        None => plain(arrow_type(column_type)),
     }
 }
 
@@ -151,7 +161,8 @@ impl TypePlanner for AzimuthTypes {
             _ => return Ok(None),
         };
         Ok(match name.as_str() {
-            "vector" => Some(Arc::new(vector_field("", Dim(0)))),
+            "vector" => Some(Arc::new(vector_field("", VectorKind::Vector, Dim(0)))),
+            "halfvec" => Some(Arc::new(vector_field("", VectorKind::Halfvec, Dim(0)))),
             "oid" | "xid" => {
                 let named = HashMap::from([(PG_TYPE_KEY.to_owned(), name.clone())]);
                 let field = Field::new("", DataType::Int64, true).with_metadata(named);

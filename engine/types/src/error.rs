@@ -28,6 +28,8 @@ sql_states! {
     INVALID_ROW_COUNT_IN_OFFSET = "2201X";
     /// A column that is neither grouped nor aggregated.
     GROUPING_ERROR = "42803";
+    /// A cast that does not exist.
+    CANNOT_COERCE = "42846";
     /// A reserved name.
     RESERVED_NAME = "42939";
     /// A position that names no column.
@@ -40,6 +42,10 @@ sql_states! {
     DATETIME_FIELD_OVERFLOW = "22008";
     /// Division by zero.
     DIVISION_BY_ZERO = "22012";
+    /// NULL where a value is needed.
+    NULL_VALUE_NOT_ALLOWED = "22004";
+    /// A bit string of another length than its type.
+    STRING_DATA_LENGTH_MISMATCH = "22026";
     /// Bytes that are not UTF-8.
     CHARACTER_NOT_IN_REPERTOIRE = "22021";
     /// A setting or option with an unacceptable value.

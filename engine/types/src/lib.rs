@@ -16,7 +16,7 @@ mod quantization;
 mod rng;
 
 pub use clock::{Clock, SteppedClock, SystemClock};
-pub use distance::Distance;
+pub use distance::{Distance, VectorKind};
 pub use error::{Coded, Fault, SqlState};
 pub use float_text::{write_float4, write_float8};
 pub use ids::{

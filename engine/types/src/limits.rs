@@ -3,6 +3,9 @@
 /// Most dimensions of a vector. Also the size of the largest vector a client may send.
 pub const DIM_MAX: u32 = 16_000;
 
+/// Most bits of a bit string; pgvector indexes as many.
+pub const BIT_LENGTH_MAX: u32 = 64_000;
+
 /// Most bytes of one SQL statement's text. Larger loads go through COPY.
 pub const STATEMENT_BYTES_MAX: usize = 8 << 20;
 

@@ -15,8 +15,8 @@ pub fn search(
     let mut top = TopK::new(k);
     let mut distances = 0;
     for ordinal in rows {
-        if let Some(vector) = vectors.vector(ordinal) {
-            top.push(metric.eval(probe, vector), ordinal);
+        if let Some(row) = vectors.row(ordinal) {
+            top.push(metric.eval_row(probe, row), ordinal);
             distances += 1;
         }
     }

@@ -1,6 +1,6 @@
 //! Vector search as pure mathematics: distance kernels, exact search, the HNSW graph, recall.
 //!
-//! No file, no clock, no async, no Arrow: callers lend slices of `f32` through [`Vectors`] and get
+//! No file, no clock, no async, no Arrow: callers lend rows through [`Vectors`] and get
 //! ordinals and distances back. Everything here is generic over who may be seen, so deletes,
 //! filters and instants of the past are part of the search and not a step after it.
 //!
@@ -13,9 +13,11 @@ pub mod kernels;
 mod metric;
 pub mod quantize;
 pub mod recall;
+mod row;
 mod top_k;
 
 pub use metric::{Metric, Probe};
+pub use row::{Bits, Row};
 pub use top_k::{Neighbor, TopK};
 
 /// Row-addressed access to the vectors of one column, shape `[rows, dim]`.
@@ -25,7 +27,7 @@ pub trait Vectors: Sync {
 
     /// The vector of row `ordinal`; `None` when the row has no vector (SQL NULL) or does not exist
     /// in this view of the column.
-    fn vector(&self, ordinal: u32) -> Option<&[f32]>;
+    fn row(&self, ordinal: u32) -> Option<Row<'_>>;
 }
 
 /// A dense `[rows, dim]` row-major matrix, for tests and measurements.
@@ -51,6 +53,13 @@ impl Matrix {
     pub fn rows(&self) -> usize {
         self.values.len() / self.dim
     }
+
+    /// Row `ordinal`; `None` behind the last.
+    #[must_use]
+    pub fn vector(&self, ordinal: u32) -> Option<&[f32]> {
+        let start = ordinal as usize * self.dim;
+        self.values.get(start..start + self.dim)
+    }
 }
 
 impl Vectors for Matrix {
@@ -58,8 +67,7 @@ impl Vectors for Matrix {
         self.dim
     }
 
-    fn vector(&self, ordinal: u32) -> Option<&[f32]> {
-        let start = ordinal as usize * self.dim;
-        self.values.get(start..start + self.dim)
+    fn row(&self, ordinal: u32) -> Option<Row<'_>> {
+        self.vector(ordinal).map(Row::Full)
     }
 }

@@ -3,9 +3,12 @@
 //! Inside a search L2 is kept squared, which orders alike and saves a root per point;
 //! [`Metric::finish`] turns a search value into the distance SQL shows.
 
+use std::borrow::Cow;
+
 use types::Distance;
 
 use crate::kernels::{self, Kernels};
+use crate::row::{Bits, Row};
 
 /// A distance and the kernels that compute it; made once, when an index or a query is opened.
 #[derive(Debug, Clone, Copy)]
@@ -15,11 +18,13 @@ pub struct Metric {
 }
 
 /// A vector made ready to be compared with many others.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Probe<'a> {
-    vector: &'a [f32],
+    vector: Cow<'a, [f32]>,
     /// The squared Euclidean norm; only cosine reads it.
     square: f32,
+    /// Which numbers are not zero, for distances of bits.
+    bits: Vec<u8>,
 }
 
 /// Squared norms of which single precision keeps all digits; others are computed in double.
@@ -47,12 +52,21 @@ impl Metric {
     /// Prepares `vector` for [`Metric::eval`].
     #[must_use]
     pub fn probe<'a>(&self, vector: &'a [f32]) -> Probe<'a> {
-        let square = match self.distance {
+        self.probe_row(Row::Full(vector))
+    }
+
+    /// Prepares a stored vector for [`Metric::eval`].
+    #[must_use]
+    pub fn probe_row<'a>(&self, row: Row<'a>) -> Probe<'a> {
+        let vector = row.to_f32();
+        let (mut square, mut bits) = (1.0, Vec::new());
+        match self.distance {
             // The same sum as in `eval`, so that the cosine of a vector and itself is one.
-            Distance::Cosine => (self.kernels.dot_and_norm)(vector, vector).1,
-            Distance::L2 | Distance::InnerProduct => 1.0,
-        };
-        Probe { vector, square }
+            Distance::Cosine => square = (self.kernels.dot_and_norm)(&vector, &vector).1,
+            Distance::Hamming | Distance::Jaccard => bits = Bits::pack(&vector),
+            Distance::L2 | Distance::InnerProduct | Distance::L1 => {}
+        }
+        Probe { vector, square, bits }
     }
 
     /// Whether `probe` has a distance to anything: false for the zero vector under cosine.
@@ -69,20 +83,65 @@ impl Metric {
     #[must_use]
     pub fn eval(&self, probe: &Probe<'_>, other: &[f32]) -> f32 {
         match self.distance {
-            Distance::L2 => (self.kernels.l2_squared)(probe.vector, other),
-            Distance::InnerProduct => -(self.kernels.dot)(probe.vector, other),
+            Distance::L2 => (self.kernels.l2_squared)(&probe.vector, other),
+            Distance::InnerProduct => -(self.kernels.dot)(&probe.vector, other),
+            Distance::L1 => (self.kernels.l1)(&probe.vector, other),
             Distance::Cosine => {
-                let (dot, square) = (self.kernels.dot_and_norm)(probe.vector, other);
+                let (dot, square) = (self.kernels.dot_and_norm)(&probe.vector, other);
                 let cosine = if SQUARES.contains(&square) && SQUARES.contains(&probe.square) {
                     f64::from(dot) / (f64::from(square) * f64::from(probe.square)).sqrt()
                 } else {
-                    cosine(probe.vector, other)
+                    cosine(&probe.vector, other)
                 };
                 #[expect(clippy::cast_possible_truncation, reason = "between 0 and 2")]
                 let distance = (1.0 - cosine.clamp(-1.0, 1.0)) as f32;
                 distance
             }
+            Distance::Hamming | Distance::Jaccard => self.eval_bits(probe, &Bits::pack(other)),
         }
+    }
+
+    /// As [`Metric::eval`], for a stored vector.
+    ///
+    /// # Panics
+    /// When the dimensions differ.
+    #[must_use]
+    pub fn eval_row(&self, probe: &Probe<'_>, row: Row<'_>) -> f32 {
+        match (row, self.distance) {
+            (Row::Full(other), _) => self.eval(probe, other),
+            (Row::Bits(bits), Distance::Hamming | Distance::Jaccard) => {
+                bits.packed(|other| self.eval_bits(probe, other))
+            }
+            (Row::Half(_) | Row::Bits(_), _) => row.widened(|other| self.eval(probe, other)),
+        }
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "a search value")]
+    fn eval_bits(&self, probe: &Probe<'_>, other: &[u8]) -> f32 {
+        self.between_bits(&probe.bits, other) as f32
+    }
+
+    /// The SQL distance of two stored vectors.
+    ///
+    /// # Panics
+    /// When the dimensions differ.
+    #[must_use]
+    pub fn between_rows(&self, left: Row<'_>, right: Row<'_>) -> f64 {
+        match (left, right, self.distance) {
+            (Row::Bits(a), Row::Bits(b), Distance::Hamming | Distance::Jaccard) => {
+                a.packed(|a| b.packed(|b| self.between_bits(a, b)))
+            }
+            _ => left.widened(|left| right.widened(|right| self.between(left, right))),
+        }
+    }
+
+    /// The SQL distance of bits in bytes, those behind the last being zero.
+    fn between_bits(&self, left: &[u8], right: &[u8]) -> f64 {
+        let (both, either) = (self.kernels.bits)(left, right);
+        if self.distance != Distance::Jaccard {
+            return f64::from(either - both);
+        }
+        if both == 0 { 1.0 } else { 1.0 - f64::from(both) / f64::from(either) }
     }
 
     /// The SQL distance that belongs to a search value.
@@ -94,7 +153,11 @@ impl Metric {
         }
         match self.distance {
             Distance::L2 => f64::from(value).sqrt(),
-            Distance::InnerProduct | Distance::Cosine => f64::from(value),
+            Distance::InnerProduct
+            | Distance::Cosine
+            | Distance::L1
+            | Distance::Hamming
+            | Distance::Jaccard => f64::from(value),
         }
     }
 
@@ -126,6 +189,8 @@ mod tests {
         let cases = [
             (Distance::L2, 5.0),
             (Distance::InnerProduct, -20.0),
+            (Distance::L1, 7.0),
+            (Distance::Hamming, 0.0),
             (Distance::Cosine, 1.0 - 20.0 / (3.0 * 56.0_f64.sqrt())),
         ];
         for (distance, expected) in cases {

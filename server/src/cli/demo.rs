@@ -123,7 +123,7 @@ async fn copy(
 
 async fn search(client: &Client, sentence: &Sentence) -> Result<(), ServerError> {
     let mut vector = String::new();
-    engine::write_vector(&mut vector, &sentence.embedding);
+    engine::write_vector(&mut vector, engine::Row::Full(&sentence.embedding));
     let statement = format!(
         "SELECT words, gloss, embedding <=> '{vector}' AS distance FROM words \
          ORDER BY distance LIMIT 3"

@@ -2,6 +2,7 @@
 
 use catalog::{Collection, Index};
 use storage::ReadView;
+use types::VectorKind;
 
 use super::table::{CatalogTable, Cell, row};
 use super::{OWNER_OID, PG_CATALOG_OID};
@@ -208,10 +209,7 @@ fn attributes(view: &ReadView) -> CatalogTable {
     );
     let mut push = |relation: u32, number: usize, column: &catalog::Column| {
         let oid = oid_of_column(column.column_type);
-        let typmod = match column.column_type {
-            catalog::ColumnType::Vector(dim) => i64::from(dim.0),
-            _ => -1,
-        };
+        let typmod = column.column_type.vector().map_or(-1, |(_, dim)| i64::from(dim.0));
         let len = crate::pg_types::by_oid(oid).map_or(-1, |t| i64::from(t.len));
         table.push(row![
             relation,
@@ -541,6 +539,9 @@ pub(super) fn index_definition(view: &ReadView, index: &Index, qualified: bool) 
     let Some(collection) = view.catalog().collection_by_id(index.table) else {
         return String::new();
     };
+    let column = &collection.columns[index.column];
+    let kind = column.column_type.vector().map_or(VectorKind::Vector, |(kind, _)| kind);
+    let operator_class = index.distance.operator_class(kind);
     let options = index.options;
     let oversample = options.oversample.map(|times| format!(", oversample='{times}'"));
     format!(
@@ -548,8 +549,8 @@ pub(super) fn index_definition(view: &ReadView, index: &Index, qualified: bool) 
          WITH (m='{}', ef_construction='{}', quantization='{}'{}{})",
         quoted(&index.name),
         relation(view, collection, qualified),
-        quoted(&collection.columns[index.column].name),
-        index.distance.operator_class(),
+        quoted(&column.name),
+        operator_class,
         options.m,
         options.ef_construction,
         options.quantization.name(),
@@ -594,7 +595,10 @@ fn information_columns(view: &ReadView) -> CatalogTable {
             let udt = crate::pg_types::by_oid(oid_of_column(column.column_type));
             let udt = udt.map_or("text", |t| t.name);
             let data_type = match column.column_type {
-                catalog::ColumnType::Vector(_) => "USER-DEFINED".to_owned(),
+                catalog::ColumnType::Vector(_) | catalog::ColumnType::Halfvec(_) => {
+                    "USER-DEFINED".to_owned()
+                }
+                catalog::ColumnType::Bit(_) => "bit".to_owned(),
                 other => other.sql_name(),
             };
             let nullable = if column.nullable { "YES" } else { "NO" };

@@ -4,11 +4,13 @@
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use arrow::array::{Array as _, FixedSizeListArray, Float32Array, RecordBatch, UInt64Array};
-use arrow::buffer::{NullBuffer, ScalarBuffer};
+use arrow::array::{Array as _, AsArray as _, FixedSizeListArray, RecordBatch, UInt64Array};
+use arrow::buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
 use arrow::compute::concat_batches;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Float16Type, Float32Type, SchemaRef};
+use half::f16;
 use types::{CommitTs, RowId};
+use vector::{Bits, Row};
 
 use crate::error::StorageError;
 use crate::segment::{Segment, Zones};
@@ -17,25 +19,51 @@ use crate::segment::{Segment, Zones};
 #[derive(Debug, Clone)]
 pub struct VectorColumn {
     dim: usize,
-    values: ScalarBuffer<f32>,
+    values: Values,
     nulls: Option<NullBuffer>,
+}
+
+#[derive(Debug, Clone)]
+enum Values {
+    Full(ScalarBuffer<f32>),
+    Half(ScalarBuffer<f16>),
+    Bits(BooleanBuffer),
 }
 
 impl VectorColumn {
     fn of(array: &dyn arrow::array::Array) -> Option<Self> {
         let list = array.as_any().downcast_ref::<FixedSizeListArray>()?;
         let dim = usize::try_from(list.value_length()).ok()?;
-        let values = list.values().as_any().downcast_ref::<Float32Array>()?;
-        Some(Self { dim, values: values.values().clone(), nulls: list.nulls().cloned() })
+        let numbers = list.values();
+        let values = match numbers.data_type() {
+            DataType::Float32 => {
+                Values::Full(numbers.as_primitive::<Float32Type>().values().clone())
+            }
+            DataType::Float16 => {
+                Values::Half(numbers.as_primitive::<Float16Type>().values().clone())
+            }
+            DataType::Boolean => Values::Bits(numbers.as_boolean().values().clone()),
+            _ => return None,
+        };
+        Some(Self { dim, values, nulls: list.nulls().cloned() })
     }
 
     /// The vector of row `slot`.
     #[must_use]
-    pub fn get(&self, slot: usize) -> Option<&[f32]> {
+    pub fn get(&self, slot: usize) -> Option<Row<'_>> {
         if self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(slot)) {
             return None;
         }
-        self.values.get(slot * self.dim..(slot + 1) * self.dim)
+        let (from, to) = (slot * self.dim, (slot + 1) * self.dim);
+        match &self.values {
+            Values::Full(values) => values.get(from..to).map(Row::Full),
+            Values::Half(values) => values.get(from..to).map(Row::Half),
+            Values::Bits(values) if to <= values.len() => {
+                let bits = Bits::new(values.values(), values.offset() + from, self.dim);
+                bits.map(Row::Bits)
+            }
+            Values::Bits(_) => None,
+        }
     }
 }
 

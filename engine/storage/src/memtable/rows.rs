@@ -412,7 +412,7 @@ impl vector::Vectors for VectorRows<'_> {
         self.dim
     }
 
-    fn vector(&self, ordinal: u32) -> Option<&[f32]> {
+    fn row(&self, ordinal: u32) -> Option<vector::Row<'_>> {
         let (chunk, slot) = self.rows.locate(RowOrdinal(ordinal))?;
         match chunk.vectors(self.column) {
             Ok(vectors) => vectors?.get(slot),

@@ -1,16 +1,24 @@
 //! Columns in Arrow's terms. A vector is `FixedSizeList<Float32, n>` with non-null items and the
 //! extension name `azimuth.vector`, so that clients get numbers in rows without conversion and
-//! know a vector from a list.
+//! know a vector from a list; `halfvec` and `bit` are the same of `Float16` and `Boolean`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use catalog::{Collection, Column, ColumnType};
-use types::Dim;
+use types::{Dim, VectorKind};
 
-/// Arrow extension name of a vector column.
-pub const VECTOR_EXTENSION: &str = "azimuth.vector";
+/// Arrow extension name of a kind of vectors.
+#[must_use]
+pub fn vector_extension(kind: VectorKind) -> &'static str {
+    match kind {
+        VectorKind::Vector => "azimuth.vector",
+        VectorKind::Halfvec => "azimuth.halfvec",
+        VectorKind::Bit => "azimuth.bit",
+    }
+}
+
 const EXTENSION_KEY: &str = "ARROW:extension:name";
 
 /// The Arrow type of a column type.
@@ -28,30 +36,36 @@ pub fn arrow_type(column_type: ColumnType) -> DataType {
         ColumnType::Date => DataType::Date32,
         ColumnType::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
         ColumnType::TimestampTz => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-        ColumnType::Vector(dim) => {
-            let item = Arc::new(Field::new("item", DataType::Float32, false));
-            DataType::FixedSizeList(item, i32::try_from(dim.0).unwrap_or(i32::MAX))
-        }
+        ColumnType::Vector(dim) => list(DataType::Float32, dim),
+        ColumnType::Halfvec(dim) => list(DataType::Float16, dim),
+        ColumnType::Bit(dim) => list(DataType::Boolean, dim),
     }
 }
 
-/// A nullable field of type `vector(dim)`.
+fn list(item: DataType, dim: Dim) -> DataType {
+    let item = Arc::new(Field::new("item", item, false));
+    DataType::FixedSizeList(item, i32::try_from(dim.0).unwrap_or(i32::MAX))
+}
+
+/// A nullable field of vectors.
 #[must_use]
-pub fn vector_field(name: &str, dim: Dim) -> Field {
-    let extension = HashMap::from([(EXTENSION_KEY.to_owned(), VECTOR_EXTENSION.to_owned())]);
-    Field::new(name, arrow_type(ColumnType::Vector(dim)), true).with_metadata(extension)
+pub fn vector_field(name: &str, kind: VectorKind, dim: Dim) -> Field {
+    let extension = (EXTENSION_KEY.to_owned(), vector_extension(kind).to_owned());
+    let data_type = arrow_type(ColumnType::of_vector(kind, dim));
+    Field::new(name, data_type, true).with_metadata(HashMap::from([extension]))
 }
 
 /// Whether a field is a vector and not any other list.
 #[must_use]
 pub fn is_vector_field(field: &Field) -> bool {
-    field.metadata().get(EXTENSION_KEY).is_some_and(|name| name == VECTOR_EXTENSION)
+    let name = field.metadata().get(EXTENSION_KEY);
+    name.is_some_and(|name| VectorKind::ALL.into_iter().any(|kind| vector_extension(kind) == name))
 }
 
 fn arrow_field(column: &Column) -> Field {
-    match column.column_type {
-        ColumnType::Vector(dim) => vector_field(&column.name, dim).with_nullable(column.nullable),
-        other => Field::new(&column.name, arrow_type(other), column.nullable),
+    match column.column_type.vector() {
+        Some((kind, dim)) => vector_field(&column.name, kind, dim).with_nullable(column.nullable),
+        None => Field::new(&column.name, arrow_type(column.column_type), column.nullable),
     }
 }
 

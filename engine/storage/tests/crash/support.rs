@@ -15,7 +15,9 @@ use storage::memtable::{Rows, Table, arrow_type, vector_field};
 use storage::{
     Applied, Command, Effect, OpenReport, StorageError, Store, StoreOptions, TableWrite,
 };
-use types::{Clock, CommitTs, Dim, Distance, RowId, RowOrdinal, SchemaId, SteppedClock, TableId};
+use types::{
+    Clock, CommitTs, Dim, Distance, RowId, RowOrdinal, SchemaId, SteppedClock, TableId, VectorKind,
+};
 
 /// What the clock shows when a test begins.
 pub(crate) const START_MICROS: i64 = 1_700_000_000_000_000;
@@ -84,7 +86,7 @@ fn schema() -> SchemaRef {
     Arc::new(Schema::new(vec![
         Field::new("id", DataType::Int64, false),
         Field::new("value", DataType::Utf8, true),
-        vector_field("embedding", DIM),
+        vector_field("embedding", VectorKind::Vector, DIM),
     ]))
 }
 
@@ -247,7 +249,11 @@ pub(crate) fn read_kept(table: &Table) -> Result<BTreeMap<u64, Version>, Storage
             let (begin, end) = chunk.life(slot);
             let (key, value) = (keys.value(slot), values.value(slot).to_owned());
             let expected = embedding(key);
-            assert_eq!(vectors.get(slot), expected.as_ref().map(|v| &v[..]), "vector of {key}");
+            assert_eq!(
+                vectors.get(slot),
+                expected.as_ref().map(|v| vector::Row::Full(v)),
+                "vector of {key}"
+            );
             let id = chunk.row_id(slot);
             let ordinal = RowOrdinal(base + u32::try_from(slot).unwrap());
             let located = rows.locate(ordinal).map(|(chunk, slot)| chunk.row_id(slot));

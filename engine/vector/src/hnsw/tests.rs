@@ -2,9 +2,11 @@
 
 use types::{Distance, SplitMix64};
 
+use half::f16;
+
 use super::{Builder, Graph, Parameters, SearchOptions, SearchOutcome};
 use crate::quantize::{FullPrecision, Quantizer as _};
-use crate::{Matrix, Metric, Neighbor, Vectors as _, flat, recall};
+use crate::{Bits, Matrix, Metric, Neighbor, Row, Vectors, flat, recall};
 
 /// A number near `centre`.
 fn about(rng: &mut SplitMix64, centre: f32, spread: f32) -> f32 {
@@ -86,7 +88,7 @@ fn mean_recall(
 #[test]
 fn recall_holds_for_every_distance_and_under_filters() {
     let matrix = clusters(3, 3_000, 24, 20);
-    for distance in Distance::ALL {
+    for distance in Distance::OF_NUMBERS {
         let metric = Metric::new(distance);
         let graph = build(&matrix, metric, 0..rows(&matrix));
         // Inner product is no metric, its graph is known to be the weakest.
@@ -97,6 +99,74 @@ fn recall_holds_for_every_distance_and_under_filters() {
             let got = mean_recall(&graph, &matrix, metric, admit);
             assert!(got >= gate, "{distance:?} {name}: recall@10 {got}");
         }
+    }
+}
+
+/// Rows of a matrix in another form.
+struct Stored {
+    dim: usize,
+    halves: Vec<f16>,
+    bits: Vec<u8>,
+}
+
+impl Vectors for Stored {
+    fn dim(&self) -> usize {
+        self.dim
+    }
+
+    fn row(&self, ordinal: u32) -> Option<Row<'_>> {
+        let start = ordinal as usize * self.dim;
+        if self.halves.is_empty() {
+            return Bits::new(&self.bits, start, self.dim).map(Row::Bits);
+        }
+        self.halves.get(start..start + self.dim).map(Row::Half)
+    }
+}
+
+#[test]
+fn halves_and_bits_are_searched_like_numbers() {
+    // 93 bits are no whole bytes, so that rows begin anywhere in one.
+    let dim = 93;
+    let matrix = clusters(13, 3_000, dim, 20);
+    let queries = clusters(99, 100, dim, 20);
+    let numbers = || (0..3_000).flat_map(|row| matrix.vector(row).unwrap()).copied();
+    let halves = Stored { dim, halves: numbers().map(f16::from_f32).collect(), bits: Vec::new() };
+    let above: Vec<f32> = numbers().map(|number| number.max(0.0)).collect();
+    let bits = Stored { dim, halves: Vec::new(), bits: Bits::pack(&above) };
+    for distance in
+        [Distance::L2, Distance::Cosine, Distance::L1, Distance::Hamming, Distance::Jaccard]
+    {
+        let of_bits = matches!(distance, Distance::Hamming | Distance::Jaccard);
+        let stored = if of_bits { &bits } else { &halves };
+        let metric = Metric::new(distance);
+        let quantizer = FullPrecision::new(metric, stored);
+        let graph = Graph::new(Parameters::default());
+        let builder = Builder::new(&graph, &quantizer);
+        (0..3_000).for_each(|point| assert!(builder.insert(point)));
+        let mut recall = 0.0;
+        for at in 0..100 {
+            let query: Vec<f32> = queries
+                .vector(at)
+                .unwrap()
+                .iter()
+                .map(|number| if of_bits { f32::from(u8::from(*number > 0.0)) } else { *number })
+                .collect();
+            let truth = flat::search(&metric, &metric.probe(&query), stored, 0..3_000, 10).0;
+            let options = SearchOptions { k: 10, ef: 64, visits_max: u64::MAX, stop: None };
+            let prepared = quantizer.query(&query).unwrap();
+            let (outcome, _) = graph.search(&quantizer, &prepared, options);
+            let SearchOutcome::Found(found) = outcome else { panic!("no limit was set") };
+            // Whole numbers of bits make ties: as near counts.
+            let farthest = truth[9].value;
+            recall += found.iter().filter(|n| n.value <= farthest).count() as f64 / 1_000.0;
+            let plain: Vec<f32> =
+                numbers().skip(truth[0].ordinal as usize * dim).take(dim).collect();
+            if distance == Distance::Hamming {
+                let differ = plain.iter().zip(&query).filter(|(a, b)| (**a > 0.0) != (**b > 0.0));
+                assert!((f64::from(truth[0].value) - differ.count() as f64).abs() < 1e-9);
+            }
+        }
+        assert!(recall >= 0.95, "{distance:?}: recall@10 {recall}");
     }
 }
 

@@ -28,6 +28,10 @@ pub(super) static KERNELS: Kernels = Kernels {
         // SAFETY: as above.
         unsafe { l1(a, b) }
     },
+    bits: |a, b| {
+        // SAFETY: `available` found popcnt too.
+        unsafe { bits(a, b) }
+    },
 };
 
 #[target_feature(enable = "avx2,fma")]
@@ -102,4 +106,9 @@ fn l1(a: &[f32], b: &[f32]) -> f32 {
         _mm256_add_ps(sum, _mm256_andnot_ps(sign, _mm256_sub_ps(x, y)))
     });
     reduce(sums) + scalar::l1(a_tail, b_tail)
+}
+
+#[target_feature(enable = "avx2,popcnt")]
+pub(super) fn bits(a: &[u8], b: &[u8]) -> (u32, u32) {
+    scalar::bits(a, b)
 }

@@ -5,7 +5,7 @@ use std::arch::x86_64::{
     _mm512_reduce_add_ps, _mm512_setzero_ps, _mm512_sub_ps,
 };
 
-use super::Kernels;
+use super::{Kernels, avx2, scalar};
 
 const LANES: usize = 16;
 
@@ -26,6 +26,15 @@ pub(super) static KERNELS: Kernels = Kernels {
     l1: |a, b| {
         // SAFETY: as above.
         unsafe { l1(a, b) }
+    },
+    bits: |a, b| {
+        if std::arch::is_x86_feature_detected!("avx512vpopcntdq") {
+            // SAFETY: as above, and the line above found the feature.
+            unsafe { bits(a, b) }
+        } else {
+            // SAFETY: this table comes after that of `avx2`, whose features were found.
+            unsafe { avx2::bits(a, b) }
+        }
     },
 };
 
@@ -106,4 +115,9 @@ fn l1(a: &[f32], b: &[f32]) -> f32 {
     reduce(fold_lanes!(a, b, |sum, x, y| {
         _mm512_add_ps(sum, _mm512_abs_ps(_mm512_sub_ps(x, y)))
     }))
+}
+
+#[target_feature(enable = "avx512f,avx512vpopcntdq,popcnt")]
+fn bits(a: &[u8], b: &[u8]) -> (u32, u32) {
+    scalar::bits(a, b)
 }

@@ -28,6 +28,8 @@ pub struct Kernels {
     pub dot_and_norm: fn(&[f32], &[f32]) -> (f32, f32),
     /// Sum of absolute differences.
     pub l1: fn(&[f32], &[f32]) -> f32,
+    /// Bits set in both arguments, and in either.
+    pub bits: fn(&[u8], &[u8]) -> (u32, u32),
 }
 
 /// The scalar reference.
@@ -37,6 +39,7 @@ pub static SCALAR: Kernels = Kernels {
     l2_squared: scalar::l2_squared,
     dot_and_norm: scalar::dot_and_norm,
     l1: scalar::l1,
+    bits: scalar::bits,
 };
 
 /// The fastest kernels that this machine can run.
@@ -55,7 +58,9 @@ pub fn available() -> Vec<&'static Kernels> {
     let mut tables = vec![&SCALAR];
     #[cfg(target_arch = "x86_64")]
     {
-        if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma")
+        if std::arch::is_x86_feature_detected!("avx2")
+            && std::arch::is_x86_feature_detected!("fma")
+            && std::arch::is_x86_feature_detected!("popcnt")
         {
             tables.push(&avx2::KERNELS);
             if std::arch::is_x86_feature_detected!("avx512f") {

@@ -31,6 +31,8 @@ pub(super) static KERNELS: Kernels = Kernels {
         // SAFETY: as above.
         unsafe { l1(a, b) }
     },
+    // The target's own instruction for counting bits.
+    bits: scalar::bits,
 };
 
 #[target_feature(enable = "neon")]

@@ -20,3 +20,22 @@ pub(super) fn dot_and_norm(a: &[f32], b: &[f32]) -> (f32, f32) {
 pub(super) fn l1(a: &[f32], b: &[f32]) -> f32 {
     pairs(a, b).fold(0.0, |sum, (x, y)| sum + (x - y).abs())
 }
+
+/// Also the body of the kernels that have instructions for counting bits.
+#[inline]
+pub(super) fn bits(a: &[u8], b: &[u8]) -> (u32, u32) {
+    assert_eq!(a.len(), b.len(), "bits of different lengths");
+    let (a_words, a_tail) = a.as_chunks::<8>();
+    let (b_words, b_tail) = b.as_chunks::<8>();
+    let (mut both, mut either) = (0, 0);
+    for (x, y) in a_words.iter().zip(b_words) {
+        let (x, y) = (u64::from_le_bytes(*x), u64::from_le_bytes(*y));
+        both += (x & y).count_ones();
+        either += (x | y).count_ones();
+    }
+    for (x, y) in a_tail.iter().zip(b_tail) {
+        both += (x & y).count_ones();
+        either += (x | y).count_ones();
+    }
+    (both, either)
+}

@@ -79,6 +79,24 @@ proptest! {
         let from = shift.min(a.len());
         check(&a[from..], &b[from..]);
     }
+
+    #[test]
+    fn bits_are_counted_by_all_alike(
+        bytes in prop::collection::vec((any::<u8>(), any::<u8>()), 0..400),
+        shift in 0_usize..4,
+    ) {
+        let (a, b): (Vec<u8>, Vec<u8>) = bytes.into_iter().unzip();
+        let from = shift.min(a.len());
+        let (a, b) = (&a[from..], &b[from..]);
+        let set = |pick: fn(u8, u8) -> u8| -> u32 {
+            let pairs = a.iter().zip(b);
+            pairs.map(|(x, y)| (0..8).map(|bit| u32::from(pick(*x, *y) >> bit & 1)).sum::<u32>()).sum()
+        };
+        let expected = (set(|x, y| x & y), set(|x, y| x | y));
+        for kernels in available() {
+            prop_assert_eq!((kernels.bits)(a, b), expected, "{}", kernels.name);
+        }
+    }
 }
 
 #[test]
@@ -114,6 +132,8 @@ fn non_finite_numbers_are_not_lost() {
 fn different_lengths_panic_instead_of_reading_past_the_end() {
     for kernels in available() {
         let result = std::panic::catch_unwind(|| (kernels.dot)(&[1.0; 16], &[1.0; 17]));
+        assert!(result.is_err(), "{}", kernels.name);
+        let result = std::panic::catch_unwind(|| (kernels.bits)(&[1; 16], &[1; 17]));
         assert!(result.is_err(), "{}", kernels.name);
     }
 }

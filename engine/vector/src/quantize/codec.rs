@@ -73,8 +73,8 @@ pub struct CodeQuery<'a> {
 }
 
 impl Codec {
-    /// The codec of vectors of `dim` numbers; `None` when `quantization` keeps no codes, or needs
-    /// ranges that were not given.
+    /// The codec of vectors of `dim` numbers; `None` when `quantization` keeps no codes or needs
+    /// ranges that were not given, and for distances that codes do not estimate.
     #[must_use]
     pub fn new(
         quantization: Quantization,
@@ -82,6 +82,9 @@ impl Codec {
         dim: usize,
         ranges: Option<Ranges>,
     ) -> Option<Self> {
+        if !Distance::OF_CODES.contains(&distance) {
+            return None;
+        }
         let rotation = || Rotation::new(dim);
         let form = match quantization {
             Quantization::None => return None,
@@ -283,7 +286,9 @@ impl Codec {
     fn line(&self, factor: f32, (square, bias): (f32, f32)) -> (f32, f32) {
         match self.distance {
             Distance::L2 => (square - 2.0 * bias, -2.0 * factor),
-            Distance::InnerProduct => (-bias, -factor),
+            Distance::InnerProduct | Distance::L1 | Distance::Hamming | Distance::Jaccard => {
+                (-bias, -factor)
+            }
             Distance::Cosine => (1.0 - bias, -factor),
         }
     }
@@ -429,7 +434,9 @@ impl Codec {
         let product = factor * product(&numbers, &query.exact) as f32;
         match self.distance {
             Distance::L2 => (query.square + square - 2.0 * product).max(0.0),
-            Distance::InnerProduct => -product,
+            Distance::InnerProduct | Distance::L1 | Distance::Hamming | Distance::Jaccard => {
+                -product
+            }
             Distance::Cosine => 1.0 - product,
         }
     }
@@ -458,7 +465,9 @@ impl Codec {
         let lengths = query.square.sqrt() * self.kept(record).1.sqrt();
         match self.distance {
             Distance::L2 => 2.0 * relative * lengths,
-            Distance::InnerProduct => relative * lengths,
+            Distance::InnerProduct | Distance::L1 | Distance::Hamming | Distance::Jaccard => {
+                relative * lengths
+            }
             Distance::Cosine => relative,
         }
     }
@@ -475,7 +484,9 @@ impl Codec {
         let lengths = query.square.sqrt() * self.kept(record).1.sqrt();
         match self.distance {
             Distance::L2 => 2.0 * share * lengths,
-            Distance::InnerProduct => share * lengths,
+            Distance::InnerProduct | Distance::L1 | Distance::Hamming | Distance::Jaccard => {
+                share * lengths
+            }
             Distance::Cosine => share,
         }
     }
@@ -486,6 +497,7 @@ fn can_be_coded(distance: Distance, square: f64) -> bool {
     match distance {
         Distance::Cosine => square > 0.0,
         Distance::L2 => square <= SQUARE_MAX,
+        Distance::L1 | Distance::Hamming | Distance::Jaccard => false,
         Distance::InnerProduct => square == 0.0 || (SQUARE_MIN..=SQUARE_MAX).contains(&square),
     }
 }

@@ -68,13 +68,17 @@ impl Eq for Batch {}
 
 impl Batch {
     /// Encodes vectors in order; `None` is a row without a vector.
-    pub fn encode<'v>(codec: &Codec, vectors: impl Iterator<Item = Option<&'v [f32]>>) -> Self {
+    pub fn encode<V: AsRef<[f32]>>(
+        codec: &Codec,
+        vectors: impl Iterator<Item = Option<V>>,
+    ) -> Self {
         let mut batch = Self::default();
         for vector in vectors {
             let (record, residual) = (batch.records.len(), batch.residuals.len());
             batch.records.resize(record + codec.record_bytes(), 0);
             batch.residuals.resize(residual + codec.residual_bytes(), 0);
             let (records, residuals) = (&mut batch.records, &mut batch.residuals);
+            let vector = vector.as_ref().map(AsRef::as_ref);
             let off = codec.encode(vector, &mut records[record..], &mut residuals[residual..]);
             if off.is_nan() {
                 batch.uncoded.push(u32::try_from(batch.off.len()).unwrap_or(u32::MAX));
@@ -199,7 +203,7 @@ impl CodesView<'_> {
     #[must_use]
     pub fn gather(&self, ordinals: impl Iterator<Item = Option<u32>>) -> Batch {
         let mut batch = Batch::default();
-        let nothing = Batch::encode(self.codec, std::iter::once(None));
+        let nothing = Batch::encode(self.codec, std::iter::once(None::<&[f32]>));
         for ordinal in ordinals {
             let known = ordinal.and_then(|o| Some((self.record(o)?, self.residual(o))));
             let (record, residual) = known.unwrap_or((&nothing.records, &nothing.residuals));

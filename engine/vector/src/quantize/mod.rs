@@ -1,7 +1,7 @@
 //! Stored codes, and the seam through which a graph is walked: a [`Quantizer`] knows how far a stored
 //! point is from a query without saying in which form the point is kept.
 //!
-//! [`FullPrecision`] keeps nothing of its own and reads the `f32` rows; [`CodesView`] reads codes.
+//! [`FullPrecision`] keeps nothing of its own and reads the rows; [`CodesView`] reads codes.
 
 mod calibration;
 mod codec;
@@ -10,7 +10,7 @@ mod rescore;
 mod rings;
 mod rotation;
 
-use crate::{Metric, Probe, Vectors, kernels};
+use crate::{Metric, Probe, Vectors};
 
 pub use calibration::Ranges;
 pub use codec::{CodeQuery, Codec};
@@ -46,7 +46,7 @@ pub trait Quantizer: Sync {
     fn prefetch(&self, ordinal: u32);
 }
 
-/// No quantization: points are the `f32` rows themselves.
+/// No quantization: points are the rows themselves.
 #[derive(Debug)]
 pub struct FullPrecision<'a, V> {
     metric: Metric,
@@ -72,20 +72,21 @@ impl<V: Vectors> Quantizer for FullPrecision<'_, V> {
     }
 
     fn point(&self, ordinal: u32) -> Option<Probe<'_>> {
-        self.query(self.vectors.vector(ordinal)?)
+        let probe = self.metric.probe_row(self.vectors.row(ordinal)?);
+        self.metric.is_defined(&probe).then_some(probe)
     }
 
     fn eval(&self, query: &Probe<'_>, ordinal: u32) -> Option<f32> {
-        Some(self.metric.eval(query, self.vectors.vector(ordinal)?))
+        Some(self.metric.eval_row(query, self.vectors.row(ordinal)?))
     }
 
     fn same(&self, a: u32, b: u32) -> bool {
-        self.vectors.vector(a).is_some_and(|vector| Some(vector) == self.vectors.vector(b))
+        self.vectors.row(a).is_some_and(|row| Some(row) == self.vectors.row(b))
     }
 
     fn prefetch(&self, ordinal: u32) {
-        if let Some(vector) = self.vectors.vector(ordinal) {
-            kernels::prefetch(vector);
+        if let Some(row) = self.vectors.row(ordinal) {
+            row.prefetch();
         }
     }
 }

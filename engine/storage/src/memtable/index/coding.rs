@@ -5,13 +5,14 @@
 //! taken again, and every code with them, whenever the table has doubled, and ranges also when numbers
 //! of new rows fall outside. Until there is a vector to sample there are no codes.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use types::{Distance, Quantization};
-use vector::Vectors;
 use vector::quantize::{Batch, Codec, Codes, CodesView, Ranges};
+use vector::{Row, Vectors};
 
 /// Points that get their codes between two looks at the cancel flag, where a graph waits for codes.
 const BATCH_POINTS: u32 = 16_384;
@@ -145,9 +146,9 @@ impl Coding {
         stopped: &impl Fn() -> bool,
     ) -> bool {
         let step = known.div_ceil(SAMPLE_ROWS).max(1);
-        let sample = (0..known).step_by(step as usize).filter_map(|row| vectors.vector(row));
-        let suits = |row: &&[f32]| Codec::suits(self.distance, row);
-        let sample: Vec<&[f32]> = sample.filter(suits).collect();
+        let sample = (0..known).step_by(step as usize).filter_map(|row| vectors.row(row));
+        let suits = |row: &Cow<'_, [f32]>| Codec::suits(self.distance, row);
+        let sample: Vec<Cow<'_, [f32]>> = sample.map(Row::to_f32).filter(suits).collect();
         let Some(codec) = self.codec_of(&sample) else {
             self.due.store(false, Ordering::Relaxed);
             return !stopped();
@@ -173,14 +174,14 @@ impl Coding {
     }
 
     /// The codec that suits a sample; `None` when it holds no vector with a distance to anything.
-    fn codec_of(&self, sample: &[&[f32]]) -> Option<Codec> {
+    fn codec_of(&self, sample: &[Cow<'_, [f32]>]) -> Option<Codec> {
         let first = sample.first()?;
         let mut centre = Vec::new();
         if self.distance == Distance::L2 {
             centre.extend((0..first.len()).map(|at| middle(sample.iter().map(|row| row[at]))));
         }
         let ranges = if self.quantization == Quantization::Sq8Calibrated {
-            let off = |row: &&[f32]| -> Vec<f32> {
+            let off = |row: &Cow<'_, [f32]>| -> Vec<f32> {
                 let centre = centre.iter().copied().chain(std::iter::repeat(0.0));
                 row.iter().zip(centre).map(|(value, centre)| value - centre).collect()
             };
@@ -201,9 +202,9 @@ impl Coding {
         let sampled_from = self.sampled_from.load(Ordering::Relaxed);
         let sampled_to = self.sampled_to.load(Ordering::Relaxed);
         let mut since = self.since.lock();
-        for vector in new.filter(|row| *row >= sampled_to).filter_map(|row| vectors.vector(row)) {
+        for row in new.filter(|row| *row >= sampled_to).filter_map(|row| vectors.row(row)) {
             since.0 = since.0.saturating_add(1);
-            since.1 += codes.codec().outside(vector);
+            since.1 += codes.codec().outside(&row.to_f32());
         }
         let (count, outside) = *since;
         count > 0
@@ -245,8 +246,8 @@ fn encode(
     points: std::ops::Range<u32>,
     threads: usize,
 ) -> Vec<Batch> {
-    let batch =
-        |part: std::ops::Range<u32>| Batch::encode(codec, part.map(|point| vectors.vector(point)));
+    let vector = |point| vectors.row(point).map(Row::to_f32);
+    let batch = |part: std::ops::Range<u32>| Batch::encode(codec, part.map(vector));
     let count = points.end - points.start;
     let parts = u32::try_from(threads).unwrap_or(1);
     if count < PARALLEL_POINTS_MIN || parts < 2 {
@@ -330,8 +331,8 @@ mod tests {
             self.0.dim()
         }
 
-        fn vector(&self, ordinal: u32) -> Option<&[f32]> {
-            if ordinal < 1_000 { None } else { self.0.vector(ordinal) }
+        fn row(&self, ordinal: u32) -> Option<Row<'_>> {
+            if ordinal < 1_000 { None } else { self.0.row(ordinal) }
         }
     }
 

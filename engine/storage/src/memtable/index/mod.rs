@@ -14,7 +14,7 @@ mod search;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
-use catalog::{Collection, ColumnType, Index};
+use catalog::{Collection, Index};
 use parking_lot::Mutex;
 use vector::Metric;
 use vector::hnsw::{Builder, Graph, Parameters};
@@ -70,10 +70,8 @@ impl VectorIndex {
         graph: Graph,
         covered: u32,
     ) -> Self {
-        let dim = match collection.columns.get(definition.column).map(|c| c.column_type) {
-            Some(ColumnType::Vector(dim)) => dim.len(),
-            Some(_) | None => 0,
-        };
+        let column_type = collection.columns.get(definition.column).map(|c| c.column_type);
+        let dim = column_type.and_then(|t| t.vector()).map_or(0, |(_, dim)| dim.len());
         let coding = Coding::new(definition.options.quantization, definition.distance, dim);
         Self::of(definition, (graph, covered), coding)
     }

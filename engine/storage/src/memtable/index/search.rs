@@ -6,7 +6,7 @@
 
 use std::sync::atomic::Ordering;
 
-use types::{CommitTs, RowOrdinal};
+use types::{CommitTs, Distance, RowOrdinal};
 use vector::hnsw::{SearchOptions, SearchOutcome, Stop};
 use vector::quantize::{CodesView, FullPrecision, Quantizer, rescore};
 use vector::{Metric, Neighbor, Probe, TopK, Vectors as _, flat};
@@ -179,10 +179,20 @@ impl VectorIndex {
         (walk, scan)
     }
 
+    /// Bytes of a full vector; halves are widened, which takes about as long as reading as much.
+    fn vector_bytes(&self) -> usize {
+        match self.definition.distance {
+            Distance::L2 | Distance::InnerProduct | Distance::Cosine | Distance::L1 => {
+                4 * self.coding.dim()
+            }
+            Distance::Hamming | Distance::Jaccard => self.coding.dim().div_ceil(8),
+        }
+    }
+
     /// About what a search for `ef` candidates among the `qualifying` rows takes, in nanoseconds.
     #[must_use]
     pub fn search_nanos(&self, rows: &Rows, ef: usize, qualifying: usize) -> f64 {
-        let vector_bytes = 4 * self.coding.dim();
+        let vector_bytes = self.vector_bytes();
         let covered = self.covered().min(rows.len());
         let codes = self.coding.codes().filter(|codes| codes.len() >= covered);
         let bytes = codes.map_or(vector_bytes, |codes| codes.codec().record_bytes());
@@ -230,7 +240,7 @@ impl Search<'_> {
 
     fn by_vectors(&self, exact: Exact<'_>, report: &mut SearchReport) -> Option<Vec<Neighbor>> {
         let ef = self.request.ef.max(self.request.k);
-        if !self.walk_pays(ef, 4 * self.request.query.len(), report.qualifying) {
+        if !self.walk_pays(ef, self.index.vector_bytes(), report.qualifying) {
             return None;
         }
         report.strategy = Strategy::Graph;
@@ -400,7 +410,7 @@ pub fn exact_search(
     let mut without = Vec::new();
     let with_vector = request.rows_from(rows, 0).filter(|ordinal| {
         seen += 1;
-        let known = vectors.vector(*ordinal).is_some();
+        let known = vectors.row(*ordinal).is_some();
         if !known && without.len() < request.k {
             without.push(*ordinal);
         }
