@@ -14,6 +14,7 @@
 #![expect(clippy::disallowed_methods, reason = "measures time")]
 
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use benches::engine::{End, Engine, K, Options, Way};
@@ -172,11 +173,12 @@ fn measure(
     let begun = Instant::now();
     while begun.elapsed().as_secs_f64() < arguments.seconds {
         let started = Instant::now();
+        let next = AtomicUsize::new(0);
         std::thread::scope(|scope| {
-            for first in 1..arguments.threads {
-                scope.spawn(move || pass(engine, queries, ef, (first, arguments.threads)));
+            for _ in 1..arguments.threads {
+                scope.spawn(|| pass(engine, queries, ef, &next));
             }
-            pass(engine, queries, ef, (0, arguments.threads));
+            pass(engine, queries, ef, &next);
         });
         best = best.min(started.elapsed().as_secs_f64());
     }
@@ -189,12 +191,10 @@ fn measure(
     })
 }
 
-/// Searches for every query whose place leaves the same rest as the first.
-fn pass(engine: &Engine<'_>, queries: &Matrix, ef: usize, (first, step): (usize, usize)) {
-    for at in (first..queries.rows()).step_by(step) {
-        let query = u32::try_from(at).ok().and_then(|at| queries.vector(at));
-        if let Some(query) = query {
-            std::hint::black_box(engine.search(query, ef));
-        }
+/// Searches for the queries that no other thread has taken.
+fn pass(engine: &Engine<'_>, queries: &Matrix, ef: usize, next: &AtomicUsize) {
+    let take = || u32::try_from(next.fetch_add(1, Ordering::Relaxed)).ok();
+    while let Some(query) = take().and_then(|at| queries.vector(at)) {
+        std::hint::black_box(engine.search(query, ef));
     }
 }

@@ -40,8 +40,8 @@ pub use sql::{ParsedStatement, Statement, types::PG_TYPE_KEY};
 pub use storage::fs::return_freed_memory;
 pub use storage::{FileReport, OpenReport, StoreOptions};
 pub use udfs::{
-    check_dimension, parse_vector, vector_row, vector_scalar, vector_shape, write_bytea,
+    VectorBuilder, check_dimension, parse_vector, vector_row, vector_shape, write_bytea,
     write_vector,
 };
 pub use values::{scalar_from_text, timestamp_text};
-pub use vector::Row;
+pub use vector::{Query, Row};

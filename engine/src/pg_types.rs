@@ -1,7 +1,7 @@
 //! PostgreSQL's types by object id, and their meaning in Arrow.
 //!
-//! Ids below 10,000 are PostgreSQL's own (`pg_type.dat`); `vector` and `halfvec` come from an extension
-//! there and have no fixed ids, so they get some here.
+//! Ids below 10,000 are PostgreSQL's own (`pg_type.dat`); `vector`, `halfvec` and `sparsevec` come from an
+//! extension there and have no fixed ids, so they get some here.
 
 use std::sync::Arc;
 
@@ -35,11 +35,13 @@ const fn pg(oid: u32, name: &'static str, array: u32, len: i16, category: &'stat
 pub const VECTOR: u32 = 16_385;
 /// `halfvec`
 pub const HALFVEC: u32 = 16_387;
+/// `sparsevec`
+pub const SPARSEVEC: u32 = 16_389;
 /// `bit`
 pub const BIT: u32 = 1560;
 
 /// Types that values can have.
-pub const TYPES: [PgType; 31] = [
+pub const TYPES: [PgType; 32] = [
     pg(16, "bool", 1000, 1, "B"),
     pg(17, "bytea", 1001, -1, "U"),
     pg(18, "char", 1002, 1, "Z"),
@@ -71,6 +73,7 @@ pub const TYPES: [PgType; 31] = [
     pg(3802, "jsonb", 3807, -1, "U"),
     pg(VECTOR, "vector", 16_386, -1, "U"),
     pg(HALFVEC, "halfvec", 16_388, -1, "U"),
+    pg(SPARSEVEC, "sparsevec", 16_392, -1, "U"),
 ];
 
 /// Looks a type up by name.
@@ -109,6 +112,7 @@ pub fn oid_of_column(column_type: ColumnType) -> u32 {
         ColumnType::Vector(_) => VECTOR,
         ColumnType::Halfvec(_) => HALFVEC,
         ColumnType::Bit(_) => BIT,
+        ColumnType::Sparsevec(_) => SPARSEVEC,
     }
 }
 
@@ -139,6 +143,7 @@ pub fn oid_of_vector(kind: VectorKind) -> u32 {
         VectorKind::Vector => VECTOR,
         VectorKind::Halfvec => HALFVEC,
         VectorKind::Bit => BIT,
+        VectorKind::Sparsevec => SPARSEVEC,
     }
 }
 
@@ -181,6 +186,7 @@ pub fn parameter(oid: u32) -> Option<(&'static str, FieldRef)> {
         1114 => ("timestamp", plain(DataType::Timestamp(TimeUnit::Microsecond, None))),
         1184 => ("timestamptz", field_of(ColumnType::TimestampTz)),
         VECTOR => ("vector", Arc::new(vector_field("", VectorKind::Vector, Dim(0)))),
+        SPARSEVEC => ("sparsevec", Arc::new(vector_field("", VectorKind::Sparsevec, Dim(0)))),
         HALFVEC => ("halfvec", Arc::new(vector_field("", VectorKind::Halfvec, Dim(0)))),
         _ => return None,
     })

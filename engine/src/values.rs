@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use arrow::array::builder::NullBufferBuilder;
 use arrow::array::{
     Array as _, ArrayRef, AsArray as _, BinaryBuilder, BooleanBuilder, Date32Builder,
     Float32Builder, Float64Builder, Int16Builder, Int32Builder, Int64Builder, StringBuilder,
@@ -18,7 +17,8 @@ use catalog::{Column, ColumnType};
 use datafusion::common::ScalarValue;
 use storage::memtable::arrow_type;
 use types::{Dim, SqlState, VectorKind};
-use udfs::{CheckedFunction, check_dimension, parse_bytea, parse_vector, vector_array};
+use udfs::{CheckedFunction, VectorBuilder, check_dimension, parse_bytea};
+use vector::Row;
 
 use crate::error::{EngineError, Result};
 
@@ -34,7 +34,7 @@ pub(crate) enum ColumnBuilder {
     Bytea(BinaryBuilder),
     Date(Date32Builder),
     Timestamp(TimestampMicrosecondBuilder, ColumnType),
-    Vector { kind: VectorKind, dim: usize, values: Vec<f32>, nulls: NullBufferBuilder },
+    Vector(VectorBuilder),
 }
 
 fn invalid(type_name: &str, text: &str) -> EngineError {
@@ -115,13 +115,12 @@ impl ColumnBuilder {
                 TimestampMicrosecondBuilder::new().with_data_type(arrow_type(column_type)),
                 column_type,
             ),
-            ColumnType::Vector(dim) | ColumnType::Halfvec(dim) | ColumnType::Bit(dim) => {
-                Self::Vector {
-                    kind: column_type.vector().map_or(VectorKind::Vector, |(kind, _)| kind),
-                    dim: dim.len(),
-                    values: Vec::new(),
-                    nulls: NullBufferBuilder::new(0),
-                }
+            ColumnType::Vector(_)
+            | ColumnType::Halfvec(_)
+            | ColumnType::Bit(_)
+            | ColumnType::Sparsevec(_) => {
+                let (kind, dim) = column_type.vector().unwrap_or((VectorKind::Vector, Dim(0)));
+                Self::Vector(VectorBuilder::new(kind, dim.len()))
             }
         }
     }
@@ -167,12 +166,7 @@ impl ColumnBuilder {
             Self::Timestamp(b, column_type) => b.append_value(
                 parse_timestamp(text).ok_or_else(|| invalid(&column_type.sql_name(), text))?,
             ),
-            Self::Vector { kind, dim, values, nulls } => {
-                let vector = parse_vector(*kind, text)?;
-                check_dimension(*kind, *dim, vector.len())?;
-                values.extend_from_slice(&vector);
-                nulls.append_non_null();
-            }
+            Self::Vector(b) => b.push_text(text)?,
         }
         Ok(())
     }
@@ -189,10 +183,7 @@ impl ColumnBuilder {
             Self::Bytea(b) => b.append_null(),
             Self::Date(b) => b.append_null(),
             Self::Timestamp(b, _) => b.append_null(),
-            Self::Vector { dim, values, nulls, .. } => {
-                values.resize(values.len() + *dim, 0.0);
-                nulls.append_null();
-            }
+            Self::Vector(b) => b.push_null(),
         }
     }
 
@@ -201,7 +192,7 @@ impl ColumnBuilder {
         match self {
             Self::Text(b) => b.values_slice().len(),
             Self::Bytea(b) => b.values_slice().len(),
-            Self::Vector { values, .. } => values.len() * 4,
+            Self::Vector(b) => b.bytes(),
             Self::Boolean(_)
             | Self::Int2(_)
             | Self::Int4(_)
@@ -225,9 +216,7 @@ impl ColumnBuilder {
             Self::Bytea(mut b) => Arc::new(b.finish()),
             Self::Date(mut b) => Arc::new(b.finish()),
             Self::Timestamp(mut b, _) => Arc::new(b.finish()),
-            Self::Vector { kind, dim, values, mut nulls } => {
-                Arc::new(vector_array(kind, dim, values, nulls.finish())?)
-            }
+            Self::Vector(b) => b.finish()?,
         })
     }
 }
@@ -239,17 +228,20 @@ pub(crate) fn assign(array: &ArrayRef, column: &Column) -> Result<ArrayRef> {
         (DataType::Null, _) => arrow::array::new_null_array(&target, array.len()),
         (from, to) if assigned_vector(from, to).is_some() => {
             let (kind, dim) = assigned_vector(from, to).unwrap_or((VectorKind::Vector, 0));
+            let (to, expected) = to.vector().unwrap_or((kind, Dim(0)));
             if array.null_count() == array.len() {
                 arrow::array::new_null_array(&target, array.len())
-            } else {
-                let (to, expected) = to.vector().unwrap_or((kind, Dim(0)));
+            } else if kind == to && dim > 0 {
                 check_dimension(to, expected.len(), dim)?;
-                if kind == to { Arc::clone(array) } else { udfs::convert(to, array)? }
+                Arc::clone(array)
+            } else {
+                udfs::convert((to, expected.len()), &**array)?
             }
         }
-        (DataType::List(_), ColumnType::Vector(_) | ColumnType::Halfvec(_)) => {
-            vector_of_lists(array, column.column_type)?
-        }
+        (
+            DataType::List(_),
+            ColumnType::Vector(_) | ColumnType::Halfvec(_) | ColumnType::Sparsevec(_),
+        ) => vector_of_lists(array, column.column_type)?,
         (DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8, other)
             if !matches!(other, ColumnType::Text | ColumnType::Varchar) =>
         {
@@ -341,28 +333,21 @@ fn assigned_vector(from: &DataType, to: ColumnType) -> Option<(VectorKind, usize
 
 fn vector_of_lists(array: &ArrayRef, to: ColumnType) -> Result<ArrayRef> {
     let (kind, dim) = to.vector().unwrap_or((VectorKind::Vector, Dim(0)));
-    let dim = dim.len();
     let list = array.as_list::<i32>();
-    let mut values = Vec::with_capacity(list.len() * dim);
-    let mut nulls = NullBufferBuilder::new(list.len());
+    let mut builder = VectorBuilder::new(kind, dim.len());
     for row in 0..list.len() {
         if list.is_null(row) {
-            values.resize(values.len() + dim, 0.0);
-            nulls.append_null();
+            builder.push_null();
             continue;
         }
         let numbers = cast(&list.value(row), &DataType::Float32)?;
         if numbers.null_count() > 0 {
-            return Err(EngineError::new(
-                SqlState::NULL_VALUE_NOT_ALLOWED,
-                "array must not contain nulls",
-            ));
+            let message = "array must not contain nulls";
+            return Err(EngineError::new(SqlState::NULL_VALUE_NOT_ALLOWED, message));
         }
-        check_dimension(kind, dim, numbers.len())?;
-        values.extend_from_slice(numbers.as_primitive::<Float32Type>().values());
-        nulls.append_non_null();
+        builder.push(Row::Full(numbers.as_primitive::<Float32Type>().values()))?;
     }
-    Ok(Arc::new(vector_array(kind, dim, values, nulls.finish())?))
+    Ok(builder.finish()?)
 }
 
 /// Assignment rounds to the nearest integer, ties to even; Arrow's cast would cut off.
@@ -403,7 +388,8 @@ fn assignable(from: &DataType, to: ColumnType) -> bool {
         ColumnType::Boolean
         | ColumnType::Vector(_)
         | ColumnType::Halfvec(_)
-        | ColumnType::Bit(_) => false,
+        | ColumnType::Bit(_)
+        | ColumnType::Sparsevec(_) => false,
     }
 }
 
@@ -422,6 +408,7 @@ pub(crate) fn pg_name(data_type: &DataType) -> String {
         DataType::Timestamp(_, None) => "timestamp without time zone".to_owned(),
         DataType::Timestamp(_, Some(_)) => "timestamp with time zone".to_owned(),
         other => match udfs::vector_shape(other) {
+            Some((kind, 0)) => kind.name().to_owned(),
             Some((kind, dim)) => format!("{}({dim})", kind.name()),
             None => other.to_string().to_lowercase(),
         },

@@ -95,9 +95,9 @@ impl Column {
             DataType::Boolean => {
                 out.put_u8(if array.as_boolean().value(row) { b't' } else { b'f' });
             }
-            DataType::FixedSizeList(..) if is_vector(array.data_type()) => {
+            DataType::FixedSizeList(..) | DataType::Struct(_) if is_vector(array.data_type()) => {
                 let mut text = String::new();
-                if let Some(vector) = engine::vector_row(array.as_fixed_size_list(), row) {
+                if let Some(vector) = engine::vector_row(&**array, row) {
                     write_vector(&mut text, vector);
                 }
                 out.put_slice(text.as_bytes());
@@ -138,9 +138,7 @@ impl Column {
             }
             _ => {
                 // `has_binary` lets nothing else through but vectors.
-                if let Some(list) = array.as_fixed_size_list_opt()
-                    && let Some(vector) = engine::vector_row(list, row)
-                {
+                if let Some(vector) = engine::vector_row(&**array, row) {
                     put_vector(vector, out);
                 }
             }
@@ -153,7 +151,7 @@ fn is_vector(data_type: &DataType) -> bool {
 }
 
 /// pgvector's form, dimension, zero, numbers; PostgreSQL's of bits, length and bytes with the first bit
-/// in the highest place.
+/// in the highest place. Of a sparse vector dimension, count, zero, positions from zero on, numbers.
 fn put_vector(vector: Row<'_>, out: &mut BytesMut) {
     let dimension = u16::try_from(vector.len()).unwrap_or(u16::MAX);
     match vector {
@@ -174,12 +172,19 @@ fn put_vector(vector: Row<'_>, out: &mut BytesMut) {
                 out.put_u8((0..8).map(bit).sum());
             }
         }
+        Row::Sparse(sparse) => {
+            out.put_i32(i32::try_from(sparse.dim()).unwrap_or(i32::MAX));
+            out.put_i32(i32::try_from(sparse.entries().len()).unwrap_or(i32::MAX));
+            out.put_i32(0);
+            sparse.entries().for_each(|(index, _)| out.put_i32(index));
+            sparse.entries().for_each(|(_, value)| out.put_f32(value));
+        }
     }
 }
 
 fn has_binary(data_type: &DataType, oid: u32) -> bool {
     match data_type {
-        DataType::FixedSizeList(..) => is_vector(data_type),
+        DataType::FixedSizeList(..) | DataType::Struct(_) => is_vector(data_type),
         // Catalog columns may be described as a type whose binary form they do not hold.
         DataType::Utf8 => matches!(oid, 18 | 19 | 25 | 1042 | 1043),
         DataType::Boolean
@@ -312,7 +317,8 @@ mod tests {
     #[test]
     fn values_look_as_from_postgresql() {
         let vector = |kind, numbers: &[f32]| {
-            engine::vector_scalar(kind, numbers.to_vec()).unwrap().to_array().unwrap()
+            let query = engine::Query::Dense(numbers.to_vec());
+            engine::VectorBuilder::scalar(kind, &query).unwrap().to_array().unwrap()
         };
         let list: ArrayRef =
             Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>([Some(vec![
@@ -320,7 +326,7 @@ mod tests {
                 None,
                 Some(3),
             ])]));
-        let cases: [(ArrayRef, &str, &str); 12] = [
+        let cases: [(ArrayRef, &str, &str); 13] = [
             (Arc::new(Int32Array::from(vec![258])), "258", "00000102"),
             (Arc::new(BooleanArray::from(vec![true])), "t", "01"),
             (Arc::new(Float32Array::from(vec![0.5])), "0.5", "3f000000"),
@@ -340,6 +346,11 @@ mod tests {
             (vector(VectorKind::Halfvec, &[1.0, 0.1]), "[1,0.099975586]", "000200003c002e66"),
             (vector(VectorKind::Bit, &[1.0, 0.0, 1.0]), "101", "00000003a0"),
             (vector(VectorKind::Bit, &[1.0; 9]), "111111111", "00000009ff80"),
+            (
+                vector(VectorKind::Sparsevec, &[1.5, 0.0, -2.0, 0.0, 0.0]),
+                "{1:1.5,3:-2}/5",
+                "00000005000000020000000000000000000000023fc00000c0000000",
+            ),
         ];
         for (array, text, binary) in cases {
             assert_eq!(written(&array, Format::Text), text);

@@ -2,8 +2,11 @@
 
 use arrow::datatypes::{DataType, Field, TimeUnit};
 use bytes::Bytes;
-use engine::{EngineError, ScalarValue, parse_vector, pg_types, vector_scalar, vector_shape};
+use engine::{
+    EngineError, Query, ScalarValue, VectorBuilder, parse_vector, pg_types, vector_shape,
+};
 use half::f16;
+use types::limits::{SPARSE_DIM_MAX, SPARSE_ENTRIES_MAX};
 use types::{SqlState, VectorKind};
 
 use crate::encode::{EPOCH_DAYS, EPOCH_MICROS};
@@ -37,11 +40,11 @@ pub(crate) fn read(
 }
 
 fn checked(
-    vector: Vec<f32>,
+    vector: &Query,
     (kind, expected): (VectorKind, usize),
 ) -> Result<ScalarValue, EngineError> {
-    engine::check_dimension(kind, expected, vector.len())?;
-    Ok(vector_scalar(kind, vector)?)
+    engine::check_dimension(kind, expected, vector.row().len())?;
+    Ok(VectorBuilder::scalar(kind, vector)?)
 }
 
 fn read_text(data_type: &DataType, text: &str) -> Result<ScalarValue, EngineError> {
@@ -51,10 +54,12 @@ fn read_text(data_type: &DataType, text: &str) -> Result<ScalarValue, EngineErro
     // Drivers without a vector type send `{1,2}`, an array.
     let bracketed = text.trim().strip_prefix('{').and_then(|t| t.strip_suffix('}'));
     let vector = match bracketed {
-        Some(inner) if kind != VectorKind::Bit => parse_vector(kind, &format!("[{inner}]"))?,
+        Some(inner) if matches!(kind, VectorKind::Vector | VectorKind::Halfvec) => {
+            parse_vector(kind, &format!("[{inner}]"))?
+        }
         _ => parse_vector(kind, text)?,
     };
-    checked(vector, (kind, dim))
+    checked(&vector, (kind, dim))
 }
 
 fn malformed(data_type: &DataType) -> EngineError {
@@ -99,11 +104,14 @@ fn read_binary(data_type: &DataType, bytes: &[u8]) -> Result<ScalarValue, Engine
         }
         other if let Some((kind, dim)) = vector_shape(other) => {
             let vector = match kind {
-                VectorKind::Vector => vector_binary(bytes),
-                VectorKind::Halfvec => halfvec_binary(bytes).or_else(|| vector_binary(bytes)),
-                VectorKind::Bit => bits_binary(bytes),
+                VectorKind::Vector => vector_binary(bytes).map(Query::Dense),
+                VectorKind::Halfvec => {
+                    halfvec_binary(bytes).or_else(|| vector_binary(bytes)).map(Query::Dense)
+                }
+                VectorKind::Bit => bits_binary(bytes).map(Query::Dense),
+                VectorKind::Sparsevec => sparse_binary(bytes),
             };
-            checked(vector.ok_or_else(error)?, (kind, dim))?
+            checked(&vector.ok_or_else(error)?, (kind, dim))?
         }
         _ => {
             return Err(EngineError::unsupported(format!(
@@ -123,6 +131,26 @@ fn halfvec_binary(bytes: &[u8]) -> Option<Vec<f32>> {
     let halves = rest.as_chunks::<2>().0.iter().map(|half| f16::from_be_bytes(*half).to_f32());
     let numbers: Vec<f32> = halves.collect();
     numbers.iter().all(|number| number.is_finite()).then_some(numbers)
+}
+
+/// Dimension, count, zero, ascending positions from zero on, numbers that are not zero.
+fn sparse_binary(bytes: &[u8]) -> Option<Query> {
+    let (words, []) = bytes.as_chunks::<4>() else { return None };
+    let [dim, count, unused, rest @ ..] = words else { return None };
+    let positive = |word: [u8; 4]| usize::try_from(i32::from_be_bytes(word)).ok();
+    let (dim, count) = (positive(*dim).filter(|dim| *dim > 0)?, positive(*count)?);
+    if *unused != [0; 4] || rest.len() != 2 * count || count > SPARSE_ENTRIES_MAX {
+        return None;
+    }
+    let (indices, values) = rest.split_at(count);
+    let indices: Vec<i32> = indices.iter().map(|word| i32::from_be_bytes(*word)).collect();
+    let values: Vec<f32> = values.iter().map(|word| f32::from_be_bytes(*word)).collect();
+    let ascending = indices.array_windows().all(|[a, b]| a < b);
+    let inside = indices.first().is_none_or(|first| *first >= 0)
+        && indices.last().is_none_or(|last| usize::try_from(*last).is_ok_and(|last| last < dim));
+    let plain = values.iter().all(|value| value.is_finite() && *value != 0.0);
+    (dim <= SPARSE_DIM_MAX as usize && ascending && inside && plain)
+        .then(|| Query::sparse(dim, indices.into_iter().zip(values)))
 }
 
 /// Length, then bytes with the first bit in the highest place.
@@ -179,13 +207,17 @@ mod tests {
         Field::new("", data_type, true)
     }
 
+    fn scalar(kind: VectorKind, numbers: &[f32]) -> ScalarValue {
+        VectorBuilder::scalar(kind, &Query::Dense(numbers.to_vec())).unwrap()
+    }
+
     fn vector_field(dim: usize) -> Field {
-        field(vector_scalar(VectorKind::Vector, vec![0.0; dim]).unwrap().data_type())
+        field(scalar(VectorKind::Vector, &vec![0.0; dim]).data_type())
     }
 
     #[test]
     fn vectors_come_in_four_forms() {
-        let expected = vector_scalar(VectorKind::Vector, vec![1.0, 2.0]).unwrap();
+        let expected = scalar(VectorKind::Vector, &[1.0, 2.0]);
         let array = |oid: u32, items: &[&[u8]]| {
             let mut bytes = Vec::new();
             for word in [1, 0, oid, 2, 1] {
@@ -216,15 +248,16 @@ mod tests {
     }
 
     #[test]
-    fn halves_and_bits_come_in_binary() {
-        let scalar = |kind, numbers: &[f32]| vector_scalar(kind, numbers.to_vec()).unwrap();
-        let cases: [(ScalarValue, &[u8]); 2] = [
+    fn the_other_kinds_come_in_binary() {
+        let sparse = [0, 0, 0, 3, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 0x3f, 0x80, 0, 0];
+        let cases: [(ScalarValue, &[u8]); 3] = [
             (scalar(VectorKind::Halfvec, &[1.0, -2.0]), &[0, 2, 0, 0, 0x3c, 0, 0xc0, 0]),
             (scalar(VectorKind::Bit, &[1.0, 0.0, 1.0]), &[0, 0, 0, 3, 0xa0]),
+            (scalar(VectorKind::Sparsevec, &[0.0, 0.0, 1.0]), &sparse),
         ];
         for (expected, bytes) in cases {
             let field = field(expected.data_type());
-            let bytes = Bytes::from_static(bytes);
+            let bytes = Bytes::copy_from_slice(bytes);
             assert_eq!(read(&field, Format::Binary, Some(&bytes)).unwrap(), expected);
             let cut = bytes.slice(..bytes.len() - 1);
             let error = read(&field, Format::Binary, Some(&cut)).unwrap_err();

@@ -163,3 +163,55 @@ async fn a_damaged_checkpoint_is_made_up_for_by_the_one_before_and_the_log() {
     assert_eq!(wire::rows(&answer), [expected]);
     running.stop().await.expect("a clean end");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn vectors_of_every_kind_are_found_again_after_a_kill() {
+    const KINDS: &str = "CREATE TABLE kinds (id bigint PRIMARY KEY, h halfvec(8), b bit(8), \
+                         s sparsevec(8))";
+    let rows = |ids: std::ops::Range<u64>| {
+        let row = |id: u64| {
+            let dense = vector(id);
+            let bits: String =
+                dense.split(',').map(|n| if n.len() > 2 { '1' } else { '0' }).collect();
+            format!("({id}, '{dense}', '{bits}', '{dense}'::vector)")
+        };
+        let rows: Vec<String> = ids.map(row).collect();
+        format!("INSERT INTO kinds VALUES {}", rows.join(", "))
+    };
+    let mut server = process().await;
+    let client = server.connect().await;
+    for sql in [
+        KINDS,
+        &rows(0..1_000),
+        "CREATE INDEX ON kinds USING hnsw (h halfvec_l2_ops)",
+        "CREATE INDEX ON kinds USING hnsw (b bit_hamming_ops)",
+        "CREATE INDEX ON kinds USING hnsw (s sparsevec_ip_ops)",
+        "CHECKPOINT",
+        &rows(1_000..1_100),
+        "DELETE FROM kinds WHERE id % 100 = 7",
+    ] {
+        client.batch_execute(sql).await.expect("a statement that is right");
+    }
+    let numbers = vector(9_999);
+    let searches = [
+        format!("SELECT id FROM kinds ORDER BY h <-> '{numbers}', id LIMIT 10"),
+        format!("SELECT id FROM kinds ORDER BY h <-> '{numbers}' LIMIT 1000"),
+        "SELECT id FROM kinds ORDER BY b <~> '10110100', id LIMIT 10".to_owned(),
+        "SELECT b <~> '10110100' FROM kinds ORDER BY b <~> '10110100' LIMIT 1000".to_owned(),
+        "SELECT id FROM kinds ORDER BY s <#> '{2:1,5:3}/8', id LIMIT 10".to_owned(),
+        "SELECT s <#> '{2:1,5:3}/8' FROM kinds ORDER BY s <#> '{2:1,5:3}/8' LIMIT 20".to_owned(),
+        "SELECT h::text || b::text || s::text FROM kinds WHERE id IN (3, 1050) ORDER BY id"
+            .to_owned(),
+    ];
+    let mut before = Vec::new();
+    for search in &searches {
+        before.push(column(&client, search).await);
+    }
+    server.kill9().await;
+    server.restart().await;
+    let client = server.connect().await;
+    for (search, before) in searches.iter().zip(&before) {
+        assert!(!before.is_empty());
+        assert_eq!(&column(&client, search).await, before, "{search}");
+    }
+}

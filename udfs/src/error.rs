@@ -8,6 +8,7 @@ fn different(kind: VectorKind) -> &'static str {
         VectorKind::Vector => "vector dimensions",
         VectorKind::Halfvec => "halfvec dimensions",
         VectorKind::Bit => "bit lengths",
+        VectorKind::Sparsevec => "sparsevec dimensions",
     }
 }
 
@@ -39,6 +40,18 @@ pub enum VectorError {
         kind: VectorKind,
         /// Most dimensions.
         max: u32,
+    },
+    /// A position of a sparse vector that is zero or behind the last.
+    #[error("sparsevec index out of bounds")]
+    Index,
+    /// A position of a sparse vector that is there twice.
+    #[error("sparsevec indices must not contain duplicates")]
+    Duplicate,
+    /// Too many numbers in a sparse vector.
+    #[error("sparsevec cannot have more than {max} non-zero elements")]
+    TooMany {
+        /// Most numbers.
+        max: usize,
     },
     /// A bit string of another length than its column's.
     #[error("bit string length {got} does not match type bit({expected})")]
@@ -76,17 +89,22 @@ impl Coded for VectorError {
                 SqlState::INVALID_TEXT_REPRESENTATION
             }
             Self::NotFinite(..) | Self::OutOfRange(..) => SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
-            Self::Empty(_) | Self::Dimension { .. } | Self::Different(..) => {
-                SqlState::DATA_EXCEPTION
-            }
+            Self::Empty(_)
+            | Self::Index
+            | Self::Duplicate
+            | Self::Dimension { .. }
+            | Self::Different(..) => SqlState::DATA_EXCEPTION,
             Self::Length { .. } => SqlState::STRING_DATA_LENGTH_MISMATCH,
-            Self::TooLong { .. } => SqlState::CONFIGURATION_LIMIT_EXCEEDED,
+            Self::TooLong { .. } | Self::TooMany { .. } => SqlState::CONFIGURATION_LIMIT_EXCEEDED,
             Self::NoFunction { .. } => SqlState::UNDEFINED_FUNCTION,
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
+            Self::Syntax(VectorKind::Sparsevec, _) => {
+                Some("Sparse vectors are written as \"{1:1.5,3:2}/5\".".to_owned())
+            }
             Self::Syntax(..) => Some("Vectors are written as \"[1,2,3]\".".to_owned()),
             Self::NoFunction { .. } => {
                 Some("All arguments must be vectors of one kind.".to_owned())
@@ -96,6 +114,9 @@ impl Coded for VectorError {
             | Self::NotFinite(..)
             | Self::OutOfRange(..)
             | Self::Empty(_)
+            | Self::Index
+            | Self::Duplicate
+            | Self::TooMany { .. }
             | Self::Length { .. }
             | Self::TooLong { .. }
             | Self::Dimension { .. }

@@ -4,10 +4,7 @@
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use arrow::array::{
-    Array as _, ArrayRef, AsArray as _, FixedSizeListArray, Float64Array, Int32Array,
-};
-use arrow::buffer::NullBuffer;
+use arrow::array::{Array, ArrayRef, Float64Array, Int32Array};
 use arrow::datatypes::DataType;
 use datafusion_common::{DataFusionError, Result};
 use datafusion_expr::{
@@ -16,7 +13,7 @@ use datafusion_expr::{
 use types::{Distance, VectorKind};
 use vector::{Metric, Row};
 
-use crate::{VectorError, vector_array, vector_row, vector_shape, vector_type};
+use crate::{VectorBuilder, VectorError, vector_row, vector_shape, vector_type};
 
 /// A function of two vectors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -120,18 +117,28 @@ impl VectorFunction {
     fn is_of(self, kind: VectorKind) -> bool {
         match self {
             Self::Distance(distance) => distance.is_of(kind),
-            Self::Dims | Self::Norm | Self::BinaryQuantize => kind != VectorKind::Bit,
+            Self::Norm => kind != VectorKind::Bit,
+            Self::Dims | Self::BinaryQuantize => {
+                matches!(kind, VectorKind::Vector | VectorKind::Halfvec)
+            }
         }
     }
 }
 
-/// Vectors as vectors of another kind.
+/// Vectors as vectors of another kind, or of the same after a look at their dimension, which is checked
+/// unless it is 0.
 ///
 /// # Errors
-/// When a number is none in `f16`, or the array holds no vectors.
-pub fn convert(kind: VectorKind, array: &ArrayRef) -> Result<ArrayRef> {
-    let argument = Argument { array: Arc::clone(array), same: false };
-    Ok(Arc::new(argument.mapped(kind, array.len(), |number| number)?))
+/// When a number is none in `f16`, or a dimension is another.
+pub fn convert((kind, dim): (VectorKind, usize), array: &dyn Array) -> Result<ArrayRef> {
+    let mut builder = VectorBuilder::new(kind, dim);
+    for row in 0..array.len() {
+        match vector_row(array, row) {
+            Some(vector) => builder.push(vector)?,
+            None => builder.push_null(),
+        }
+    }
+    builder.finish()
 }
 
 /// All functions of this crate.
@@ -256,7 +263,20 @@ impl ScalarUDFImpl for VectorUdf {
                 Arc::new((0..rows).map(|row| vectors(row).map(norm)).collect::<Float64Array>())
             }
             (VectorFunction::BinaryQuantize, [argument]) => {
-                Arc::new(argument.mapped(VectorKind::Bit, rows, |number| number.max(0.0))?)
+                let vectors = argument.vectors("binary_quantize")?;
+                let shape = vector_shape(argument.array.data_type());
+                let mut bits = VectorBuilder::new(VectorKind::Bit, shape.map_or(0, |(_, dim)| dim));
+                for row in 0..rows {
+                    match vectors(row) {
+                        Some(vector) => {
+                            let above =
+                                vector.to_f32().iter().map(|n| n.max(0.0)).collect::<Vec<_>>();
+                            bits.push(Row::Full(&above))?;
+                        }
+                        None => bits.push_null(),
+                    }
+                }
+                bits.finish()?
             }
             (
                 VectorFunction::Distance(_)
@@ -292,31 +312,10 @@ impl Argument {
 
     /// The vector of each row.
     fn vectors<'a>(&'a self, function: &'static str) -> Result<impl Fn(usize) -> Option<Row<'a>>> {
-        let list = self.array.as_fixed_size_list_opt();
-        let list = list.ok_or_else(|| no_vector(function, &self.array))?;
-        Ok(|row| vector_row(list, if self.same { 0 } else { row }))
-    }
-}
-
-impl Argument {
-    /// The vectors with each number changed, as vectors of a kind.
-    fn mapped(
-        &self,
-        kind: VectorKind,
-        rows: usize,
-        change: impl Fn(f32) -> f32,
-    ) -> Result<FixedSizeListArray> {
-        let vectors = self.vectors(kind.name())?;
-        let dim = vector_shape(self.array.data_type()).map_or(0, |(_, dim)| dim);
-        let nulls = NullBuffer::from_iter((0..rows).map(|row| vectors(row).is_some()));
-        let mut numbers = Vec::with_capacity(rows * dim);
-        for row in 0..rows {
-            match vectors(row) {
-                Some(vector) => numbers.extend(vector.to_f32().iter().map(|n| change(*n))),
-                None => numbers.resize(numbers.len() + dim, 0.0),
-            }
+        if vector_shape(self.array.data_type()).is_none() {
+            return Err(no_vector(function, &self.array));
         }
-        Ok(vector_array(kind, dim, numbers, Some(nulls))?)
+        Ok(|row| vector_row(&*self.array, if self.same { 0 } else { row }))
     }
 }
 
@@ -365,5 +364,6 @@ fn kind_of(row: Row<'_>) -> VectorKind {
         Row::Full(_) => VectorKind::Vector,
         Row::Half(_) => VectorKind::Halfvec,
         Row::Bits(_) => VectorKind::Bit,
+        Row::Sparse(_) => VectorKind::Sparsevec,
     }
 }

@@ -8,6 +8,7 @@
     reason = "SQL and Arrow have more kinds than any one place handles"
 )]
 
+mod builder;
 mod bytea;
 mod error;
 mod functions;
@@ -15,12 +16,12 @@ mod numbers;
 mod text;
 mod value;
 
+pub use builder::VectorBuilder;
 pub use bytea::{parse_bytea, write_bytea};
 pub use error::{ValueError, VectorError};
 pub use functions::{DistanceFunction, VectorFunction, convert, distance_function, registry};
 pub use numbers::CheckedFunction;
 pub use text::{parse_vector, write_vector};
 pub use value::{
-    check_dimension, vector_array, vector_dimension, vector_row, vector_scalar, vector_shape,
-    vector_type,
+    check_dimension, vector_dimension, vector_of, vector_row, vector_shape, vector_type,
 };

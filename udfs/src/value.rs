@@ -6,14 +6,15 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray as _, BooleanArray, FixedSizeListArray, Float16Array, Float32Array,
+    StructArray,
 };
 use arrow::buffer::NullBuffer;
-use arrow::datatypes::{DataType, Field, Float16Type, Float32Type};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Float16Type, Float32Type, Int32Type};
 use datafusion_common::ScalarValue;
 use half::f16;
 use half::slice::HalfFloatSliceExt as _;
 use types::VectorKind;
-use vector::{Bits, Row};
+use vector::{Bits, Query, Row, Sparse, Word};
 
 use crate::VectorError;
 
@@ -22,19 +23,41 @@ fn item_type(kind: VectorKind) -> DataType {
         VectorKind::Vector => DataType::Float32,
         VectorKind::Halfvec => DataType::Float16,
         VectorKind::Bit => DataType::Boolean,
+        VectorKind::Sparsevec => DataType::Null,
     }
 }
 
-/// The Arrow type of `vector(dim)`, `halfvec(dim)` or `bit(dim)`.
+/// The columns of a sparse vector: its dimension, the positions of its numbers from zero on as 32-bit
+/// integers, and the numbers as 32-bit floats, both with the least significant byte first. Bytes, because
+/// plans compare constants, and cannot compare structs of lists.
+pub(crate) fn sparse_fields() -> Fields {
+    Fields::from(vec![
+        Field::new("dim", DataType::Int32, false),
+        Field::new("indices", DataType::Binary, false),
+        Field::new("values", DataType::Binary, false),
+    ])
+}
+
+/// The Arrow type of vectors of a kind; that of a `sparsevec` does not say the dimension.
 #[must_use]
 pub fn vector_type(kind: VectorKind, dim: usize) -> DataType {
+    if kind == VectorKind::Sparsevec {
+        return DataType::Struct(sparse_fields());
+    }
     let item = Arc::new(Field::new("item", item_type(kind), false));
     DataType::FixedSizeList(item, i32::try_from(dim).unwrap_or(i32::MAX))
 }
 
-/// Kind and dimension of a vector type; `None` for any other type.
+/// Kind and dimension of a vector type, 0 where it does not say; `None` for any other type.
 #[must_use]
 pub fn vector_shape(data_type: &DataType) -> Option<(VectorKind, usize)> {
+    if let DataType::Struct(fields) = data_type {
+        let same =
+            |(a, b): (&FieldRef, &FieldRef)| a.name() == b.name() && a.data_type() == b.data_type();
+        let known = sparse_fields();
+        let is_sparse = fields.len() == known.len() && fields.iter().zip(&known).all(same);
+        return is_sparse.then_some((VectorKind::Sparsevec, 0));
+    }
     let DataType::FixedSizeList(item, dim) = data_type else { return None };
     let mut kinds = VectorKind::ALL.into_iter();
     let kind = kinds.find(|kind| item.data_type() == &item_type(*kind))?;
@@ -54,14 +77,14 @@ pub fn vector_dimension(data_type: &DataType) -> Option<usize> {
 ///
 /// # Panics
 /// When the numbers are not `dim` for each row.
-pub fn vector_array(
+pub(crate) fn vector_array(
     kind: VectorKind,
     dim: usize,
     numbers: Vec<f32>,
     nulls: Option<NullBuffer>,
 ) -> Result<FixedSizeListArray, VectorError> {
     let items: ArrayRef = match kind {
-        VectorKind::Vector => Arc::new(Float32Array::from(numbers)),
+        VectorKind::Vector | VectorKind::Sparsevec => Arc::new(Float32Array::from(numbers)),
         VectorKind::Halfvec => {
             let mut halves = vec![f16::ZERO; numbers.len()];
             halves.convert_from_f32_slice(&numbers);
@@ -80,24 +103,19 @@ pub fn vector_array(
     Ok(FixedSizeListArray::new(item, width, items, nulls))
 }
 
-/// A vector as a literal.
-///
-/// # Errors
-/// When a finite number is none in `f16`.
-pub fn vector_scalar(kind: VectorKind, numbers: Vec<f32>) -> Result<ScalarValue, VectorError> {
-    let array = vector_array(kind, numbers.len(), numbers, None)?;
-    Ok(ScalarValue::FixedSizeList(Arc::new(array)))
-}
-
 /// The vector of row `row`; `None` when it is NULL or the array holds no vectors.
 #[must_use]
-pub fn vector_row(array: &FixedSizeListArray, row: usize) -> Option<Row<'_>> {
+pub fn vector_row(array: &dyn Array, row: usize) -> Option<Row<'_>> {
     if array.is_null(row) {
         return None;
     }
-    let dim = usize::try_from(array.value_length()).ok()?;
+    if let Some(sparse) = array.as_struct_opt() {
+        return sparse_row(sparse, row);
+    }
+    let list = array.as_fixed_size_list_opt()?;
+    let dim = usize::try_from(list.value_length()).ok()?;
     let (from, to) = (row * dim, (row + 1) * dim);
-    let items = array.values();
+    let items = list.values();
     match items.data_type() {
         DataType::Float32 => {
             items.as_primitive::<Float32Type>().values().get(from..to).map(Row::Full)
@@ -113,6 +131,28 @@ pub fn vector_row(array: &FixedSizeListArray, row: usize) -> Option<Row<'_>> {
     }
 }
 
+fn sparse_row(array: &StructArray, row: usize) -> Option<Row<'_>> {
+    let [dims, indices, values] = array.columns() else { return None };
+    let dim = *dims.as_primitive_opt::<Int32Type>()?.values().get(row)?;
+    let (indices, values) = (words(indices, row)?, words(values, row)?);
+    Sparse::new(usize::try_from(dim).ok()?, indices, values).map(Row::Sparse)
+}
+
+fn words(array: &ArrayRef, row: usize) -> Option<&[Word]> {
+    Some(array.as_binary_opt::<i32>()?.value(row).as_chunks().0)
+}
+
+/// The vector of a literal; `None` for NULL and for what is no vector.
+#[must_use]
+pub fn vector_of(value: &ScalarValue) -> Option<Query> {
+    let array: &dyn Array = match value {
+        ScalarValue::FixedSizeList(list) => &**list,
+        ScalarValue::Struct(sparse) => &**sparse,
+        _ => return None,
+    };
+    vector_row(array, 0).map(Query::from)
+}
+
 /// Checks a value against a type's dimension; 0 accepts any.
 ///
 /// # Errors
@@ -122,7 +162,9 @@ pub fn check_dimension(kind: VectorKind, expected: usize, got: usize) -> Result<
         return Ok(());
     }
     Err(match kind {
-        VectorKind::Vector | VectorKind::Halfvec => VectorError::Dimension { expected, got },
+        VectorKind::Vector | VectorKind::Halfvec | VectorKind::Sparsevec => {
+            VectorError::Dimension { expected, got }
+        }
         VectorKind::Bit => VectorError::Length { expected, got },
     })
 }

@@ -40,6 +40,8 @@ pub enum ColumnType {
     Halfvec(Dim),
     /// `bit(n)`
     Bit(Dim),
+    /// `sparsevec(n)`
+    Sparsevec(Dim),
 }
 
 impl ColumnType {
@@ -59,7 +61,7 @@ impl ColumnType {
             Self::Date => "date".to_owned(),
             Self::Timestamp => "timestamp without time zone".to_owned(),
             Self::TimestampTz => "timestamp with time zone".to_owned(),
-            Self::Vector(dim) | Self::Halfvec(dim) | Self::Bit(dim) => {
+            Self::Vector(dim) | Self::Halfvec(dim) | Self::Bit(dim) | Self::Sparsevec(dim) => {
                 let name = self.vector().map_or("", |(kind, _)| kind.name());
                 format!("{name}({dim})")
             }
@@ -73,6 +75,7 @@ impl ColumnType {
             Self::Vector(dim) => Some((VectorKind::Vector, *dim)),
             Self::Halfvec(dim) => Some((VectorKind::Halfvec, *dim)),
             Self::Bit(dim) => Some((VectorKind::Bit, *dim)),
+            Self::Sparsevec(dim) => Some((VectorKind::Sparsevec, *dim)),
             Self::Boolean
             | Self::Int2
             | Self::Int4
@@ -95,6 +98,7 @@ impl ColumnType {
             VectorKind::Vector => Self::Vector(dim),
             VectorKind::Halfvec => Self::Halfvec(dim),
             VectorKind::Bit => Self::Bit(dim),
+            VectorKind::Sparsevec => Self::Sparsevec(dim),
         }
     }
 }

@@ -16,5 +16,5 @@ pub(crate) use iterative_search::{IterativeSearchExec, goes_on_below};
 pub(crate) use key_filter::KeyInput;
 pub(crate) use rows::{Source, point_lookup, storage_error};
 pub(crate) use vector_top_k::{
-    QueryVector, Search, SearchSettings, SemiJoin, VectorTopK, VectorTopKExec,
+    QueryVector, Search, SearchSettings, SemiJoin, VectorTopK, VectorTopKExec, has_dimension,
 };

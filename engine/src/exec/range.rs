@@ -12,7 +12,8 @@ use datafusion::physical_expr::expressions::{BinaryExpr, Column, Literal};
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr, split_conjunction};
 use storage::memtable::{Contents, VectorIndex};
 use types::{Distance, Quantization};
-use udfs::{distance_function, vector_row};
+use udfs::{distance_function, vector_of};
+use vector::Query;
 
 /// A part of a predicate that asks for rows near a vector.
 #[derive(Debug, Clone)]
@@ -99,8 +100,8 @@ fn number(expr: &Arc<dyn PhysicalExpr>) -> Option<f64> {
 }
 
 fn vector(expr: &Arc<dyn PhysicalExpr>) -> Option<Vec<f32>> {
-    match downcast::<Literal>(expr)?.value() {
-        ScalarValue::FixedSizeList(list) => Some(vector_row(list, 0)?.to_f32().into_owned()),
-        _ => None,
+    match vector_of(downcast::<Literal>(expr)?.value())? {
+        Query::Dense(numbers) => Some(numbers),
+        Query::Sparse { .. } => None,
     }
 }

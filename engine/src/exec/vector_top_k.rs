@@ -5,7 +5,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{Array as _, RecordBatch};
+use arrow::array::RecordBatch;
+use catalog::Collection;
 use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, ScalarValue, Statistics, internal_err};
@@ -27,8 +28,8 @@ use parking_lot::Mutex;
 use storage::memtable::{IndexSearch, Rows, SearchReport, Strategy, VectorIndex, exact_search};
 use storage::{ReadView, StorageError};
 use types::Distance;
-use udfs::vector_row;
-use vector::{Metric, Neighbor};
+use udfs::vector_of;
+use vector::{Metric, Neighbor, Query};
 
 use super::Source;
 use super::key_filter::{KeyInput, membership};
@@ -46,9 +47,15 @@ const SHORT_NANOS: f64 = 1e6;
 /// What is searched for.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum QueryVector {
-    Known(Vec<f32>),
+    Known(Query),
     /// The number of a parameter, from zero, in a plan whose parameters are open.
     Parameter(usize),
+}
+
+/// Whether a query has the dimension of a column, which the type of a sparse one does not say.
+pub(crate) fn has_dimension(collection: &Collection, column: usize, query: &Query) -> bool {
+    let vector = collection.columns.get(column).and_then(|column| column.column_type.vector());
+    vector.is_some_and(|(_, dim)| dim.len() == query.row().len())
 }
 
 /// What the optimizer rule asks a scan for.
@@ -203,14 +210,12 @@ impl VectorTopKExec {
             QueryVector::Known(query) => query.clone(),
             QueryVector::Parameter(number) => {
                 let column = table.schema().field(self.search.column).data_type();
-                let vector = match parameters.get(*number) {
-                    Some(ScalarValue::FixedSizeList(list)) if list.data_type() == column => {
-                        vector_row(list, 0)
-                    }
-                    Some(_) | None => None,
-                };
-                let Some(vector) = vector else { return Ok(None) };
-                vector.to_f32().into_owned()
+                let value = parameters.get(*number).filter(|value| &value.data_type() == column);
+                let query = value.and_then(vector_of);
+                let fits =
+                    |query: &Query| has_dimension(table.collection(), self.search.column, query);
+                let Some(query) = query.filter(fits) else { return Ok(None) };
+                query
             }
         };
         let search = VectorTopK { query: QueryVector::Known(query), ..self.search.clone() };
@@ -315,7 +320,7 @@ impl Search {
             self.search.k
         };
         let request = IndexSearch {
-            query,
+            query: query.row(),
             k,
             ef: k,
             may_stop: !matches!(self.settings.goal, Goal::Ef(_)),
@@ -327,7 +332,7 @@ impl Search {
             Some(searched) => self.by_index(searched, &request, began).map_err(storage_error)?,
             None => {
                 let metric = Metric::new(self.search.distance);
-                let vectors = self.rows.vectors(self.search.column, query.len());
+                let vectors = self.rows.vectors(self.search.column, query.row().len());
                 let exact = exact_search(&metric, &self.rows, &vectors, &request);
                 let (found, report) = exact.map_err(storage_error)?;
                 let recall = self.settings.measure_recall.then_some(1.0);
@@ -362,7 +367,7 @@ impl Search {
                 class,
                 index: Arc::clone(index),
                 rows: Arc::clone(rows),
-                query: request.query.to_vec(),
+                query: Query::from(request.query),
                 k,
                 at: request.at,
                 admitted: request.admitted.map(<[u32]>::to_vec),

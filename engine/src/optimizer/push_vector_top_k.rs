@@ -15,10 +15,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::Array as _;
 use arrow::datatypes::DataType;
 use datafusion::common::tree_node::{Transformed, TreeNode as _};
-use datafusion::common::{Column, DFSchema, Result, ScalarValue};
+use datafusion::common::{Column, DFSchema, Result};
 use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{
@@ -26,10 +25,10 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 use types::Distance;
-use udfs::{distance_function, vector_row};
+use udfs::{distance_function, vector_of};
 
 use super::search_below_join::push_below;
-use crate::exec::{QueryVector, SemiJoin, VectorTopK};
+use crate::exec::{QueryVector, SemiJoin, VectorTopK, has_dimension};
 use crate::provider::CollectionProvider;
 use crate::sql::types::parameter_number;
 
@@ -195,6 +194,11 @@ fn ask(scan: &TableScan, wanted: Wanted) -> Result<Option<LogicalPlan>> {
     if !storage::memtable::is_vector_field(field) || field.data_type() != &data_type {
         return Ok(None);
     }
+    if let QueryVector::Known(query) = &query
+        && !has_dimension(collection.table().collection(), position, query)
+    {
+        return Ok(None);
+    }
     // Anything else would be computed for rows that it was not meant for, and twice.
     let plain = |join: &SemiJoin| join.on.iter().all(is_plain);
     if may_go_on {
@@ -243,10 +247,7 @@ fn distance_key(key: &Expr) -> Option<(Distance, &Column, (QueryVector, DataType
         return None;
     };
     let query = match query {
-        Expr::Literal(ScalarValue::FixedSizeList(list), _) => (
-            QueryVector::Known(vector_row(list, 0)?.to_f32().into_owned()),
-            list.data_type().clone(),
-        ),
+        Expr::Literal(value, _) => (QueryVector::Known(vector_of(value)?), value.data_type()),
         Expr::Placeholder(placeholder) => {
             let number = parameter_number(&placeholder.id)?.checked_sub(1)?;
             let data_type = placeholder.field.as_ref()?.data_type().clone();

@@ -13,7 +13,7 @@ use types::limits::{
     COLUMNS_MAX, HNSW_EF_CONSTRUCTION, HNSW_M, LATENCY_BUDGET_US, OVERSAMPLE, QUANTIZED_DIM_MIN,
     RECALL_TARGET,
 };
-use types::{Coded as _, Distance, Quantization, SchemaId, SqlState, TableId};
+use types::{Coded as _, Distance, Quantization, SchemaId, SqlState, TableId, VectorKind};
 
 use super::retention::retention;
 use crate::error::{EngineError, Result};
@@ -353,7 +353,7 @@ fn create_index(names: &Names<'_>, create: &CreateIndex) -> Result<Change> {
         return Err(EngineError::new(SqlState::DATATYPE_MISMATCH, message).with_hint(hint));
     }
     // Codes of few dimensions save little and tell near rows apart badly.
-    let has_codes = Distance::OF_CODES.contains(&distance);
+    let has_codes = kind != VectorKind::Sparsevec && Distance::OF_CODES.contains(&distance);
     let quantization = if has_codes && dim.len() >= QUANTIZED_DIM_MIN {
         Quantization::default()
     } else {

@@ -168,14 +168,24 @@ impl<'a> InsertRows<'a> {
         check_width(self.rows.iter().map(|row| row.len()), positions.len())?;
         let column = |(at, position): (usize, &usize)| {
             let column = &collection.columns[*position];
-            let of_bits = |kind: VectorKind| kind == VectorKind::Bit;
-            let to = column.column_type.vector().map(|(kind, _)| of_bits(kind));
+            let to = column.column_type.vector().map(|(kind, _)| kind);
+            let fits = |kind: VectorKind| {
+                to.is_some_and(|to| (to == VectorKind::Bit) == (kind == VectorKind::Bit))
+            };
             let mut kinds = self.rows.iter().filter_map(|row| Some(as_vector(&row[at])?.0));
-            if let Some(kind) = kinds.find(|kind| to != Some(of_bits(*kind))) {
+            if let Some(kind) = kinds.find(|kind| !fits(*kind)) {
                 return Err(mismatch(column, kind.name()));
             }
-            let cells: Vec<Cell<'_>> =
-                self.rows.iter().filter_map(|row| Cell::of(&row[at])).collect();
+            let cell = |row: &&'a [Expr]| {
+                let from = as_vector(&row[at]).map(|(kind, _)| kind);
+                Some(match (Cell::of(&row[at])?, from.zip(to)) {
+                    (Cell::Text(text), Some((from, to))) if from != to => {
+                        text_of_kind(&text, from, to).map(|text| Cell::Text(text.into()))
+                    }
+                    (cell, _) => Ok(cell),
+                })
+            };
+            let cells: Vec<Cell<'_>> = self.rows.iter().filter_map(cell).collect::<Result<_>>()?;
             if cells.iter().any(|cell| matches!(cell, Cell::Parameter(_))) {
                 return mixed_column(&cells, column, parameters);
             }
@@ -216,6 +226,17 @@ enum Cell<'a> {
     Parameter(usize),
 }
 
+/// The text of a vector of one kind as that of another.
+fn text_of_kind(text: &str, from: VectorKind, to: VectorKind) -> Result<String> {
+    let vector = udfs::parse_vector(from, text)?;
+    let value = udfs::VectorBuilder::scalar(to, &vector)?;
+    let mut out = String::new();
+    if let Some(vector) = udfs::vector_of(&value) {
+        udfs::write_vector(&mut out, vector.row());
+    }
+    Ok(out)
+}
+
 /// What `expr::vector` makes a vector of: of as many numbers as it has, which the column then checks. Of
 /// a text the parser has counted them. Also what `B'101'` makes bits of.
 fn as_vector(expr: &Expr) -> Option<(VectorKind, &Expr)> {
@@ -230,16 +251,19 @@ fn as_vector(expr: &Expr) -> Option<(VectorKind, &Expr)> {
         },
         _ => None,
     };
-    let length = |kind| udfs::parse_vector(kind, text?).ok().map(|vector| vector.len());
+    let length = |kind| udfs::parse_vector(kind, text?).ok().map(|vector| vector.row().len());
     match data_type {
         ast::DataType::Bit(bits) => {
             let same = length(VectorKind::Bit)? == usize::try_from(bits.unwrap_or(1)).ok()?;
             same.then_some((VectorKind::Bit, &**expr))
         }
-        ast::DataType::Custom(name, modifiers) if last_part(name) == "vector" => {
-            let counted = || length(VectorKind::Vector).map(|length| length.to_string());
+        ast::DataType::Custom(name, modifiers) => {
+            let kind = VectorKind::from_name(&last_part(name))?;
+            let counted = || length(kind).map(|length| length.to_string());
             let free = modifiers.is_empty() || counted().is_some_and(|n| *modifiers == [n]);
-            free.then_some((VectorKind::Vector, &**expr))
+            // Only as a vector may a parameter or NULL be anything.
+            let known = kind == VectorKind::Vector || text.is_some();
+            (free && known).then_some((kind, &**expr))
         }
         _ => None,
     }
@@ -305,7 +329,8 @@ fn number_fits(column: &catalog::Column) -> Result<()> {
         | ColumnType::TimestampTz
         | ColumnType::Vector(_)
         | ColumnType::Halfvec(_)
-        | ColumnType::Bit(_) => Err(mismatch(column, "integer")),
+        | ColumnType::Bit(_)
+        | ColumnType::Sparsevec(_) => Err(mismatch(column, "integer")),
         ColumnType::Int2
         | ColumnType::Int4
         | ColumnType::Int8

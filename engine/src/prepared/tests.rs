@@ -19,7 +19,7 @@ struct World {
 /// A value as the wire reads it.
 fn scalar_from_text(data_type: &DataType, text: &str) -> crate::Result<ScalarValue> {
     if let Some((kind, _)) = udfs::vector_shape(data_type) {
-        return Ok(udfs::vector_scalar(kind, udfs::parse_vector(kind, text)?)?);
+        return Ok(udfs::VectorBuilder::literal(kind, 0, text)?);
     }
     values::scalar_from_text(data_type, text)
 }

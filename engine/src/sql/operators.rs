@@ -15,9 +15,10 @@ use datafusion::sql::sqlparser::ast::BinaryOperator;
 use storage::memtable::vector_field;
 use types::{Dim, SqlState, VectorKind};
 use udfs::{
-    DistanceFunction, VectorError, check_dimension, parse_vector, vector_scalar, vector_shape,
+    DistanceFunction, VectorBuilder, VectorError, check_dimension, parse_vector, vector_shape,
 };
 
+use super::types::DIMENSION_KEY;
 use super::vector_cast::{can_cast, known_length, vector_cast, vector_text};
 use crate::error::EngineError;
 use crate::values::pg_name;
@@ -62,8 +63,7 @@ fn as_vector(
 ) -> DataFusionResult<Expr> {
     match expr {
         Expr::Literal(ScalarValue::Utf8(Some(text)), _) => {
-            let vector = parse_vector(kind, &text).and_then(|vector| vector_scalar(kind, vector));
-            Ok(Expr::Literal(vector.map_err(external)?, None))
+            Ok(Expr::Literal(VectorBuilder::literal(kind, 0, &text)?, None))
         }
         Expr::Placeholder(placeholder) if placeholder.field.is_none() => {
             let dim = Dim(u32::try_from(dim).unwrap_or(0));
@@ -71,9 +71,7 @@ fn as_vector(
             Ok(Expr::Placeholder(Placeholder::new_with_field(placeholder.id, Some(field))))
         }
         other => match shape(&other, schema) {
-            Some((VectorKind::Vector, dim)) if kind == VectorKind::Halfvec => {
-                Ok(vector_cast(other, (kind, dim)))
-            }
+            Some((from, dim)) if rank(from) < rank(kind) => Ok(vector_cast(other, (kind, dim))),
             _ => Ok(other),
         },
     }
@@ -83,14 +81,24 @@ fn shape(expr: &Expr, schema: &DFSchema) -> Option<(VectorKind, usize)> {
     vector_shape(&expr.get_type(schema).ok()?)
 }
 
-/// The kind and the dimension that both operands are to have: those of a `halfvec` before those of a
-/// `vector`, which becomes one.
+/// Kinds of numbers by what becomes what: a `vector` next to a `halfvec` becomes one, both next to a
+/// `sparsevec`. Bits become nothing.
+fn rank(kind: VectorKind) -> u8 {
+    match kind {
+        VectorKind::Bit => 0,
+        VectorKind::Vector => 1,
+        VectorKind::Halfvec => 2,
+        VectorKind::Sparsevec => 3,
+    }
+}
+
+/// The kind and the dimension that both operands are to have.
 fn common(
     left: Option<(VectorKind, usize)>,
     right: Option<(VectorKind, usize)>,
 ) -> Option<(VectorKind, usize)> {
     match (left, right) {
-        (Some((VectorKind::Vector, _)), Some((VectorKind::Halfvec, _))) => right,
+        (Some((a, _)), Some((b, _))) if rank(a) < rank(b) => right,
         _ => left.or(right),
     }
 }
@@ -192,17 +200,20 @@ impl FunctionRewrite for VectorCasts {
                 Ok(Transformed::yes(vector_text(*expr)))
             }
             Expr::Cast(Cast { expr, field }) => {
-                let Some(to) = vector_shape(field.data_type()) else {
+                let Some((kind, dim)) = vector_shape(field.data_type()) else {
                     return Ok(Transformed::no(Expr::Cast(Cast { expr, field })));
                 };
+                let given = field.metadata().get(DIMENSION_KEY).and_then(|dim| dim.parse().ok());
+                let to = (kind, given.unwrap_or(dim));
                 rewrite_cast(*expr, to, &field, schema)
             }
             Expr::ScalarFunction(ScalarFunction { func, args })
                 if udfs::distance_function(&func).is_some() =>
             {
                 let shapes: Vec<_> = args.iter().map(|arg| shape(arg, schema)).collect();
-                let mixed = shapes.iter().flatten().any(|s| s.0 == VectorKind::Vector)
-                    && shapes.iter().flatten().any(|s| s.0 == VectorKind::Halfvec);
+                let mut kinds = shapes.iter().flatten().map(|shape| shape.0);
+                let first = kinds.next();
+                let mixed = kinds.any(|kind| Some(kind) != first);
                 if !mixed && !args.iter().any(is_text) {
                     return Ok(Transformed::no(Expr::ScalarFunction(ScalarFunction {
                         func,
@@ -233,13 +244,14 @@ fn rewrite_cast(
     schema: &DFSchema,
 ) -> DataFusionResult<Transformed<Expr>> {
     if let Expr::Literal(ScalarValue::Utf8(Some(text)), _) = &expr {
-        let mut vector = parse_vector(kind, text).map_err(external)?;
-        if kind == VectorKind::Bit {
+        let literal = if kind == VectorKind::Bit {
             // A cast of bits, unlike an assignment, cuts off or adds zeros.
-            vector.resize(dim, 0.0);
-        }
-        check_dimension(kind, dim, vector.len()).map_err(external)?;
-        let literal = vector_scalar(kind, vector).map_err(external)?;
+            let mut builder = VectorBuilder::new(kind, dim);
+            builder.push_cut(parse_vector(kind, text).map_err(external)?.row());
+            ScalarValue::try_from_array(&builder.finish()?, 0)?
+        } else {
+            VectorBuilder::literal(kind, dim, text)?
+        };
         return Ok(Transformed::yes(Expr::Literal(literal, None)));
     }
     let from = expr.get_type(schema)?;
@@ -263,7 +275,9 @@ fn rewrite_cast(
         return Err(error.into_datafusion());
     }
     let dim = Some(dim).filter(|dim| *dim > 0).or_else(|| known_length(&expr));
-    let Some(dim) = dim.or_else(|| vector_shape(&from).map(|(_, dim)| dim)) else {
+    let dim = dim.or_else(|| vector_shape(&from).map(|(_, dim)| dim).filter(|dim| *dim > 0));
+    let dim = dim.or_else(|| (kind == VectorKind::Sparsevec).then_some(0));
+    let Some(dim) = dim else {
         let error = EngineError::unsupported(format!("a cast to {name} without dimensions"))
             .with_hint(format!("Give the number of dimensions, for example {name}(384)."));
         return Err(error.into_datafusion());

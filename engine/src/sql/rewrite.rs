@@ -305,12 +305,14 @@ fn give_dimension(expr: &mut Expr) {
         return;
     };
     let kind = VectorKind::from_name(&last_part(name));
-    let Some(kind) = kind.filter(|_| modifiers.is_empty()) else { return };
+    // The type of a sparse vector does not say its dimension.
+    let kind = kind.filter(|kind| modifiers.is_empty() && *kind != VectorKind::Sparsevec);
+    let Some(kind) = kind else { return };
     if let Expr::Value(value) = &**inner
         && let Value::SingleQuotedString(text) = &value.value
         && let Ok(vector) = udfs::parse_vector(kind, text)
     {
-        modifiers.push(vector.len().to_string());
+        modifiers.push(vector.row().len().to_string());
     }
 }
 

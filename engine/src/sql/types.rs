@@ -9,13 +9,16 @@ use datafusion::common::Result as DataFusionResult;
 use datafusion::logical_expr::planner::TypePlanner;
 use datafusion::sql::sqlparser::ast::{self, ExactNumberInfo, TimezoneInfo};
 use storage::memtable::{arrow_type, vector_field};
-use types::limits::{BIT_LENGTH_MAX, DIM_MAX};
+use types::limits::{BIT_LENGTH_MAX, DIM_MAX, SPARSE_DIM_MAX};
 use types::{Dim, SqlState, VectorKind};
 
 use crate::error::{EngineError, Result};
 
 /// Metadata key that tells the wire which PostgreSQL type a field has, where Arrow's type does not.
 pub const PG_TYPE_KEY: &str = "azimuth.pg_type";
+
+/// Metadata key of the dimension that a cast to `sparsevec(n)` asks for.
+pub(crate) const DIMENSION_KEY: &str = "azimuth.dimension";
 
 /// A type that a column can have; `None` for types that exist in expressions only.
 pub(crate) fn column_type(sql_type: &ast::DataType) -> Result<Option<ColumnType>> {
@@ -84,7 +87,7 @@ pub(crate) fn parameter_number(placeholder: &str) -> Option<usize> {
 
 fn custom_type(name: &str, modifiers: &[String]) -> Result<Option<ColumnType>> {
     Ok(Some(match name {
-        "vector" | "halfvec" | "bit" => {
+        "vector" | "halfvec" | "bit" | "sparsevec" => {
             let [dim] = modifiers else { return Ok(None) };
             let Some(kind) = VectorKind::from_name(name) else { return Ok(None) };
             ColumnType::of_vector(kind, parse_dimension(kind, dim)?)
@@ -110,6 +113,7 @@ fn parse_dimension(kind: VectorKind, text: &str) -> Result<Dim> {
     let (what, most) = match kind {
         VectorKind::Vector | VectorKind::Halfvec => ("dimensions", DIM_MAX),
         VectorKind::Bit => ("length", BIT_LENGTH_MAX),
+        VectorKind::Sparsevec => ("dimensions", SPARSE_DIM_MAX),
     };
     let name = kind.name();
     match text.trim().parse::<u32>() {
@@ -145,6 +149,11 @@ fn plain(data_type: DataType) -> FieldRef {
 /// The field of a column type, with what the wire needs to know.
 pub(crate) fn field_of(column_type: ColumnType) -> FieldRef {
     match column_type.vector() {
+        Some((VectorKind::Sparsevec, dim)) => {
+            let mut field = vector_field("", VectorKind::Sparsevec, dim);
+            field.metadata_mut().insert(DIMENSION_KEY.to_owned(), dim.to_string());
+            Arc::new(field)
+        }
         Some((kind, dim)) => Arc::new(vector_field("", kind, dim)),
         None => plain(arrow_type(column_type)),
     }
@@ -163,6 +172,7 @@ impl TypePlanner for AzimuthTypes {
         Ok(match name.as_str() {
             "vector" => Some(Arc::new(vector_field("", VectorKind::Vector, Dim(0)))),
             "halfvec" => Some(Arc::new(vector_field("", VectorKind::Halfvec, Dim(0)))),
+            "sparsevec" => Some(Arc::new(vector_field("", VectorKind::Sparsevec, Dim(0)))),
             "oid" | "xid" => {
                 let named = HashMap::from([(PG_TYPE_KEY.to_owned(), name.clone())]);
                 let field = Field::new("", DataType::Int64, true).with_metadata(named);

@@ -1,5 +1,5 @@
-//! Casts to `vector`, `halfvec` and `bit` of what is known only when a statement runs: of text, of lists
-//! and of the other kind of numbers. And the cast to text.
+//! Casts to kinds of vectors of what is known only when a statement runs: of text, of lists and of
+//! other kinds. And the cast to text.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use types::{Dim, VectorKind};
-use udfs::{parse_vector, vector_array, vector_row, vector_shape, vector_type, write_vector};
+use udfs::{VectorBuilder, parse_vector, vector_row, vector_shape, vector_type, write_vector};
 
 use crate::error::{EngineError, Result};
 use crate::values::assign;
@@ -55,14 +55,15 @@ impl ScalarUDFImpl for VectorText {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DataFusionResult<ColumnarValue> {
         let arrays = ColumnarValue::values_to_arrays(&args.args)?;
-        let list = arrays.first().and_then(|array| array.as_fixed_size_list_opt());
-        let list = list.ok_or_else(|| EngineError::bug("text of no vector").into_datafusion())?;
+        let [array] = arrays.as_slice() else {
+            return Err(EngineError::bug("text of no vector").into_datafusion());
+        };
         let text = |row| {
             let mut text = String::new();
-            write_vector(&mut text, vector_row(list, row)?);
+            write_vector(&mut text, vector_row(&**array, row)?);
             Some(text)
         };
-        let texts: StringArray = (0..list.len()).map(text).collect();
+        let texts: StringArray = (0..array.len()).map(text).collect();
         if args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_))) {
             return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&texts, 0)?));
         }
@@ -118,24 +119,24 @@ impl VectorCast {
 
     /// A cast of bits, unlike an assignment, cuts off or adds zeros at the end.
     fn cut(&self, array: &ArrayRef) -> Result<ArrayRef> {
-        let mut numbers = Vec::with_capacity(array.len() * self.dim);
-        let text = match vector_shape(array.data_type()) {
-            Some(_) => None,
-            None => Some(cast(array, &DataType::Utf8)?),
-        };
-        for row in 0..array.len() {
-            let start = numbers.len();
-            if let Some(text) = &text {
-                if text.is_valid(row) {
-                    let bits = parse_vector(self.kind, text.as_string::<i32>().value(row))?;
-                    numbers.extend(bits.into_iter().take(self.dim));
+        let mut builder = VectorBuilder::new(self.kind, self.dim);
+        if vector_shape(array.data_type()).is_some() {
+            for row in 0..array.len() {
+                match vector_row(&**array, row) {
+                    Some(bits) => builder.push_cut(bits),
+                    None => builder.push_null(),
                 }
-            } else if let Some(bits) = vector_row(array.as_fixed_size_list(), row) {
-                numbers.extend(bits.to_f32().iter().take(self.dim));
             }
-            numbers.resize(start + self.dim, 0.0);
+            return Ok(builder.finish()?);
         }
-        Ok(Arc::new(vector_array(self.kind, self.dim, numbers, array.nulls().cloned())?))
+        let text = cast(array, &DataType::Utf8)?;
+        for text in text.as_string::<i32>() {
+            match text {
+                Some(text) => builder.push_cut(parse_vector(self.kind, text)?.row()),
+                None => builder.push_null(),
+            }
+        }
+        Ok(builder.finish()?)
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use storage::memtable::{IndexSearch, Rows, Strategy, VectorIndex};
 use types::{Clock, CommitTs};
+use vector::Query;
 
 use super::class::Class;
 use super::index::{IndexTuning, Move};
@@ -31,7 +32,7 @@ pub(crate) struct Sample {
     pub(crate) class: Class,
     pub(crate) index: Arc<VectorIndex>,
     pub(crate) rows: Arc<Rows>,
-    pub(crate) query: Vec<f32>,
+    pub(crate) query: Query,
     pub(crate) k: usize,
     pub(crate) at: CommitTs,
     pub(crate) admitted: Option<Vec<u32>>,
@@ -40,7 +41,7 @@ pub(crate) struct Sample {
 impl Sample {
     fn search(&self, ef: usize, strategy: Strategy) -> IndexSearch<'_> {
         IndexSearch {
-            query: &self.query,
+            query: self.query.row(),
             k: self.k,
             ef,
             may_stop: true,

@@ -11,6 +11,8 @@ pub enum VectorKind {
     Halfvec,
     /// `bit(n)`: bits.
     Bit,
+    /// `sparsevec(n)`: the numbers of `f32` that are not zero.
+    Sparsevec,
 }
 
 /// A measure of nearness between two vectors of equal dimension. Smaller is nearer for all.
@@ -34,7 +36,7 @@ pub enum Distance {
 
 impl VectorKind {
     /// All kinds.
-    pub const ALL: [Self; 3] = [Self::Vector, Self::Halfvec, Self::Bit];
+    pub const ALL: [Self; 4] = [Self::Vector, Self::Halfvec, Self::Bit, Self::Sparsevec];
 
     /// The SQL type without its dimension.
     #[must_use]
@@ -43,6 +45,7 @@ impl VectorKind {
             Self::Vector => "vector",
             Self::Halfvec => "halfvec",
             Self::Bit => "bit",
+            Self::Sparsevec => "sparsevec",
         }
     }
 
@@ -56,7 +59,7 @@ impl VectorKind {
     #[must_use]
     pub fn distances(self) -> &'static [Distance] {
         match self {
-            Self::Vector | Self::Halfvec => &Distance::OF_NUMBERS,
+            Self::Vector | Self::Halfvec | Self::Sparsevec => &Distance::OF_NUMBERS,
             Self::Bit => &[Distance::Hamming, Distance::Jaccard],
         }
     }

@@ -3,6 +3,12 @@
 /// Most dimensions of a vector. Also the size of the largest vector a client may send.
 pub const DIM_MAX: u32 = 16_000;
 
+/// Most dimensions of a sparse vector; pgvector's limit.
+pub const SPARSE_DIM_MAX: u32 = 1_000_000_000;
+
+/// Most numbers of a sparse vector that are not zero; pgvector's limit.
+pub const SPARSE_ENTRIES_MAX: usize = 16_000;
+
 /// Most bits of a bit string; pgvector indexes as many.
 pub const BIT_LENGTH_MAX: u32 = 64_000;
 

@@ -12,12 +12,16 @@ pub mod hnsw;
 pub mod kernels;
 mod metric;
 pub mod quantize;
+mod query;
 pub mod recall;
 mod row;
+mod sparse;
 mod top_k;
 
 pub use metric::{Metric, Probe};
+pub use query::Query;
 pub use row::{Bits, Row};
+pub use sparse::{InvertedLists, Sparse, Word};
 pub use top_k::{Neighbor, TopK};
 
 /// Row-addressed access to the vectors of one column, shape `[rows, dim]`.

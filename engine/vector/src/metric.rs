@@ -9,6 +9,7 @@ use types::Distance;
 
 use crate::kernels::{self, Kernels};
 use crate::row::{Bits, Row};
+use crate::sparse::Sparse;
 
 /// A distance and the kernels that compute it; made once, when an index or a query is opened.
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +26,8 @@ pub struct Probe<'a> {
     square: f32,
     /// Which numbers are not zero, for distances of bits.
     bits: Vec<u8>,
+    /// A sparse vector, which has no numbers in `vector`.
+    sparse: Option<Sparse<'a>>,
 }
 
 /// Squared norms of which single precision keeps all digits; others are computed in double.
@@ -58,6 +61,10 @@ impl Metric {
     /// Prepares a stored vector for [`Metric::eval`].
     #[must_use]
     pub fn probe_row<'a>(&self, row: Row<'a>) -> Probe<'a> {
+        if let Row::Sparse(sparse) = row {
+            let vector = Cow::Borrowed(&[][..]);
+            return Probe { vector, square: 1.0, bits: Vec::new(), sparse: Some(sparse) };
+        }
         let vector = row.to_f32();
         let (mut square, mut bits) = (1.0, Vec::new());
         match self.distance {
@@ -66,13 +73,19 @@ impl Metric {
             Distance::Hamming | Distance::Jaccard => bits = Bits::pack(&vector),
             Distance::L2 | Distance::InnerProduct | Distance::L1 => {}
         }
-        Probe { vector, square, bits }
+        Probe { vector, square, bits, sparse: None }
     }
 
     /// Whether `probe` has a distance to anything: false for the zero vector under cosine.
     #[must_use]
     pub fn is_defined(&self, probe: &Probe<'_>) -> bool {
-        self.distance != Distance::Cosine || probe.vector.iter().any(|value| *value != 0.0)
+        if self.distance != Distance::Cosine {
+            return true;
+        }
+        match probe.sparse {
+            Some(sparse) => sparse.entries().any(|(_, value)| value != 0.0),
+            None => probe.vector.iter().any(|value| *value != 0.0),
+        }
     }
 
     /// The search value of two vectors of equal dimension: smaller is nearer, NaN when cosine meets
@@ -112,7 +125,14 @@ impl Metric {
             (Row::Bits(bits), Distance::Hamming | Distance::Jaccard) => {
                 bits.packed(|other| self.eval_bits(probe, other))
             }
-            (Row::Half(_) | Row::Bits(_), _) => row.widened(|other| self.eval(probe, other)),
+            (Row::Sparse(other), _) if let Some(sparse) = &probe.sparse => {
+                #[expect(clippy::cast_possible_truncation, reason = "a search value")]
+                let value = sparse.between(&other, self.distance) as f32;
+                value
+            }
+            (Row::Half(_) | Row::Bits(_) | Row::Sparse(_), _) => {
+                row.widened(|other| self.eval(probe, other))
+            }
         }
     }
 
@@ -130,6 +150,12 @@ impl Metric {
         match (left, right, self.distance) {
             (Row::Bits(a), Row::Bits(b), Distance::Hamming | Distance::Jaccard) => {
                 a.packed(|a| b.packed(|b| self.between_bits(a, b)))
+            }
+            (Row::Sparse(a), Row::Sparse(b), distance) => {
+                let value = a.between(&b, distance);
+                // Of one sign: sorting tells signs of NaN apart.
+                let value = if value.is_nan() { f64::NAN } else { value };
+                if distance == Distance::L2 { value.sqrt() } else { value }
             }
             _ => left.widened(|left| right.widened(|right| self.between(left, right))),
         }

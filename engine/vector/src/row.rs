@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use half::f16;
 use half::slice::HalfFloatSliceExt as _;
 
+use crate::Sparse;
+
 /// Numbers that are widened without asking for memory.
 const WIDENED_ON_STACK: usize = 1_024;
 /// Bytes of bits that are moved into place without asking for memory.
@@ -19,6 +21,8 @@ pub enum Row<'a> {
     Half(&'a [f16]),
     /// One bit a dimension.
     Bits(Bits<'a>),
+    /// The numbers that are not zero.
+    Sparse(Sparse<'a>),
 }
 
 impl<'a> Row<'a> {
@@ -29,6 +33,7 @@ impl<'a> Row<'a> {
             Self::Full(numbers) => numbers.len(),
             Self::Half(halves) => halves.len(),
             Self::Bits(bits) => bits.len,
+            Self::Sparse(sparse) => sparse.dim(),
         }
     }
 
@@ -48,6 +53,17 @@ impl<'a> Row<'a> {
                 let number = |at| f32::from(u8::from(bits.is_set(at)));
                 Cow::Owned((0..bits.len).map(number).collect())
             }
+            Self::Sparse(sparse) => {
+                let mut numbers = vec![0.0; sparse.dim()];
+                for (index, value) in sparse.entries() {
+                    if let Some(number) =
+                        usize::try_from(index).ok().and_then(|i| numbers.get_mut(i))
+                    {
+                        *number = value;
+                    }
+                }
+                Cow::Owned(numbers)
+            }
         }
     }
 
@@ -61,7 +77,7 @@ impl<'a> Row<'a> {
                 halves.convert_to_f32_slice(numbers);
                 read(numbers)
             }
-            Self::Half(_) | Self::Bits(_) => read(&self.to_f32()),
+            Self::Half(_) | Self::Bits(_) | Self::Sparse(_) => read(&self.to_f32()),
         }
     }
 
@@ -71,6 +87,7 @@ impl<'a> Row<'a> {
             Self::Full(numbers) => crate::kernels::prefetch(numbers),
             Self::Half(halves) => crate::kernels::prefetch(halves),
             Self::Bits(bits) => crate::kernels::prefetch(bits.bytes),
+            Self::Sparse(sparse) => crate::kernels::prefetch(sparse.words()),
         }
     }
 }

@@ -17,15 +17,18 @@ const APPENDED_TOGETHER: usize = 64;
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sparse<'a> {
     dim: usize,
-    indices: &'a [i32],
-    values: &'a [f32],
+    indices: &'a [Word],
+    values: &'a [Word],
 }
 
+/// A number's bytes, the least significant first: read from wherever they lie.
+pub type Word = [u8; 4];
+
 impl<'a> Sparse<'a> {
-    /// `values` at `indices`, which ascend from zero on and are below `dim`; `None` when there are not
-    /// as many of both.
+    /// `values`, which are `f32`, at `indices`, which are `i32`, ascend from zero on and are below `dim`;
+    /// `None` when there are not as many of both.
     #[must_use]
-    pub fn new(dim: usize, indices: &'a [i32], values: &'a [f32]) -> Option<Self> {
+    pub fn new(dim: usize, indices: &'a [Word], values: &'a [Word]) -> Option<Self> {
         (indices.len() == values.len()).then_some(Self { dim, indices, values })
     }
 
@@ -36,33 +39,33 @@ impl<'a> Sparse<'a> {
     }
 
     /// The numbers that are kept, with their positions from zero on.
-    pub fn entries(&self) -> impl Iterator<Item = (i32, f32)> + use<'a> {
-        self.indices.iter().copied().zip(self.values.iter().copied())
+    pub fn entries(&self) -> impl ExactSizeIterator<Item = (i32, f32)> + use<'a> {
+        let number = |(index, value): (&Word, &Word)| {
+            (i32::from_le_bytes(*index), f32::from_le_bytes(*value))
+        };
+        self.indices.iter().zip(self.values).map(number)
     }
 
-    /// The kept numbers alone.
-    #[must_use]
-    pub fn values(&self) -> &'a [f32] {
+    /// The memory of the numbers.
+    pub(crate) fn words(&self) -> &'a [Word] {
         self.values
     }
 
     /// Adds up `both` for positions that two vectors have in common, and `one` for numbers that only
     /// one has.
     fn fold(&self, other: &Self, both: impl Fn(f64, f64) -> f64, one: impl Fn(f64) -> f64) -> f64 {
-        let (mut at, mut sum) = (0, 0.0);
+        let mut sum = 0.0;
+        let mut others = other.entries().peekable();
         for (index, value) in self.entries() {
-            while other.indices.get(at).is_some_and(|before| *before < index) {
-                sum += one(f64::from(other.values[at]));
-                at += 1;
-            }
-            if other.indices.get(at) == Some(&index) {
-                sum += both(f64::from(value), f64::from(other.values[at]));
-                at += 1;
-            } else {
+            while let Some((_, value)) = others.next_if(|(before, _)| *before < index) {
                 sum += one(f64::from(value));
             }
+            sum += match others.next_if(|(same, _)| *same == index) {
+                Some((_, other)) => both(f64::from(value), f64::from(other)),
+                None => one(f64::from(value)),
+            };
         }
-        sum + other.values[at..].iter().map(|value| one(f64::from(*value))).sum::<f64>()
+        sum + others.map(|(_, value)| one(f64::from(value))).sum::<f64>()
     }
 
     /// The search value of two vectors: smaller is nearer, NaN when cosine meets a zero vector. L2 is
@@ -89,7 +92,7 @@ impl<'a> Sparse<'a> {
 
 /// What a distance needs to know of each vector alone: the sum of absolute numbers, or of squares.
 fn length(vector: Sparse<'_>, distance: Distance) -> f64 {
-    let values = vector.values.iter().map(|value| f64::from(*value));
+    let values = vector.entries().map(|(_, value)| f64::from(value));
     if distance == Distance::L1 {
         values.map(f64::abs).sum()
     } else {
@@ -205,12 +208,14 @@ impl InvertedLists {
         let own = length(query, self.distance);
         let value = |ordinal: u32| {
             let (common, length) = (common[ordinal as usize], lists.lengths[ordinal as usize]);
+            if length.is_nan() {
+                return f64::NAN; // no vector
+            }
             match self.distance {
                 Distance::L2 => (own + length - 2.0 * common).max(0.0),
                 Distance::L1 => (own + length - common).max(0.0),
                 Distance::Cosine if length == 0.0 => f64::NAN,
                 Distance::Cosine => 1.0 - common / (own.sqrt() * length.sqrt()),
-                Distance::InnerProduct if length.is_nan() => f64::NAN,
                 Distance::InnerProduct | Distance::Hamming | Distance::Jaccard => -common,
             }
         };
@@ -252,13 +257,16 @@ mod tests {
     use proptest::prelude::*;
 
     /// Positions and numbers of one vector.
-    type Owned = (Vec<i32>, Vec<f32>);
+    type Owned = (Vec<Word>, Vec<Word>);
     const DIM: usize = 40;
 
     fn vector() -> impl Strategy<Value = Owned> {
         prop::collection::btree_map(0_i32..40, -8_i8..8, 0..12).prop_map(|entries| {
             let kept = entries.into_iter().filter(|(_, value)| *value != 0);
-            kept.map(|(index, value)| (index, f32::from(value) / 2.0)).unzip()
+            kept.map(|(index, value): (i32, i8)| {
+                (index.to_le_bytes(), (f32::from(value) / 2.0).to_le_bytes())
+            })
+            .unzip()
         })
     }
 
@@ -275,13 +283,16 @@ mod tests {
     }
 
     fn expected(a: &[f64], b: &[f64], distance: Distance) -> f64 {
-        let sum = |term: fn(f64, f64) -> f64| a.iter().zip(b).map(|(a, b)| term(*a, *b)).sum::<f64>();
+        let sum =
+            |term: fn(f64, f64) -> f64| a.iter().zip(b).map(|(a, b)| term(*a, *b)).sum::<f64>();
         let square = |v: &[f64]| v.iter().map(|n| n * n).sum::<f64>();
         match distance {
             Distance::L2 => sum(|a, b| (a - b) * (a - b)),
             Distance::L1 => sum(|a, b| (a - b).abs()),
             Distance::InnerProduct => -sum(|a, b| a * b),
-            _ => 1.0 - sum(|a, b| a * b) / (square(a) * square(b)).sqrt(),
+            Distance::Cosine | Distance::Hamming | Distance::Jaccard => {
+                1.0 - sum(|a, b| a * b) / (square(a) * square(b)).sqrt()
+            }
         }
     }
 
@@ -302,7 +313,7 @@ mod tests {
                 prop_assert_eq!(lists.len(), count);
                 // The last rows are behind the limit.
                 let limit = count - count / 5;
-                let admit = |ordinal: u32| ordinal % step == 0;
+                let admit = |ordinal: u32| ordinal.is_multiple_of(step);
                 let admitted = (0..limit).filter(|ordinal| admit(*ordinal));
                 let (found, _) = lists.search(sparse(&query), (k, limit), admit, admitted.clone());
                 let mut truth: Vec<f64> = admitted

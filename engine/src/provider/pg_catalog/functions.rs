@@ -372,7 +372,7 @@ fn format_type(oid: i64, typmod: i64) -> Option<String> {
         "timestamp" => "timestamp without time zone".to_owned(),
         "timestamptz" => "timestamp with time zone".to_owned(),
         "time" => "time without time zone".to_owned(),
-        "vector" | "halfvec" | "bit" if typmod > 0 => format!("{name}({typmod})"),
+        "vector" | "halfvec" | "bit" | "sparsevec" if typmod > 0 => format!("{name}({typmod})"),
         other => other.to_owned(),
     })
 }

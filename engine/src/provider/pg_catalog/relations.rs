@@ -595,9 +595,9 @@ fn information_columns(view: &ReadView) -> CatalogTable {
             let udt = crate::pg_types::by_oid(oid_of_column(column.column_type));
             let udt = udt.map_or("text", |t| t.name);
             let data_type = match column.column_type {
-                catalog::ColumnType::Vector(_) | catalog::ColumnType::Halfvec(_) => {
-                    "USER-DEFINED".to_owned()
-                }
+                catalog::ColumnType::Vector(_)
+                | catalog::ColumnType::Halfvec(_)
+                | catalog::ColumnType::Sparsevec(_) => "USER-DEFINED".to_owned(),
                 catalog::ColumnType::Bit(_) => "bit".to_owned(),
                 other => other.sql_name(),
             };

@@ -482,7 +482,7 @@ impl<'a> Flush<'a> {
     ) -> Result<Vec<GraphFile>, StorageError> {
         let rows = u32::try_from(written).unwrap_or(u32::MAX);
         let mut graphs = Vec::new();
-        for index in indexes {
+        for index in indexes.iter().filter(|index| index.has_graph()) {
             let id = index.definition().id;
             // An index made after the view is not in the view's catalog.
             if self.view.catalog().index_by_id(id).is_none() {

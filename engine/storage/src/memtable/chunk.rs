@@ -4,13 +4,16 @@
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use arrow::array::{Array as _, AsArray as _, FixedSizeListArray, RecordBatch, UInt64Array};
+use arrow::array::{
+    Array as _, AsArray as _, BinaryArray, FixedSizeListArray, RecordBatch, StructArray,
+    UInt64Array,
+};
 use arrow::buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
 use arrow::compute::concat_batches;
-use arrow::datatypes::{DataType, Float16Type, Float32Type, SchemaRef};
+use arrow::datatypes::{DataType, Float16Type, Float32Type, Int32Type, SchemaRef};
 use half::f16;
 use types::{CommitTs, RowId};
-use vector::{Bits, Row};
+use vector::{Bits, Row, Sparse, Word};
 
 use crate::error::StorageError;
 use crate::segment::{Segment, Zones};
@@ -28,10 +31,22 @@ enum Values {
     Full(ScalarBuffer<f32>),
     Half(ScalarBuffer<f16>),
     Bits(BooleanBuffer),
+    Sparse(Box<SparseValues>),
+}
+
+/// The parts of sparse vectors.
+#[derive(Debug, Clone)]
+struct SparseValues {
+    dims: ScalarBuffer<i32>,
+    indices: BinaryArray,
+    numbers: BinaryArray,
 }
 
 impl VectorColumn {
     fn of(array: &dyn arrow::array::Array) -> Option<Self> {
+        if let Some(sparse) = array.as_struct_opt() {
+            return Self::of_sparse(sparse);
+        }
         let list = array.as_any().downcast_ref::<FixedSizeListArray>()?;
         let dim = usize::try_from(list.value_length()).ok()?;
         let numbers = list.values();
@@ -46,6 +61,16 @@ impl VectorColumn {
             _ => return None,
         };
         Some(Self { dim, values, nulls: list.nulls().cloned() })
+    }
+
+    fn of_sparse(array: &StructArray) -> Option<Self> {
+        let [dims, indices, numbers] = array.columns() else { return None };
+        let values = Values::Sparse(Box::new(SparseValues {
+            dims: dims.as_primitive_opt::<Int32Type>()?.values().clone(),
+            indices: indices.as_binary_opt()?.clone(),
+            numbers: numbers.as_binary_opt()?.clone(),
+        }));
+        Some(Self { dim: 0, values, nulls: array.nulls().cloned() })
     }
 
     /// The vector of row `slot`.
@@ -63,6 +88,12 @@ impl VectorColumn {
                 bits.map(Row::Bits)
             }
             Values::Bits(_) => None,
+            Values::Sparse(sparse) => {
+                let SparseValues { dims, indices, numbers } = &**sparse;
+                let dim = usize::try_from(*dims.get(slot)?).ok()?;
+                let words = |array| -> &[Word] { BinaryArray::value(array, slot).as_chunks().0 };
+                Sparse::new(dim, words(indices), words(numbers)).map(Row::Sparse)
+            }
         }
     }
 }

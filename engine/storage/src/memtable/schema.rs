@@ -1,11 +1,13 @@
 //! Columns in Arrow's terms. A vector is `FixedSizeList<Float32, n>` with non-null items and the
 //! extension name `azimuth.vector`, so that clients get numbers in rows without conversion and
-//! know a vector from a list; `halfvec` and `bit` are the same of `Float16` and `Boolean`.
+//! know a vector from a list; `halfvec` and `bit` are the same of `Float16` and `Boolean`. A `sparsevec`
+//! is a struct of its dimension and of two runs of bytes: the positions of its numbers from zero on,
+//! as 32-bit integers, and the numbers, as 32-bit floats.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use catalog::{Collection, Column, ColumnType};
 use types::{Dim, VectorKind};
 
@@ -16,6 +18,7 @@ pub fn vector_extension(kind: VectorKind) -> &'static str {
         VectorKind::Vector => "azimuth.vector",
         VectorKind::Halfvec => "azimuth.halfvec",
         VectorKind::Bit => "azimuth.bit",
+        VectorKind::Sparsevec => "azimuth.sparsevec",
     }
 }
 
@@ -39,7 +42,18 @@ pub fn arrow_type(column_type: ColumnType) -> DataType {
         ColumnType::Vector(dim) => list(DataType::Float32, dim),
         ColumnType::Halfvec(dim) => list(DataType::Float16, dim),
         ColumnType::Bit(dim) => list(DataType::Boolean, dim),
+        ColumnType::Sparsevec(_) => sparse_type(),
     }
+}
+
+/// The Arrow type of every `sparsevec`.
+#[must_use]
+pub fn sparse_type() -> DataType {
+    DataType::Struct(Fields::from(vec![
+        Field::new("dim", DataType::Int32, false),
+        Field::new("indices", DataType::Binary, false),
+        Field::new("values", DataType::Binary, false),
+    ]))
 }
 
 fn list(item: DataType, dim: Dim) -> DataType {

@@ -110,7 +110,7 @@ impl World {
         let query = [f32::from(u16::try_from(rng.below(1_000)).unwrap()), 1.0, 0.0];
         let strategy = Some(Strategy::Graph);
         let request = IndexSearch {
-            query: &query,
+            query: vector::Row::Full(&query),
             k: K,
             ef: 16,
             may_stop: false,

@@ -10,7 +10,7 @@ mod rescore;
 mod rings;
 mod rotation;
 
-use crate::{Metric, Probe, Vectors};
+use crate::{Metric, Probe, Row, Vectors};
 
 pub use calibration::Ranges;
 pub use codec::{CodeQuery, Codec};
@@ -58,6 +58,12 @@ impl<'a, V: Vectors> FullPrecision<'a, V> {
     pub fn new(metric: Metric, vectors: &'a V) -> Self {
         Self { metric, vectors }
     }
+
+    /// As [`Quantizer::query`], for a vector in any form.
+    pub fn query_row<'q>(&self, row: Row<'q>) -> Option<Probe<'q>> {
+        let probe = self.metric.probe_row(row);
+        self.metric.is_defined(&probe).then_some(probe)
+    }
 }
 
 impl<V: Vectors> Quantizer for FullPrecision<'_, V> {
@@ -67,13 +73,11 @@ impl<V: Vectors> Quantizer for FullPrecision<'_, V> {
         Self: 'q;
 
     fn query<'q>(&'q self, vector: &'q [f32]) -> Option<Probe<'q>> {
-        let probe = self.metric.probe(vector);
-        self.metric.is_defined(&probe).then_some(probe)
+        self.query_row(Row::Full(vector))
     }
 
     fn point(&self, ordinal: u32) -> Option<Probe<'_>> {
-        let probe = self.metric.probe_row(self.vectors.row(ordinal)?);
-        self.metric.is_defined(&probe).then_some(probe)
+        self.query_row(self.vectors.row(ordinal)?)
     }
 
     fn eval(&self, query: &Probe<'_>, ordinal: u32) -> Option<f32> {

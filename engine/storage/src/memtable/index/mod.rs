@@ -16,9 +16,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use catalog::{Collection, Index};
 use parking_lot::Mutex;
-use vector::Metric;
+use types::{Quantization, VectorKind};
 use vector::hnsw::{Builder, Graph, Parameters};
 use vector::quantize::{FullPrecision, Quantizer};
+use vector::{InvertedLists, Metric, Row, Sparse, Vectors as _};
 
 use self::coding::Coding;
 use super::layout::Relocation;
@@ -44,6 +45,8 @@ pub struct VectorIndex {
     metric: Metric,
     graph: Graph,
     coding: Coding,
+    /// What a column of sparse vectors has in the place of a graph.
+    lists: Option<InvertedLists>,
     /// Distances that a walk computes per candidate of `ef`, as seen lately; bits of an `f32`.
     walk_distances: AtomicU32,
     /// The graph covers ordinals below this.
@@ -71,7 +74,14 @@ impl VectorIndex {
         covered: u32,
     ) -> Self {
         let column_type = collection.columns.get(definition.column).map(|c| c.column_type);
-        let dim = column_type.and_then(|t| t.vector()).map_or(0, |(_, dim)| dim.len());
+        let vector = column_type.and_then(|t| t.vector());
+        if vector.is_some_and(|(kind, _)| kind == VectorKind::Sparsevec) {
+            // Lists are made from the rows, like codes, and nothing is covered until they are.
+            let coding = Coding::new(Quantization::None, definition.distance, 0);
+            let lists = InvertedLists::new(definition.distance);
+            return Self { lists: Some(lists), ..Self::of(definition, (graph, 0), coding) };
+        }
+        let dim = vector.map_or(0, |(_, dim)| dim.len());
         let coding = Coding::new(definition.options.quantization, definition.distance, dim);
         Self::of(definition, (graph, covered), coding)
     }
@@ -81,6 +91,7 @@ impl VectorIndex {
             metric: Metric::new(definition.distance),
             graph,
             coding,
+            lists: None,
             walk_distances: AtomicU32::new(search::WALK_DISTANCES.to_bits()),
             covered: AtomicU32::new(covered),
             building: Mutex::new(()),
@@ -103,7 +114,8 @@ impl VectorIndex {
     /// Bytes of the graph's links and of codes.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.graph.memory_bytes() + self.code_bytes()
+        let lists = self.lists.as_ref().map_or(0, InvertedLists::memory_bytes);
+        self.graph.memory_bytes() + self.code_bytes() + lists
     }
 
     /// Bytes of codes.
@@ -128,6 +140,14 @@ impl VectorIndex {
     /// waits meanwhile.
     pub(crate) fn relocated(&self, rows: &Rows, to: &Relocation) -> Self {
         let _guard = self.building.lock();
+        if self.lists.is_some() {
+            let lists = Some(InvertedLists::new(self.definition.distance));
+            let graph = (Graph::new(self.graph.parameters()), 0);
+            return Self {
+                lists,
+                ..Self::of(self.definition.clone(), graph, self.coding.emptied())
+            };
+        }
         // Points without their vectors could not be mended.
         let covered = self.covered().min(rows.len());
         let vectors = rows.vectors(self.definition.column, self.coding.dim());
@@ -152,6 +172,11 @@ impl VectorIndex {
         Self::of(self.definition.clone(), (graph, kept), coding)
     }
 
+    /// Whether there is a graph to be kept in a file.
+    pub(crate) fn has_graph(&self) -> bool {
+        self.lists.is_none()
+    }
+
     /// The graph as bytes and the number of ordinals it covers, at most `rows`; inserting waits
     /// meanwhile.
     pub(crate) fn to_bytes(&self, rows: u32) -> (Vec<u8>, u32) {
@@ -174,6 +199,19 @@ impl VectorIndex {
             return self.coding.extend(&vectors, (from, rows.len()), options.threads, damaged);
         }
         let to = rows.len().min(from.saturating_add(BATCH_POINTS));
+        if let Some(lists) = &self.lists {
+            let sparse = |ordinal| match vectors.row(ordinal) {
+                Some(Row::Sparse(sparse)) => Some(sparse),
+                _ => None,
+            };
+            let batch: Vec<Option<Sparse<'_>>> = (from..to).map(sparse).collect();
+            if damaged() {
+                return false;
+            }
+            lists.append(&batch);
+            self.covered.store(to, Ordering::Release);
+            return self.is_behind(rows);
+        }
         if !self.coding.extend(&vectors, (to, rows.len()), options.threads, damaged) {
             return false;
         }

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use types::{CommitTs, Distance, RowOrdinal};
 use vector::hnsw::{SearchOptions, SearchOutcome, Stop};
 use vector::quantize::{CodesView, FullPrecision, Quantizer, rescore};
-use vector::{Metric, Neighbor, Probe, TopK, Vectors as _, flat};
+use vector::{InvertedLists, Metric, Neighbor, Probe, Row, TopK, Vectors as _, flat};
 
 use super::VectorIndex;
 use crate::error::StorageError;
@@ -26,6 +26,10 @@ const COMPARE_NANOS: f64 = 16.0;
 const SCANNED_BYTE_NANOS: f64 = 0.06;
 const WALKED_ROW_NANOS: f64 = 20.0;
 const WALKED_BYTE_NANOS: f64 = 0.11;
+/// Of an inverted list an entry, a row that the lists know, and a row whose sparse vector is compared.
+const ENTRY_NANOS: f64 = 1.5;
+const LISTED_ROW_NANOS: f64 = 1.0;
+const SPARSE_ROW_NANOS: f64 = 150.0;
 /// What keeping candidates in order costs per distance, for each of `ef`.
 const POOL_NANOS: f64 = 0.05;
 /// Candidates behind the k-th that are rescored at least: with a small k its multiple is too few.
@@ -36,8 +40,8 @@ const SCANNED_PER_RESCORED: usize = 4;
 /// What to search for.
 #[derive(Debug, Clone, Copy)]
 pub struct IndexSearch<'a> {
-    /// The query, of the column's dimension.
-    pub query: &'a [f32],
+    /// The query, of the column's dimension; a sparse one for a sparse column.
+    pub query: Row<'a>,
     /// Rows wanted.
     pub k: usize,
     /// Candidates of the walk.
@@ -71,7 +75,8 @@ impl IndexSearch<'_> {
 pub enum Strategy {
     /// The graph was walked, and rows it does not cover were compared.
     Graph,
-    /// The codes of all qualifying rows were compared.
+    /// The codes of all qualifying rows were compared, or the inverted lists of the query's dimensions
+    /// read.
     Scan,
     /// All qualifying rows were compared by their full vectors.
     Exact,
@@ -150,9 +155,10 @@ impl VectorIndex {
         let view = codes.as_ref().map(|codes| codes.view()).filter(|view| view.len() >= covered);
         let mut report = SearchReport::new(Strategy::Exact, search.qualifying());
         let exact = FullPrecision::new(self.metric, &vectors);
-        let found = exact.query(request.query).and_then(|probe| match &view {
-            Some(view) => search.by_codes(view, (&exact, &probe), &mut report),
-            None => search.by_vectors((&exact, &probe), &mut report),
+        let found = exact.query_row(request.query).and_then(|probe| match (&self.lists, &view) {
+            (Some(lists), _) => search.by_lists(lists, (&exact, &probe), &mut report),
+            (None, Some(view)) => search.by_codes(view, (&exact, &probe), &mut report),
+            (None, None) => search.by_vectors((&exact, &probe), &mut report),
         });
         if let Some(found) = found.filter(|found| found.len() == request.k) {
             rows.check_damage()?;
@@ -260,7 +266,8 @@ impl Search<'_> {
             .saturating_mul(options.oversample() as usize)
             .max(k.saturating_add(RESCORED_MORE_MIN));
         let ef = self.request.ef.max(k);
-        let query = view.query(self.request.query)?;
+        let Row::Full(query) = self.request.query else { return None };
+        let query = view.query(query)?;
         let candidates = if self.walk_pays(ef, view.record_bytes(), report.qualifying) {
             report.strategy = Strategy::Graph;
             self.walk(view, &query, (wanted.min(ef), ef), report)?
@@ -298,6 +305,45 @@ impl Search<'_> {
         let uncoded = view.uncoded().take_while(|ordinal| *ordinal < self.covered);
         let uncoded = uncoded.filter(|ordinal| self.qualifies(*ordinal));
         Some(self.with_rest(found, exact.1, uncoded, report))
+    }
+
+    /// By the lists of the query's dimensions, and then the vectors, as sums of products are rounded
+    /// otherwise.
+    fn by_lists(
+        &self,
+        lists: &InvertedLists,
+        exact: Exact<'_>,
+        report: &mut SearchReport,
+    ) -> Option<Vec<Neighbor>> {
+        let Row::Sparse(query) = self.request.query else { return None };
+        let k = self.request.k;
+        let read = lists.entries_of(query) as f64 * ENTRY_NANOS
+            + f64::from(self.covered) * LISTED_ROW_NANOS;
+        let scan = report.qualifying as f64 * SPARSE_ROW_NANOS;
+        match self.request.strategy {
+            Some(Strategy::Exact | Strategy::Graph) => return None,
+            None if scan < read => return None,
+            Some(Strategy::Scan) | None => {}
+        }
+        report.strategy = Strategy::Scan;
+        let bits = self.request.admitted.map(|admitted| Bits::of(admitted, self.covered));
+        let admit = |ordinal: u32| match &bits {
+            Some(bits) => bits.contains(ordinal),
+            None => self.rows.visible(RowOrdinal(ordinal), self.request.at),
+        };
+        let wanted = k.saturating_add(RESCORED_MORE_MIN);
+        let (candidates, distances) =
+            lists.search(query, (wanted, self.covered), admit, self.old());
+        report.distances = distances;
+        let (found, rescored) = rescore(
+            &candidates,
+            k,
+            |_| f32::INFINITY,
+            |ordinal| exact.0.prefetch(ordinal),
+            |ordinal| exact.0.eval(exact.1, ordinal),
+        );
+        report.rescored = rescored;
+        Some(self.with_rest(found, exact.1, std::iter::empty(), report))
     }
 
     fn qualifies(&self, ordinal: u32) -> bool {
@@ -406,7 +452,7 @@ pub fn exact_search(
     request: &IndexSearch<'_>,
 ) -> Result<(Vec<Neighbor>, SearchReport), StorageError> {
     let mut seen = 0;
-    let probe = metric.probe(request.query);
+    let probe = metric.probe_row(request.query);
     let mut without = Vec::new();
     let with_vector = request.rows_from(rows, 0).filter(|ordinal| {
         seen += 1;

@@ -1,5 +1,5 @@
--- Vectors of half the size, and vectors of bits: columns, indexes, and bits as a first step.
---   psql -h 127.0.0.1 -p 5433 -U azimuth azimuth -f examples/sql/halfvec_and_bit.sql
+-- Vectors of half the size, of bits, and sparse ones: columns, indexes, and bits as a first step.
+--   psql -h 127.0.0.1 -p 5433 -U azimuth azimuth -f examples/sql/vector_types.sql
 
 DROP TABLE IF EXISTS small;
 CREATE TABLE small (id int PRIMARY KEY, embedding halfvec(8), signs bit(8));
@@ -31,3 +31,13 @@ SELECT id FROM (
 ORDER BY embedding <=> '[0.9,0.1,-0.3,0.2,0.4,-0.5,0.1,0.3]' LIMIT 5;
 
 DROP TABLE small;
+
+-- Sparse vectors: words of a text by their numbers, weights of a learned sparse model.
+DROP TABLE IF EXISTS words;
+CREATE TABLE words (id int PRIMARY KEY, weights sparsevec(30000));
+INSERT INTO words VALUES
+  (1, '{17:1.5,204:0.5}/30000'), (2, '{17:0.5,9001:2}/30000'), (3, '{9001:1,29999:1}/30000');
+CREATE INDEX words_weights ON words USING hnsw (weights sparsevec_ip_ops);
+SELECT id, weights <#> '{17:1,9001:1}/30000' AS nearness FROM words
+  ORDER BY weights <#> '{17:1,9001:1}/30000' LIMIT 2;
+DROP TABLE words;
