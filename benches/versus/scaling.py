@@ -31,6 +31,13 @@ def run(args, paths, sweep):
     return json.loads(done.stdout)
 
 
+def distances_at(points, target):
+    """Distances computed at a recall, linear in it between two points of the sweep."""
+    points = sorted(points, key=lambda p: p["recall"])
+    recalls, distances = zip(*((p["recall"], p["distances"]) for p in points))
+    return float(np.interp(target, recalls, distances))
+
+
 def slope(rows, values):
     """Growth for each tenfold number of rows, by least squares, and the exponent of a power law."""
     logs = np.log10(rows)
@@ -95,19 +102,22 @@ def main():
             say(f"{size} rows")
             report = run(args, paths, [10, 16, 24, 32, 48, 64, 96, 128, 192, 256])
             micros = [1e6 / at_recall(report["points"], target)["qps"] for target in TARGETS]
-            rows.append((size, micros, 1e6 * report["build_seconds"] / size))
-            cells.append([f"{size:,}", *(f"{m:.1f}" for m in micros),
+            compared = [distances_at(report["points"], target) for target in TARGETS]
+            rows.append((size, micros, 1e6 * report["build_seconds"] / size, compared))
+            cells.append([f"{size:,}", *(f"{m:.1f}" for m in micros), *(f"{c:.0f}" for c in compared),
                           f"{report['build_seconds']:.1f}", f"{rows[-1][2]:.1f}"])
-    head = ["rows", *(f"µs/query at {t}" for t in TARGETS), "build s", "build µs/row"]
+    head = ["rows", *(f"µs/query at {t}" for t in TARGETS)]
+    head += [*(f"distances at {t}" for t in TARGETS), "build s", "build µs/row"]
     print("\n".join(table(head, cells)) + "\n")
-    sizes = [size for size, _, _ in rows]
-    lines = [(f"query at {t}", [micros[at] for _, micros, _ in rows])
+    sizes = [size for size, *_ in rows]
+    lines = [(f"query at {t}", [micros[at] for _, micros, *_ in rows])
              for at, t in enumerate(TARGETS)]
-    lines.append(("build, per row", [built for _, _, built in rows]))
-    for name, values in lines:
+    lines.append(("build, per row", [built for _, _, built, _ in rows]))
+    compared = [(f"distances at {t}", [row[3][at] for row in rows]) for at, t in enumerate(TARGETS)]
+    for name, values in lines + compared:
         s = slope(sizes, np.array(values))
         print(f"{name}: x {s['tenfold']:.2f} for ten times the rows (rows^{s['exponent']:.2f}); "
-              f"{s['per_decade']:+.1f} µs a decade, R2 of a line over log(rows) {s['r2_of_log']:.2f}")
+              f"{s['per_decade']:+.1f} a decade, R2 of a line over log(rows) {s['r2_of_log']:.2f}")
     if args.plot:
         plot(args.plot, sizes, lines)
 

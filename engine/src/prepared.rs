@@ -250,7 +250,9 @@ fn with_declared_types(plan: LogicalPlan) -> Result<LogicalPlan> {
                 let Expr::Placeholder(placeholder) = &*cast.expr else {
                     return Ok(Transformed::no(expr));
                 };
-                let known = udfs::vector_dimension(cast.field.data_type()) == Some(0);
+                let shape = udfs::vector_shape(cast.field.data_type());
+                let known = shape
+                    .is_some_and(|(kind, dim)| dim == 0 && kind != types::VectorKind::Sparsevec);
                 if placeholder.field.is_some() || known {
                     return Ok(Transformed::no(expr));
                 }

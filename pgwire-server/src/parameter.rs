@@ -6,7 +6,7 @@ use engine::{
     EngineError, Query, ScalarValue, VectorBuilder, parse_vector, pg_types, vector_shape,
 };
 use half::f16;
-use types::limits::{SPARSE_DIM_MAX, SPARSE_ENTRIES_MAX};
+use types::limits::{BIT_LENGTH_MAX, SPARSE_DIM_MAX, SPARSE_ENTRIES_MAX};
 use types::{SqlState, VectorKind};
 
 use crate::encode::{EPOCH_DAYS, EPOCH_MICROS};
@@ -157,7 +157,7 @@ fn sparse_binary(bytes: &[u8]) -> Option<Query> {
 fn bits_binary(bytes: &[u8]) -> Option<Vec<f32>> {
     let (head, rest) = bytes.split_first_chunk::<4>()?;
     let length = usize::try_from(i32::from_be_bytes(*head)).ok()?;
-    if rest.len() != length.div_ceil(8) {
+    if length == 0 || length > BIT_LENGTH_MAX as usize || rest.len() != length.div_ceil(8) {
         return None;
     }
     let bit = |at: usize| f32::from(rest[at / 8] >> (7 - at % 8) & 1);

@@ -1,5 +1,5 @@
 //! Distances, norms and bits of vectors as scalar functions. NULL in, NULL out; results are `double
-//! precision`, computed in `f32` by the kernels of this machine.
+//! precision`, computed in `f32` by the kernels of this machine, of bits and sparse vectors in `f64`.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;

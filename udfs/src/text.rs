@@ -125,6 +125,11 @@ fn parse_numbers(kind: VectorKind, text: &str) -> Result<Vec<f32>, VectorError> 
 
 /// Binary digits, or hexadecimal digits behind an `x`.
 fn parse_bits(text: &str) -> Result<Vec<f32>, VectorError> {
+    let too_long = VectorError::TooLong { kind: VectorKind::Bit, max: BIT_LENGTH_MAX };
+    let (hexadecimal, most) = (text.starts_with(['x', 'X']), BIT_LENGTH_MAX as usize);
+    if text.len() > if hexadecimal { 1 + most / 4 } else { 1 + most } {
+        return Err(too_long);
+    }
     let mut bits = Vec::with_capacity(text.len());
     if let Some(digits) = text.strip_prefix(['x', 'X']) {
         for digit in digits.chars() {
@@ -140,8 +145,8 @@ fn parse_bits(text: &str) -> Result<Vec<f32>, VectorError> {
             });
         }
     }
-    if bits.len() > BIT_LENGTH_MAX as usize {
-        return Err(VectorError::TooLong { kind: VectorKind::Bit, max: BIT_LENGTH_MAX });
+    if bits.len() > most {
+        return Err(too_long);
     }
     Ok(bits)
 }

@@ -1,30 +1,25 @@
 //! Vectors as Arrow values: `FixedSizeList<T not null, n>` with `Float32` for `vector`, `Float16` for
-//! `halfvec` and `Boolean` for `bit`. Dimension 0 stands for a type without a dimension, which a cast
+//! `halfvec` and `Boolean` for `bit`, and a struct for `sparsevec`. Dimension 0 stands for a type without a dimension, which a cast
 //! `::vector` or a parameter may have and a value never has.
 
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray as _, BooleanArray, FixedSizeListArray, Float16Array, Float32Array,
-    StructArray,
-};
-use arrow::buffer::NullBuffer;
+use arrow::array::{Array, ArrayRef, AsArray as _, StructArray};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Float16Type, Float32Type, Int32Type};
 use datafusion_common::ScalarValue;
-use half::f16;
-use half::slice::HalfFloatSliceExt as _;
 use types::VectorKind;
 use vector::{Bits, Query, Row, Sparse, Word};
 
 use crate::VectorError;
 
-fn item_type(kind: VectorKind) -> DataType {
-    match kind {
+/// The type of the numbers; `None` where they are no list.
+fn item_type(kind: VectorKind) -> Option<DataType> {
+    Some(match kind {
         VectorKind::Vector => DataType::Float32,
         VectorKind::Halfvec => DataType::Float16,
         VectorKind::Bit => DataType::Boolean,
-        VectorKind::Sparsevec => DataType::Null,
-    }
+        VectorKind::Sparsevec => return None,
+    })
 }
 
 /// The columns of a sparse vector: its dimension, the positions of its numbers from zero on as 32-bit
@@ -41,10 +36,8 @@ pub(crate) fn sparse_fields() -> Fields {
 /// The Arrow type of vectors of a kind; that of a `sparsevec` does not say the dimension.
 #[must_use]
 pub fn vector_type(kind: VectorKind, dim: usize) -> DataType {
-    if kind == VectorKind::Sparsevec {
-        return DataType::Struct(sparse_fields());
-    }
-    let item = Arc::new(Field::new("item", item_type(kind), false));
+    let Some(item) = item_type(kind) else { return DataType::Struct(sparse_fields()) };
+    let item = Arc::new(Field::new("item", item, false));
     DataType::FixedSizeList(item, i32::try_from(dim).unwrap_or(i32::MAX))
 }
 
@@ -60,7 +53,7 @@ pub fn vector_shape(data_type: &DataType) -> Option<(VectorKind, usize)> {
     }
     let DataType::FixedSizeList(item, dim) = data_type else { return None };
     let mut kinds = VectorKind::ALL.into_iter();
-    let kind = kinds.find(|kind| item.data_type() == &item_type(*kind))?;
+    let kind = kinds.find(|kind| item_type(*kind).as_ref() == Some(item.data_type()))?;
     Some((kind, usize::try_from(*dim).ok()?))
 }
 
@@ -68,39 +61,6 @@ pub fn vector_shape(data_type: &DataType) -> Option<(VectorKind, usize)> {
 #[must_use]
 pub fn vector_dimension(data_type: &DataType) -> Option<usize> {
     vector_shape(data_type).map(|(_, dim)| dim)
-}
-
-/// Vectors of `dim` numbers each: rounded to `f16` for `halfvec`, all but zero set for `bit`.
-///
-/// # Errors
-/// When a finite number is none in `f16`.
-///
-/// # Panics
-/// When the numbers are not `dim` for each row.
-pub(crate) fn vector_array(
-    kind: VectorKind,
-    dim: usize,
-    numbers: Vec<f32>,
-    nulls: Option<NullBuffer>,
-) -> Result<FixedSizeListArray, VectorError> {
-    let items: ArrayRef = match kind {
-        VectorKind::Vector | VectorKind::Sparsevec => Arc::new(Float32Array::from(numbers)),
-        VectorKind::Halfvec => {
-            let mut halves = vec![f16::ZERO; numbers.len()];
-            halves.convert_from_f32_slice(&numbers);
-            let mut pairs = halves.iter().zip(&numbers);
-            if let Some((_, number)) = pairs.find(|(h, n)| h.is_infinite() && n.is_finite()) {
-                return Err(VectorError::OutOfRange(kind, number.to_string()));
-            }
-            Arc::new(Float16Array::from(halves))
-        }
-        VectorKind::Bit => {
-            Arc::new(numbers.iter().map(|number| Some(*number != 0.0)).collect::<BooleanArray>())
-        }
-    };
-    let item = Arc::new(Field::new("item", item_type(kind), false));
-    let width = i32::try_from(dim).unwrap_or(i32::MAX);
-    Ok(FixedSizeListArray::new(item, width, items, nulls))
 }
 
 /// The vector of row `row`; `None` when it is NULL or the array holds no vectors.

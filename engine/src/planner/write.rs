@@ -15,7 +15,7 @@ use datafusion::sql::sqlparser::ast::{
     Select, SelectItem, SetExpr, TableAlias, TableFactor, TableWithJoins, Update, Value,
 };
 use storage::TableWrite;
-use types::{CommitTs, RowId, SqlState, VectorKind};
+use types::{CommitTs, Dim, RowId, SqlState, VectorKind};
 
 use crate::error::{EngineError, Result};
 use crate::pg_types;
@@ -168,9 +168,9 @@ impl<'a> InsertRows<'a> {
         check_width(self.rows.iter().map(|row| row.len()), positions.len())?;
         let column = |(at, position): (usize, &usize)| {
             let column = &collection.columns[*position];
-            let to = column.column_type.vector().map(|(kind, _)| kind);
+            let to = column.column_type.vector();
             let fits = |kind: VectorKind| {
-                to.is_some_and(|to| (to == VectorKind::Bit) == (kind == VectorKind::Bit))
+                to.is_some_and(|(to, _)| (to == VectorKind::Bit) == (kind == VectorKind::Bit))
             };
             let mut kinds = self.rows.iter().filter_map(|row| Some(as_vector(&row[at])?.0));
             if let Some(kind) = kinds.find(|kind| !fits(*kind)) {
@@ -179,7 +179,7 @@ impl<'a> InsertRows<'a> {
             let cell = |row: &&'a [Expr]| {
                 let from = as_vector(&row[at]).map(|(kind, _)| kind);
                 Some(match (Cell::of(&row[at])?, from.zip(to)) {
-                    (Cell::Text(text), Some((from, to))) if from != to => {
+                    (Cell::Text(text), Some((from, to))) if from != to.0 => {
                         text_of_kind(&text, from, to).map(|text| Cell::Text(text.into()))
                     }
                     (cell, _) => Ok(cell),
@@ -227,8 +227,9 @@ enum Cell<'a> {
 }
 
 /// The text of a vector of one kind as that of another.
-fn text_of_kind(text: &str, from: VectorKind, to: VectorKind) -> Result<String> {
+fn text_of_kind(text: &str, from: VectorKind, (to, dim): (VectorKind, Dim)) -> Result<String> {
     let vector = udfs::parse_vector(from, text)?;
+    udfs::check_dimension(to, dim.len(), vector.row().len())?;
     let value = udfs::VectorBuilder::scalar(to, &vector)?;
     let mut out = String::new();
     if let Some(vector) = udfs::vector_of(&value) {
@@ -249,6 +250,8 @@ fn as_vector(expr: &Expr) -> Option<(VectorKind, &Expr)> {
             Value::SingleQuotedString(text) => Some(text),
             _ => None,
         },
+        // What another cast makes is for that cast to say.
+        Expr::Cast { .. } => return None,
         _ => None,
     };
     let length = |kind| udfs::parse_vector(kind, text?).ok().map(|vector| vector.row().len());

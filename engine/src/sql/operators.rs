@@ -71,7 +71,9 @@ fn as_vector(
             Ok(Expr::Placeholder(Placeholder::new_with_field(placeholder.id, Some(field))))
         }
         other => match shape(&other, schema) {
-            Some((from, dim)) if rank(from) < rank(kind) => Ok(vector_cast(other, (kind, dim))),
+            Some((from, dim)) if from != VectorKind::Bit && rank(from) < rank(kind) => {
+                Ok(vector_cast(other, (kind, dim)))
+            }
             _ => Ok(other),
         },
     }
@@ -150,7 +152,8 @@ impl ExprPlanner for VectorOperators {
             .with_hint("Cast one side: '[1,2,3]'::vector.")
             .into_datafusion());
         };
-        if !function_of_kind(operator_text(&expr.op), wanted.0) {
+        let of_kind = |kind| function_of_kind(operator_text(&expr.op), kind);
+        if [left, right].into_iter().flatten().any(|(kind, _)| !of_kind(kind)) {
             let side = |shape: Option<(VectorKind, usize)>| shape.unwrap_or(wanted).0.name();
             let (left, right) = (side(left), side(right));
             let message = format!("operator does not exist: {left} {} {right}", expr.op);
@@ -259,7 +262,9 @@ fn rewrite_cast(
         Some((of, got)) if of == kind && (dim == 0 || dim == got) => {
             return Ok(Transformed::yes(expr));
         }
-        Some((VectorKind::Vector | VectorKind::Halfvec, got)) if kind != VectorKind::Bit => {
+        Some((VectorKind::Vector | VectorKind::Halfvec, got))
+            if kind != VectorKind::Bit && got > 0 =>
+        {
             check_dimension(kind, dim, got).map_err(external)?;
         }
         _ => {}

@@ -298,7 +298,7 @@ fn call(name: &str, args: Vec<Expr>) -> Expr {
     })
 }
 
-/// `'[1,2]'::vector` is a `vector(2)`: the type is known from the text.
+/// `'[1,2]'::vector` is a `vector(2)`: the type is known from the text, or from the cast below.
 fn give_dimension(expr: &mut Expr) {
     let Expr::Cast { expr: inner, data_type: ast::DataType::Custom(name, modifiers), .. } = expr
     else {
@@ -308,11 +308,21 @@ fn give_dimension(expr: &mut Expr) {
     // The type of a sparse vector does not say its dimension.
     let kind = kind.filter(|kind| modifiers.is_empty() && *kind != VectorKind::Sparsevec);
     let Some(kind) = kind else { return };
-    if let Expr::Value(value) = &**inner
-        && let Value::SingleQuotedString(text) = &value.value
-        && let Ok(vector) = udfs::parse_vector(kind, text)
-    {
-        modifiers.push(vector.row().len().to_string());
+    give_dimension(inner);
+    match &**inner {
+        Expr::Value(value) => {
+            if let Value::SingleQuotedString(text) = &value.value
+                && let Ok(vector) = udfs::parse_vector(kind, text)
+            {
+                modifiers.push(vector.row().len().to_string());
+            }
+        }
+        Expr::Cast { data_type: ast::DataType::Custom(name, known), .. }
+            if VectorKind::from_name(&last_part(name)).is_some() =>
+        {
+            modifiers.clone_from(known);
+        }
+        _ => {}
     }
 }
 

@@ -112,6 +112,8 @@ struct Lists {
     /// See [`length`], by ordinal; NaN for a row without a vector.
     lengths: Vec<f64>,
     entries: usize,
+    /// The greatest of `lengths`.
+    longest: f64,
 }
 
 /// Inverted lists of the ordinals `0..len`.
@@ -159,13 +161,22 @@ impl InvertedLists {
             let mut lists = self.lists.write().unwrap_or_else(PoisonError::into_inner);
             for row in rows {
                 let ordinal = u32::try_from(lists.lengths.len()).unwrap_or(u32::MAX);
-                lists.lengths.push(row.map_or(f64::NAN, |row| length(row, self.distance)));
+                let own = row.map_or(f64::NAN, |row| length(row, self.distance));
+                lists.lengths.push(own);
+                lists.longest = lists.longest.max(own);
                 for (index, value) in row.iter().flat_map(Sparse::entries) {
                     lists.by_index.entry(index).or_default().push(Entry { ordinal, value });
                     lists.entries += 1;
                 }
             }
         }
+    }
+
+    /// Numbers that are not zero, of a row on average.
+    #[must_use]
+    pub fn mean_entries(&self) -> f64 {
+        let lists = self.read();
+        lists.entries as f64 / lists.lengths.len().max(1) as f64
     }
 
     /// Entries that a search for `query` reads.
@@ -177,25 +188,22 @@ impl InvertedLists {
     }
 
     /// The `k` nearest of the ordinals below `limit` that are admitted, nearest first, and how many
-    /// distances were computed. `admitted` has them all; rows without a distance are left out.
+    /// distances were computed. `admitted` has them all; rows without a distance are left out. Last, by how much
+    /// a distance can be wrong.
     pub fn search(
         &self,
         query: Sparse<'_>,
         (k, limit): (usize, u32),
         admit: impl Fn(u32) -> bool,
         admitted: impl Iterator<Item = u32>,
-    ) -> (Vec<Neighbor>, u64) {
+    ) -> (Vec<Neighbor>, u64, f64) {
         let lists = self.read();
         let limit = (limit as usize).min(lists.lengths.len());
         let mut common = vec![0.0_f64; limit];
-        let mut touched = Vec::new();
         for (index, weight) in query.entries() {
             let weight = f64::from(weight);
             for entry in lists.by_index.get(&index).into_iter().flatten() {
                 let Some(sum) = common.get_mut(entry.ordinal as usize) else { break };
-                if *sum == 0.0 {
-                    touched.push(entry.ordinal);
-                }
                 let value = f64::from(entry.value);
                 *sum += if self.distance == Distance::L1 {
                     // What the sum of both lengths has too much.
@@ -206,6 +214,13 @@ impl InvertedLists {
             }
         }
         let own = length(query, self.distance);
+        // L2 is a small difference of large numbers when vectors are much longer than they are apart.
+        let error = match self.distance {
+            Distance::L2 | Distance::L1 => 8.0 * f64::EPSILON * (own + lists.longest),
+            Distance::InnerProduct | Distance::Cosine | Distance::Hamming | Distance::Jaccard => {
+                0.0
+            }
+        };
         let value = |ordinal: u32| {
             let (common, length) = (common[ordinal as usize], lists.lengths[ordinal as usize]);
             if length.is_nan() {
@@ -236,18 +251,19 @@ impl InvertedLists {
             Distance::L2 | Distance::L1 | Distance::Hamming | Distance::Jaccard => None,
         };
         if let Some(nothing) = nothing {
-            touched.sort_unstable();
-            touched.dedup();
-            touched.iter().filter(|ordinal| admit(**ordinal)).for_each(|o| push(*o, &mut top));
+            // One whose numbers cancel is as far as one without any.
+            let touched = (0..).zip(&common).filter(|(_, common)| **common != 0.0);
+            let touched = touched.map(|(ordinal, _)| ordinal).filter(|ordinal| admit(*ordinal));
+            touched.for_each(|ordinal| push(ordinal, &mut top));
             if top.worst().is_some_and(|worst| worst < nothing) {
-                return (top.into_sorted(), distances);
+                return (top.into_sorted(), distances, error);
             }
             top = TopK::new(k);
         }
         for ordinal in admitted.take_while(|ordinal| (*ordinal as usize) < limit) {
             push(ordinal, &mut top);
         }
-        (top.into_sorted(), distances)
+        (top.into_sorted(), distances, error)
     }
 }
 
@@ -315,7 +331,7 @@ mod tests {
                 let limit = count - count / 5;
                 let admit = |ordinal: u32| ordinal.is_multiple_of(step);
                 let admitted = (0..limit).filter(|ordinal| admit(*ordinal));
-                let (found, _) = lists.search(sparse(&query), (k, limit), admit, admitted.clone());
+                let (found, ..) = lists.search(sparse(&query), (k, limit), admit, admitted.clone());
                 let mut truth: Vec<f64> = admitted
                     .filter_map(|ordinal| rows[ordinal as usize].as_ref())
                     .map(|row| {

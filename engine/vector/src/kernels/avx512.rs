@@ -9,7 +9,7 @@ use super::{Kernels, avx2, scalar};
 
 const LANES: usize = 16;
 
-pub(super) static KERNELS: Kernels = Kernels {
+const PLAIN: Kernels = Kernels {
     name: "avx512",
     dot: |a, b| {
         // SAFETY: this table is reachable only through `available`, which found avx512f.
@@ -28,14 +28,20 @@ pub(super) static KERNELS: Kernels = Kernels {
         unsafe { l1(a, b) }
     },
     bits: |a, b| {
-        if std::arch::is_x86_feature_detected!("avx512vpopcntdq") {
-            // SAFETY: as above, and the line above found the feature.
-            unsafe { bits(a, b) }
-        } else {
-            // SAFETY: this table comes after that of `avx2`, whose features were found.
-            unsafe { avx2::bits(a, b) }
-        }
+        // SAFETY: these tables come after that of `avx2`, whose features were found.
+        unsafe { avx2::bits(a, b) }
     },
+};
+
+pub(super) static KERNELS: Kernels = PLAIN;
+
+/// With instructions that count bits.
+pub(super) static COUNTING: Kernels = Kernels {
+    bits: |a, b| {
+        // SAFETY: `available` found avx512vpopcntdq too.
+        unsafe { bits(a, b) }
+    },
+    ..PLAIN
 };
 
 #[target_feature(enable = "avx512f")]

@@ -64,7 +64,8 @@ pub fn available() -> Vec<&'static Kernels> {
         {
             tables.push(&avx2::KERNELS);
             if std::arch::is_x86_feature_detected!("avx512f") {
-                tables.push(&avx512::KERNELS);
+                let counts = std::arch::is_x86_feature_detected!("avx512vpopcntdq");
+                tables.push(if counts { &avx512::COUNTING } else { &avx512::KERNELS });
             }
         }
     }

@@ -172,8 +172,9 @@ impl VectorIndex {
         Self::of(self.definition.clone(), (graph, kept), coding)
     }
 
-    /// Whether there is a graph to be kept in a file.
-    pub(crate) fn has_graph(&self) -> bool {
+    /// Whether there is a graph, and not inverted lists.
+    #[must_use]
+    pub fn has_graph(&self) -> bool {
         self.lists.is_none()
     }
 

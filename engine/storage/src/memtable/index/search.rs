@@ -26,10 +26,12 @@ const COMPARE_NANOS: f64 = 16.0;
 const SCANNED_BYTE_NANOS: f64 = 0.06;
 const WALKED_ROW_NANOS: f64 = 20.0;
 const WALKED_BYTE_NANOS: f64 = 0.11;
-/// Of an inverted list an entry, a row that the lists know, and a row whose sparse vector is compared.
+/// Of an inverted list an entry, and a row that the lists know; of a row whose sparse vector is compared
+/// the row and each of its numbers.
 const ENTRY_NANOS: f64 = 1.5;
 const LISTED_ROW_NANOS: f64 = 1.0;
-const SPARSE_ROW_NANOS: f64 = 150.0;
+const SPARSE_ROW_NANOS: f64 = 60.0;
+const SPARSE_NUMBER_NANOS: f64 = 3.0;
 /// What keeping candidates in order costs per distance, for each of `ef`.
 const POOL_NANOS: f64 = 0.05;
 /// Candidates behind the k-th that are rescored at least: with a small k its multiple is too few.
@@ -198,6 +200,10 @@ impl VectorIndex {
     /// About what a search for `ef` candidates among the `qualifying` rows takes, in nanoseconds.
     #[must_use]
     pub fn search_nanos(&self, rows: &Rows, ef: usize, qualifying: usize) -> f64 {
+        if let Some(lists) = &self.lists {
+            // The most that it is without knowing the query.
+            return f64::from(rows.len()) * sparse_row_nanos(lists);
+        }
         let vector_bytes = self.vector_bytes();
         let covered = self.covered().min(rows.len());
         let codes = self.coding.codes().filter(|codes| codes.len() >= covered);
@@ -319,8 +325,9 @@ impl Search<'_> {
         let k = self.request.k;
         let read = lists.entries_of(query) as f64 * ENTRY_NANOS
             + f64::from(self.covered) * LISTED_ROW_NANOS;
-        let scan = report.qualifying as f64 * SPARSE_ROW_NANOS;
+        let scan = report.qualifying as f64 * sparse_row_nanos(lists);
         match self.request.strategy {
+            _ if k >= report.qualifying => return None,
             Some(Strategy::Exact | Strategy::Graph) => return None,
             None if scan < read => return None,
             Some(Strategy::Scan) | None => {}
@@ -332,8 +339,8 @@ impl Search<'_> {
             None => self.rows.visible(RowOrdinal(ordinal), self.request.at),
         };
         let wanted = k.saturating_add(RESCORED_MORE_MIN);
-        let (candidates, distances) =
-            lists.search(query, (wanted, self.covered), admit, self.old());
+        let found = lists.search(query, (wanted, self.covered), admit, self.old());
+        let (candidates, distances, error) = found;
         report.distances = distances;
         let (found, rescored) = rescore(
             &candidates,
@@ -343,6 +350,12 @@ impl Search<'_> {
             |ordinal| exact.0.eval(exact.1, ordinal),
         );
         report.rescored = rescored;
+        if let (Some(last), Some(kth)) = (candidates.get(wanted - 1), found.last())
+            && f64::from(last.value) - error < f64::from(kth.value)
+            && error > f64::from(kth.value.abs()) * f64::from(f32::EPSILON)
+        {
+            return None; // a row that is not among the candidates may be nearer
+        }
         Some(self.with_rest(found, exact.1, std::iter::empty(), report))
     }
 
@@ -468,6 +481,10 @@ pub fn exact_search(
     found.extend(without.into_iter().take(room).map(farthest));
     rows.check_damage()?;
     Ok((found, SearchReport { distances, ..SearchReport::new(Strategy::Exact, seen) }))
+}
+
+fn sparse_row_nanos(lists: &InvertedLists) -> f64 {
+    SPARSE_ROW_NANOS + SPARSE_NUMBER_NANOS * lists.mean_entries()
 }
 
 fn merge(left: Vec<Neighbor>, right: Vec<Neighbor>, k: usize) -> Vec<Neighbor> {
