@@ -136,22 +136,12 @@ impl Shadow {
     }
 }
 
-/// Gives this thread less of a processor that others want, too. Elsewhere than on Linux, where
-/// `nice` is the whole process's, it only rests between samples.
-fn stand_back() {
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::nice(10) {
-        tracing::warn!(%error, "the tuner's thread keeps the priority of the others");
-    }
-}
-
 fn run(
     (samples, waiting): (&Receiver<Sample>, &AtomicUsize),
     clock: &dyn Clock,
     stop: &AtomicBool,
     learned: &dyn Fn(Option<Move>),
 ) {
-    stand_back();
     while let Ok(sample) = samples.recv() {
         waiting.fetch_sub(1, Ordering::Relaxed);
         let began = clock.now_micros();
