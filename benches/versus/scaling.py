@@ -8,6 +8,7 @@ import argparse
 import json
 import math
 import pathlib
+import subprocess
 import tempfile
 
 import numpy as np
@@ -27,7 +28,7 @@ def run(args, paths, sweep):
     options |= {"build_threads": args.threads, "seconds": args.seconds}
     options["ef"] = ",".join(map(str, sweep))
     command = [args.engine, *map(str, paths), *(f"{k}={v}" for k, v in options.items())]
-    done = engine_versus.subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
 
 

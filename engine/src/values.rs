@@ -101,6 +101,7 @@ pub(crate) fn parse_timestamp(text: &str) -> Option<i64> {
 
 impl ColumnBuilder {
     pub(crate) fn new(column_type: ColumnType) -> Self {
+        let vectors = |kind, dim: Dim| Self::Vector(VectorBuilder::new(kind, dim.len()));
         match column_type {
             ColumnType::Boolean => Self::Boolean(BooleanBuilder::new()),
             ColumnType::Int2 => Self::Int2(Int16Builder::new()),
@@ -115,13 +116,10 @@ impl ColumnBuilder {
                 TimestampMicrosecondBuilder::new().with_data_type(arrow_type(column_type)),
                 column_type,
             ),
-            ColumnType::Vector(_)
-            | ColumnType::Halfvec(_)
-            | ColumnType::Bit(_)
-            | ColumnType::Sparsevec(_) => {
-                let (kind, dim) = column_type.vector().unwrap_or((VectorKind::Vector, Dim(0)));
-                Self::Vector(VectorBuilder::new(kind, dim.len()))
-            }
+            ColumnType::Vector(dim) => vectors(VectorKind::Vector, dim),
+            ColumnType::Halfvec(dim) => vectors(VectorKind::Halfvec, dim),
+            ColumnType::Bit(dim) => vectors(VectorKind::Bit, dim),
+            ColumnType::Sparsevec(dim) => vectors(VectorKind::Sparsevec, dim),
         }
     }
 
@@ -226,9 +224,7 @@ pub(crate) fn assign(array: &ArrayRef, column: &Column) -> Result<ArrayRef> {
     let target = arrow_type(column.column_type);
     let assigned = match (array.data_type(), column.column_type) {
         (DataType::Null, _) => arrow::array::new_null_array(&target, array.len()),
-        (from, to) if assigned_vector(from, to).is_some() => {
-            let (kind, dim) = assigned_vector(from, to).unwrap_or((VectorKind::Vector, 0));
-            let (to, expected) = to.vector().unwrap_or((kind, Dim(0)));
+        (from, to) if let Some(((kind, dim), (to, expected))) = assigned_vector(from, to) => {
             if array.null_count() == array.len() {
                 arrow::array::new_null_array(&target, array.len())
             } else if kind == to && dim > 0 {
@@ -238,10 +234,11 @@ pub(crate) fn assign(array: &ArrayRef, column: &Column) -> Result<ArrayRef> {
                 udfs::convert((to, expected.len()), &**array)?
             }
         }
-        (
-            DataType::List(_),
-            ColumnType::Vector(_) | ColumnType::Halfvec(_) | ColumnType::Sparsevec(_),
-        ) => vector_of_lists(array, column.column_type)?,
+        (DataType::List(_), to)
+            if let Some((kind, dim)) = to.vector().filter(|(kind, _)| *kind != VectorKind::Bit) =>
+        {
+            vector_of_lists(array, (kind, dim))?
+        }
         (DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8, other)
             if !matches!(other, ColumnType::Text | ColumnType::Varchar) =>
         {
@@ -324,15 +321,18 @@ fn text_to(array: &ArrayRef, to: ColumnType) -> Result<ArrayRef> {
     builder.finish()
 }
 
-/// Kind and dimension of vectors that are assigned to a column of vectors: of the same kind, or of the
-/// other kind of numbers.
-fn assigned_vector(from: &DataType, to: ColumnType) -> Option<(VectorKind, usize)> {
-    let ((kind, dim), (to, _)) = (udfs::vector_shape(from)?, to.vector()?);
-    (kind == to || kind != VectorKind::Bit && to != VectorKind::Bit).then_some((kind, dim))
+/// Kinds and dimensions of vectors and of the column that they can be assigned to: one of the same kind,
+/// or one of numbers, too.
+fn assigned_vector(
+    from: &DataType,
+    to: ColumnType,
+) -> Option<((VectorKind, usize), (VectorKind, Dim))> {
+    let (from, to) = (udfs::vector_shape(from)?, to.vector()?);
+    let of_bits = |kind: VectorKind| kind == VectorKind::Bit;
+    (of_bits(from.0) == of_bits(to.0)).then_some((from, to))
 }
 
-fn vector_of_lists(array: &ArrayRef, to: ColumnType) -> Result<ArrayRef> {
-    let (kind, dim) = to.vector().unwrap_or((VectorKind::Vector, Dim(0)));
+fn vector_of_lists(array: &ArrayRef, (kind, dim): (VectorKind, Dim)) -> Result<ArrayRef> {
     let list = array.as_list::<i32>();
     let mut builder = VectorBuilder::new(kind, dim.len());
     for row in 0..list.len() {
@@ -461,6 +461,14 @@ mod tests {
         let mut builder = ColumnBuilder::new(column_type);
         texts.iter().try_for_each(|text| builder.push(*text))?;
         builder.finish()
+    }
+
+    #[test]
+    fn columns_and_functions_have_the_same_types_of_vectors() {
+        for kind in VectorKind::ALL {
+            let column = arrow_type(ColumnType::of_vector(kind, Dim(3)));
+            assert_eq!(column, udfs::vector_type(kind, 3));
+        }
     }
 
     #[test]

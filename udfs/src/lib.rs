@@ -22,6 +22,4 @@ pub use error::{ValueError, VectorError};
 pub use functions::{DistanceFunction, VectorFunction, convert, distance_function, registry};
 pub use numbers::CheckedFunction;
 pub use text::{parse_vector, write_vector};
-pub use value::{
-    check_dimension, vector_dimension, vector_of, vector_row, vector_shape, vector_type,
-};
+pub use value::{check_dimension, vector_of, vector_row, vector_shape, vector_type};

@@ -57,12 +57,6 @@ pub fn vector_shape(data_type: &DataType) -> Option<(VectorKind, usize)> {
     Some((kind, usize::try_from(*dim).ok()?))
 }
 
-/// The dimension of a vector type; `None` for any other type.
-#[must_use]
-pub fn vector_dimension(data_type: &DataType) -> Option<usize> {
-    vector_shape(data_type).map(|(_, dim)| dim)
-}
-
 /// The vector of row `row`; `None` when it is NULL or the array holds no vectors.
 #[must_use]
 pub fn vector_row(array: &dyn Array, row: usize) -> Option<Row<'_>> {

@@ -172,20 +172,20 @@ impl<'a> InsertRows<'a> {
             let fits = |kind: VectorKind| {
                 to.is_some_and(|(to, _)| (to == VectorKind::Bit) == (kind == VectorKind::Bit))
             };
-            let mut kinds = self.rows.iter().filter_map(|row| Some(as_vector(&row[at])?.0));
+            let cells: Vec<(Cell<'_>, Option<VectorKind>)> =
+                self.rows.iter().filter_map(|row| Cell::of(&row[at])).collect();
+            let mut kinds = cells.iter().filter_map(|(_, kind)| *kind);
             if let Some(kind) = kinds.find(|kind| !fits(*kind)) {
                 return Err(mismatch(column, kind.name()));
             }
-            let cell = |row: &&'a [Expr]| {
-                let from = as_vector(&row[at]).map(|(kind, _)| kind);
-                Some(match (Cell::of(&row[at])?, from.zip(to)) {
+            let converted =
+                |(cell, from): (Cell<'a>, Option<VectorKind>)| match (cell, from.zip(to)) {
                     (Cell::Text(text), Some((from, to))) if from != to.0 => {
                         text_of_kind(&text, from, to).map(|text| Cell::Text(text.into()))
                     }
                     (cell, _) => Ok(cell),
-                })
-            };
-            let cells: Vec<Cell<'_>> = self.rows.iter().filter_map(cell).collect::<Result<_>>()?;
+                };
+            let cells: Vec<Cell<'_>> = cells.into_iter().map(converted).collect::<Result<_>>()?;
             if cells.iter().any(|cell| matches!(cell, Cell::Parameter(_))) {
                 return mixed_column(&cells, column, parameters);
             }
@@ -273,11 +273,14 @@ fn as_vector(expr: &Expr) -> Option<(VectorKind, &Expr)> {
 }
 
 impl<'a> Cell<'a> {
-    fn of(expr: &'a Expr) -> Option<Self> {
-        if let Some((_, inner)) = as_vector(expr) {
-            let cell = Self::of(inner)?;
-            return (!matches!(cell, Cell::Number(_))).then_some(cell);
-        }
+    /// The value, and the kind of vector that a cast makes of it.
+    fn of(expr: &'a Expr) -> Option<(Self, Option<VectorKind>)> {
+        let Some((kind, inner)) = as_vector(expr) else { return Some((Self::plain(expr)?, None)) };
+        let cell = Self::plain(inner)?;
+        (!matches!(cell, Cell::Number(_))).then_some((cell, Some(kind)))
+    }
+
+    fn plain(expr: &'a Expr) -> Option<Self> {
         match expr {
             Expr::Value(value) => match &value.value {
                 Value::Null => Some(Cell::Null),

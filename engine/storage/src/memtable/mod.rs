@@ -15,9 +15,7 @@ mod table;
 pub use chunk::{Chunk, VectorColumn};
 pub use index::{IndexSearch, SearchReport, Strategy, VectorIndex, exact_search};
 pub use rows::{Rows, SegmentState, VectorRows};
-pub use schema::{
-    arrow_schema, arrow_type, is_vector_field, sparse_type, vector_extension, vector_field,
-};
+pub use schema::{arrow_schema, arrow_type, is_vector_field, vector_field};
 pub use table::{Contents, Table};
 
 pub use crate::segment::Zones;

@@ -12,8 +12,7 @@ use catalog::{Collection, Column, ColumnType};
 use types::{Dim, VectorKind};
 
 /// Arrow extension name of a kind of vectors.
-#[must_use]
-pub fn vector_extension(kind: VectorKind) -> &'static str {
+fn vector_extension(kind: VectorKind) -> &'static str {
     match kind {
         VectorKind::Vector => "azimuth.vector",
         VectorKind::Halfvec => "azimuth.halfvec",
@@ -47,8 +46,7 @@ pub fn arrow_type(column_type: ColumnType) -> DataType {
 }
 
 /// The Arrow type of every `sparsevec`.
-#[must_use]
-pub fn sparse_type() -> DataType {
+fn sparse_type() -> DataType {
     DataType::Struct(Fields::from(vec![
         Field::new("dim", DataType::Int32, false),
         Field::new("indices", DataType::Binary, false),

@@ -6,7 +6,7 @@
 //!
 //! The graph is built and walked on codes (`coding.rs`). Codes are never stored: they are made from
 //! the rows, by the same background task. Until they are there, after a start, the full vectors
-//! take their place.
+//! take their place. A column of sparse vectors has inverted lists in the place of graph and codes.
 
 mod coding;
 mod range;
@@ -76,14 +76,18 @@ impl VectorIndex {
         let column_type = collection.columns.get(definition.column).map(|c| c.column_type);
         let vector = column_type.and_then(|t| t.vector());
         if vector.is_some_and(|(kind, _)| kind == VectorKind::Sparsevec) {
-            // Lists are made from the rows, like codes, and nothing is covered until they are.
-            let coding = Coding::new(Quantization::None, definition.distance, 0);
-            let lists = InvertedLists::new(definition.distance);
-            return Self { lists: Some(lists), ..Self::of(definition, (graph, 0), coding) };
+            return Self::of_lists(definition, graph.parameters());
         }
         let dim = vector.map_or(0, |(_, dim)| dim.len());
         let coding = Coding::new(definition.options.quantization, definition.distance, dim);
         Self::of(definition, (graph, covered), coding)
+    }
+
+    /// Lists are made from the rows, like codes, and nothing is covered until they are.
+    fn of_lists(definition: Index, parameters: Parameters) -> Self {
+        let coding = Coding::new(Quantization::None, definition.distance, 0);
+        let lists = Some(InvertedLists::new(definition.distance));
+        Self { lists, ..Self::of(definition, (Graph::new(parameters), 0), coding) }
     }
 
     fn of(definition: Index, (graph, covered): (Graph, u32), coding: Coding) -> Self {
@@ -111,7 +115,7 @@ impl VectorIndex {
         self.covered.load(Ordering::Acquire)
     }
 
-    /// Bytes of the graph's links and of codes.
+    /// Bytes of the graph's links and of codes, or of inverted lists.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         let lists = self.lists.as_ref().map_or(0, InvertedLists::memory_bytes);
@@ -141,12 +145,7 @@ impl VectorIndex {
     pub(crate) fn relocated(&self, rows: &Rows, to: &Relocation) -> Self {
         let _guard = self.building.lock();
         if self.lists.is_some() {
-            let lists = Some(InvertedLists::new(self.definition.distance));
-            let graph = (Graph::new(self.graph.parameters()), 0);
-            return Self {
-                lists,
-                ..Self::of(self.definition.clone(), graph, self.coding.emptied())
-            };
+            return Self::of_lists(self.definition.clone(), self.graph.parameters());
         }
         // Points without their vectors could not be mended.
         let covered = self.covered().min(rows.len());
