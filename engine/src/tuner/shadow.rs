@@ -18,10 +18,9 @@ use super::model::{RUNGS, ef_of, ratio};
 
 /// Samples that may wait.
 const QUEUE: usize = 4;
-/// Times its work that the thread rests, with few samples and with enough.
-const RESTS: [u32; 2] = [1, 9];
-/// Samples that are enough.
-const SAMPLES_ENOUGH: f64 = 256.0;
+/// Times its work that the thread rests: searches that meet it at work are slower, and they are not to
+/// be as many as a 95th percentile shows.
+const REST: u32 = 19;
 /// Rungs in a row on which nothing is missed, after which nothing is expected to be.
 const COMPLETE_RUNGS: usize = 2;
 
@@ -149,13 +148,11 @@ fn run(
         if stop.load(Ordering::Relaxed) {
             return;
         }
-        let known = sample.tuning.samples(sample.class);
         if let Some(recalls) = recalls {
             learned(sample.tuning.learn(sample.class, &recalls, clock.now_micros()));
         }
         drop(sample);
         let worked = u64::try_from(clock.now_micros() - began).unwrap_or(0).min(10_000_000);
-        let rests = RESTS[usize::from(known >= SAMPLES_ENOUGH)];
-        std::thread::park_timeout(Duration::from_micros(worked) * rests);
+        std::thread::park_timeout(Duration::from_micros(worked) * REST);
     }
 }

@@ -4,13 +4,14 @@
 //! ordinals and distances back. Everything here is generic over who may be seen, so deletes,
 //! filters and instants of the past are part of the search and not a step after it.
 //!
-//! Code is free of `unsafe` outside `kernels`.
+//! Code is free of `unsafe` outside `kernels` and `pages`.
 #![deny(unsafe_code)]
 
 pub mod flat;
 pub mod hnsw;
 pub mod kernels;
 mod metric;
+mod pages;
 pub mod quantize;
 mod query;
 pub mod recall;

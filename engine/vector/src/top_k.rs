@@ -14,6 +14,7 @@ pub struct Neighbor {
 
 /// Orders `(value, ordinal)` as one integer: IEEE 754 totalOrder on the value with both NaN signs
 /// last, then the ordinal.
+#[inline]
 pub(crate) fn key(value: f32, ordinal: u32) -> u64 {
     let bits = if value.is_nan() { f32::NAN.to_bits() & 0x7FFF_FFFF } else { value.to_bits() };
     let ordered = if bits >> 31 == 1 { !bits } else { bits | 0x8000_0000 };
@@ -22,6 +23,7 @@ pub(crate) fn key(value: f32, ordinal: u32) -> u64 {
 
 /// Inverse of [`key`].
 #[expect(clippy::cast_possible_truncation, reason = "takes the two halves of the key apart")]
+#[inline]
 pub(crate) fn unkey(key: u64) -> Neighbor {
     let ordered = (key >> 32) as u32;
     let bits = if ordered >> 31 == 1 { ordered & 0x7FFF_FFFF } else { !ordered };

@@ -6,7 +6,7 @@
 
 use std::sync::PoisonError;
 
-use super::graph::{Blocks, Entry, Graph};
+use super::graph::{Entry, Graph, Lists};
 use super::search::Walk;
 use super::visited::Scratch;
 use crate::quantize::Quantizer;
@@ -31,9 +31,9 @@ impl<'a, Q: Quantizer> Builder<'a, Q> {
         let Some(query) = self.quantizer.point(point) else { return false };
         let parameters = self.graph.parameters();
         let layer = parameters.layer_of(point);
-        let blocks = self.graph.blocks_with(point);
+        self.graph.reach(point);
         if layer > 0 {
-            self.graph.make_upper(&blocks, point, layer);
+            self.graph.make_upper(point, layer);
         }
         // Only a point that may become the entry point serialises with the others.
         let guard = match self.graph.entry() {
@@ -46,8 +46,10 @@ impl<'a, Q: Quantizer> Builder<'a, Q> {
             self.graph.set_entry(Entry { point, layer });
             return true;
         };
+        // Taken when the entry point is known, so that its lists are in it.
+        let lists = self.graph.lists();
         let mut scratch = self.graph.scratch.take();
-        self.link(&blocks, (point, layer), &query, entry, &mut scratch);
+        self.link(&lists, (point, layer), &query, entry, &mut scratch);
         self.graph.scratch.put(scratch);
         if layer > entry.layer {
             self.graph.set_entry(Entry { point, layer });
@@ -58,18 +60,17 @@ impl<'a, Q: Quantizer> Builder<'a, Q> {
 
     pub(super) fn link(
         &self,
-        blocks: &Blocks,
+        lists: &Lists<'_>,
         (point, layer): (u32, u8),
         query: &Q::Query<'_>,
         entry: Entry,
         scratch: &mut Scratch,
     ) {
         let top = layer.min(entry.layer);
-        let mut start = self.graph.descend(blocks, self.quantizer, query, (entry, top), scratch);
+        let mut start = self.graph.descend(lists, self.quantizer, query, (entry, top), scratch);
         for layer in (0..=top).rev() {
             let walk = Walk {
-                graph: self.graph,
-                blocks,
+                lists,
                 layer,
                 ef: self.graph.parameters().ef_construction as usize,
                 visits_max: u64::MAX,
@@ -84,11 +85,11 @@ impl<'a, Q: Quantizer> Builder<'a, Q> {
                 start = unkey(*nearest).ordinal;
             }
             if let Some(twin) = self.twin(query, point, &candidates) {
-                self.chain(blocks, point, layer, twin);
+                self.chain(lists, point, layer, twin);
                 continue;
             }
             let neighbours = self.select(&candidates, self.graph.parameters().m as usize);
-            self.connect(blocks, point, layer, &neighbours);
+            self.connect(lists, point, layer, &neighbours);
         }
     }
 
@@ -119,10 +120,8 @@ impl<'a, Q: Quantizer> Builder<'a, Q> {
     }
 
     /// Hangs `point` on the chain of the copies of `twin`, which is one.
-    fn chain(&self, blocks: &Blocks, point: u32, layer: u8, twin: u32) {
-        let (Some(list), Some(own)) =
-            (self.graph.list(blocks, twin, layer), self.graph.list(blocks, point, layer))
-        else {
+    fn chain(&self, lists: &Lists<'_>, point: u32, layer: u8, twin: u32) {
+        let (Some(list), Some(own)) = (lists.list(twin, layer), lists.list(point, layer)) else {
             return;
         };
         // Both lists change, and others may change them: their stripes are taken in one order.
@@ -142,13 +141,13 @@ impl<'a, Q: Quantizer> Builder<'a, Q> {
         let chain = copies.into_iter().chain(next).chain([twin]);
         let others = chain.chain(known).chain(links.iter().copied());
         for link in others {
-            if mine.len() < own.len() - 1 && link != point && !mine.contains(&link) {
+            if mine.len() < own.len() && link != point && !mine.contains(&link) {
                 mine.push(link);
             }
         }
         Graph::write_list(own, &mine);
         links.insert(0, point);
-        links.truncate(list.len() - 1);
+        links.truncate(list.len());
         Graph::write_list(list, &links);
     }
 
@@ -190,14 +189,14 @@ impl<'a, Q: Quantizer> Builder<'a, Q> {
     }
 
     /// Writes the list of `point` and puts `point` on the lists of its neighbours.
-    pub(super) fn connect(&self, blocks: &Blocks, point: u32, layer: u8, neighbours: &[u64]) {
+    pub(super) fn connect(&self, lists: &Lists<'_>, point: u32, layer: u8, neighbours: &[u64]) {
         let links: Vec<u32> = neighbours.iter().map(|n| unkey(*n).ordinal).collect();
-        if let Some(list) = self.graph.list(blocks, point, layer) {
+        if let Some(list) = lists.list(point, layer) {
             let _guard = self.graph.stripe(point).lock().unwrap_or_else(PoisonError::into_inner);
             // Threads that insert nearby may have linked to this point already: keep theirs.
             let mut existing = Vec::new();
             Graph::read_list(list, &mut existing);
-            let room = list.len() - 1;
+            let room = list.len();
             let mut merged = links;
             for link in existing {
                 if merged.len() < room && !merged.contains(&link) {
@@ -207,20 +206,20 @@ impl<'a, Q: Quantizer> Builder<'a, Q> {
             Graph::write_list(list, &merged);
         }
         for &neighbour in neighbours {
-            self.link_back(blocks, point, layer, neighbour);
+            self.link_back(lists, point, layer, neighbour);
         }
     }
 
-    fn link_back(&self, blocks: &Blocks, point: u32, layer: u8, neighbour: u64) {
+    fn link_back(&self, lists: &Lists<'_>, point: u32, layer: u8, neighbour: u64) {
         let to = unkey(neighbour);
-        let Some(list) = self.graph.list(blocks, to.ordinal, layer) else { return };
+        let Some(list) = lists.list(to.ordinal, layer) else { return };
         let _guard = self.graph.stripe(to.ordinal).lock().unwrap_or_else(PoisonError::into_inner);
         let mut links = Vec::new();
         Graph::read_list(list, &mut links);
         if links.contains(&point) {
             return;
         }
-        let room = list.len() - 1;
+        let room = list.len();
         if links.len() < room {
             links.push(point);
             Graph::write_list(list, &links);

@@ -18,9 +18,7 @@
 //! a checksum over them; reading still checks every count and every link, so that damage that got
 //! past a checksum ends in an error and not in a panic.
 
-use std::sync::atomic::Ordering;
-
-use super::graph::{BLOCK_POINTS, Blocks, Entry, Graph};
+use super::graph::{Entry, Graph, Lists, links_of};
 use super::{LAYER_MAX, Parameters};
 use types::limits::{HNSW_EF_CONSTRUCTION, HNSW_M};
 
@@ -82,19 +80,17 @@ impl Graph {
         let parameters = self.parameters();
         let mut out = Vec::with_capacity(points as usize * (2 * parameters.m as usize + 2) * 4);
         let mut put = |value: u32| out.extend_from_slice(&value.to_le_bytes());
-        let blocks = self.blocks();
+        let lists = self.lists();
         let upper: Vec<(u32, u8)> = (0..points)
-            .filter_map(|point| {
-                let block = blocks.get(point as usize / BLOCK_POINTS)?;
-                Some((point, block.upper.get(point as usize % BLOCK_POINTS)?.get()?.layer))
-            })
+            .map(|point| (point, lists.top_layer(point)))
+            .filter(|(_, layer)| *layer > 0)
             .collect();
         // The entry point may be younger than what is written; the highest point that is not takes
         // its place, or else the written part could not be reached.
         let highest = || {
             let top = upper.iter().max_by_key(|(_, layer)| *layer);
             let linked = |point: &u32| {
-                self.list(&blocks, *point, 0).is_some_and(|l| l[0].load(Ordering::Relaxed) > 0)
+                lists.list(*point, 0).is_some_and(|list| links_of(list).next().is_some())
             };
             top.map(|(point, layer)| Entry { point: *point, layer: *layer })
                 .or_else(|| (0..points).find(linked).map(|point| Entry { point, layer: 0 }))
@@ -112,12 +108,12 @@ impl Graph {
         let mut links = Vec::new();
         let mut put_list = |put: &mut dyn FnMut(u32), point, layer| {
             links.clear();
-            if let Some(list) = self.list(&blocks, point, layer) {
+            if let Some(list) = lists.list(point, layer) {
                 Self::read_list(list, &mut links);
             }
             let beyond = |list: &Vec<u32>| list.iter().position(|link| *link >= points);
             while let Some(at) = beyond(&links) {
-                let instead = self.instead(&blocks, links.remove(at), layer, points);
+                let instead = instead(&lists, links.remove(at), layer, points);
                 links.extend(instead.filter(|link| *link != point && !links.contains(link)));
             }
             put(u32::try_from(links.len()).unwrap_or(0));
@@ -133,28 +129,6 @@ impl Graph {
             (1..=top).for_each(|layer| put_list(&mut put, point, layer));
         }
         out
-    }
-
-    /// The point below `points` to which first links lead from one that is not.
-    fn instead(&self, blocks: &Blocks, from: u32, layer: u8, points: u32) -> Option<u32> {
-        // Nearest neighbours lead to each other: a cycle ends the search (Brent 1980).
-        let (mut seen, mut power, mut steps) = (from, 1, 0);
-        let mut point = from;
-        while point >= points {
-            let list = self.list(blocks, point, layer)?;
-            if list.first()?.load(Ordering::Acquire) == 0 {
-                return None;
-            }
-            point = list[1].load(Ordering::Relaxed);
-            if point == seen {
-                return None;
-            }
-            steps += 1;
-            if steps == power {
-                (seen, power, steps) = (point, power * 2, 0_u64);
-            }
-        }
-        Some(point)
     }
 
     /// Reads a graph; also returns how many ordinals it covers.
@@ -186,7 +160,7 @@ impl Graph {
         let graph = Self::new(Parameters { m, ef_construction, seed });
         graph.read_lists(&mut reader, points)?;
         if let Some(point) = entry_point.checked_sub(1) {
-            if entry_layer > 0 && graph.list(&graph.blocks(), point, entry_layer).is_none() {
+            if entry_layer > 0 && graph.lists().list(point, entry_layer).is_none() {
                 return bad("entry point is not on its layer", 28);
             }
             graph.set_entry(Entry { point, layer: entry_layer });
@@ -197,10 +171,13 @@ impl Graph {
     fn read_lists(&self, reader: &mut Reader<'_>, points: u32) -> Result<(), FormatError> {
         let parameters = self.parameters();
         let bad = |what, offset| Err(FormatError { what, offset });
-        let blocks = points.checked_sub(1).map_or_else(|| self.blocks(), |p| self.blocks_with(p));
+        if let Some(last) = points.checked_sub(1) {
+            self.reach(last);
+        }
+        let lists = self.lists();
         for point in 0..points {
             let links = reader.list(parameters.links_max(0), points)?;
-            if let Some(list) = self.list(&blocks, point, 0) {
+            if let Some(list) = lists.list(point, 0) {
                 Self::write_list(list, &links);
             }
         }
@@ -211,11 +188,16 @@ impl Graph {
             if point >= points || top == 0 || top > LAYER_MAX {
                 return bad("upper point out of range", at);
             }
-            self.make_upper(&blocks, point, top);
+            if self.lists().top_layer(point) > 0 {
+                return bad("upper point named twice", at);
+            }
+            self.make_upper(point, top);
+            let lists = self.lists();
             for layer in 1..=top {
                 let links = reader.list(parameters.links_max(layer), points)?;
-                let list = self.list(&blocks, point, layer);
-                let Some(list) = list else { return bad("upper point named twice", at) };
+                let Some(list) = lists.list(point, layer) else {
+                    return bad("more upper lists than there is room for", at);
+                };
                 Self::write_list(list, &links);
             }
         }
@@ -224,4 +206,22 @@ impl Graph {
         }
         Ok(())
     }
+}
+
+/// The point below `points` to which first links lead from one that is not.
+fn instead(lists: &Lists<'_>, from: u32, layer: u8, points: u32) -> Option<u32> {
+    // Nearest neighbours lead to each other: a cycle ends the search (Brent 1980).
+    let (mut seen, mut power, mut steps) = (from, 1, 0);
+    let mut point = from;
+    while point >= points {
+        point = links_of(lists.list(point, layer)?).next()?;
+        if point == seen {
+            return None;
+        }
+        steps += 1;
+        if steps == power {
+            (seen, power, steps) = (point, power * 2, 0_u64);
+        }
+    }
+    Some(point)
 }

@@ -1,38 +1,31 @@
-//! The links of a graph, in blocks that never move.
+//! The links of a graph, in memory that never moves.
 //!
-//! Block `b` holds points `b * 4096 ..`: for layer 0 one flat array with `1 + 2m` words per point
-//! (count, then links), for higher layers one small array per point that has them. A word is an
-//! atomic `u32`. A list is rewritten links first, count last (release); readers take the count
-//! (acquire) and then the links.
+//! A list is a row of words, each 0 or a link plus one; the first 0 ends it. On layer 0 each point has
+//! a row of `2m` words, so that with the usual `m` a list is two whole cache lines. Above that one
+//! point of `m` has any: a row says where they are, one after the other behind the number of layers.
+//! A list is rewritten in place, and a reader may see some of the old links behind some of the
+//! new ones.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use super::Parameters;
 use super::visited::ScratchPool;
+use crate::pages::{Words, WordsView, in_one_block};
 
-const BLOCK_BITS: u32 = 12;
-/// Points of a block.
-pub(super) const BLOCK_POINTS: usize = 1 << BLOCK_BITS;
 /// Writers of different points meet on the same lock once in this many.
 const STRIPES: usize = 1024;
 
-/// Links of one point above layer 0: `layer` lists of `1 + m` words.
-#[derive(Debug)]
-pub(super) struct UpperLinks {
-    pub(super) layer: u8,
-    pub(super) words: Box<[AtomicU32]>,
+/// The lists that there were at one moment; links may lead out of it, to younger points.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lists<'a> {
+    parameters: Parameters,
+    base_layer: WordsView<'a>,
+    upper_at: WordsView<'a>,
+    upper: WordsView<'a>,
+    /// Points that have a place.
+    pub(super) points: usize,
 }
-
-#[derive(Debug)]
-pub(super) struct Block {
-    pub(super) base_layer: Box<[AtomicU32]>,
-    /// Boxed, because one point of `m` has any.
-    pub(super) upper: Box<[OnceLock<Box<UpperLinks>>]>,
-}
-
-/// The blocks that existed at one moment; links may lead out of it, to younger blocks.
-pub(super) type Blocks = Arc<Vec<Arc<Block>>>;
 
 /// A point and the highest layer it is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,15 +38,20 @@ pub(super) struct Entry {
 #[derive(Debug)]
 pub struct Graph {
     parameters: Parameters,
-    blocks: RwLock<Blocks>,
+    base_layer: Words,
+    /// For each point where in `upper` its lists are, plus one; 0 for most.
+    upper_at: Words,
+    upper: Words,
+    /// Words of `upper` that were given away.
+    upper_used: Mutex<u32>,
+    /// Points that have a place.
+    points: AtomicU32,
     /// `layer << 32 | point + 1`, zero while the graph is empty.
     entry: AtomicU64,
     /// Held while the entry point may change.
     pub(super) entry_lock: Mutex<()>,
     stripes: Box<[Mutex<()>]>,
     pub(super) scratch: ScratchPool,
-    /// Words of all lists above layer 0.
-    upper_words: AtomicUsize,
 }
 
 impl Graph {
@@ -62,12 +60,15 @@ impl Graph {
     pub fn new(parameters: Parameters) -> Self {
         Self {
             parameters,
-            blocks: RwLock::default(),
+            base_layer: Words::new(parameters.links_max(0)),
+            upper_at: Words::new(1),
+            upper: Words::new(1),
+            upper_used: Mutex::default(),
+            points: AtomicU32::new(0),
             entry: AtomicU64::new(0),
             entry_lock: Mutex::default(),
             stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
             scratch: ScratchPool::default(),
-            upper_words: AtomicUsize::new(0),
         }
     }
 
@@ -86,9 +87,10 @@ impl Graph {
     /// Bytes held by links.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        let words = BLOCK_POINTS * (1 + self.parameters.links_max(0));
-        let block = words * 4 + BLOCK_POINTS * size_of::<OnceLock<Box<UpperLinks>>>();
-        self.blocks().len() * block + 4 * self.upper_words.load(Ordering::Relaxed)
+        let points = self.points.load(Ordering::Relaxed);
+        let upper = *self.upper_used.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_points = self.base_layer.memory_bytes(points) + self.upper_at.memory_bytes(points);
+        of_points + self.upper.memory_bytes(upper)
     }
 
     pub(super) fn entry(&self) -> Option<Entry> {
@@ -102,32 +104,22 @@ impl Graph {
         self.entry.store(packed, Ordering::Release);
     }
 
-    pub(super) fn blocks(&self) -> Blocks {
-        Arc::clone(&self.blocks.read().unwrap_or_else(PoisonError::into_inner))
+    pub(super) fn lists(&self) -> Lists<'_> {
+        let points = self.points.load(Ordering::Acquire) as usize;
+        Lists {
+            parameters: self.parameters,
+            base_layer: self.base_layer.view(),
+            upper_at: self.upper_at.view(),
+            upper: self.upper.view(),
+            points,
+        }
     }
 
-    /// The blocks, extended so that `point` has a place.
-    pub(super) fn blocks_with(&self, point: u32) -> Blocks {
-        let needed = (point >> BLOCK_BITS) as usize + 1;
-        let blocks = self.blocks();
-        if blocks.len() >= needed {
-            return blocks;
-        }
-        let mut guard = self.blocks.write().unwrap_or_else(PoisonError::into_inner);
-        if guard.len() < needed {
-            let mut grown = Vec::clone(&guard);
-            grown.resize_with(needed, || Arc::new(self.new_block()));
-            *guard = Arc::new(grown);
-        }
-        Arc::clone(&guard)
-    }
-
-    fn new_block(&self) -> Block {
-        let words = BLOCK_POINTS * (1 + self.parameters.links_max(0));
-        Block {
-            base_layer: (0..words).map(|_| AtomicU32::new(0)).collect(),
-            upper: (0..BLOCK_POINTS).map(|_| OnceLock::new()).collect(),
-        }
+    /// Gives every point up to `point` a place.
+    pub(super) fn reach(&self, point: u32) {
+        self.base_layer.reach(point);
+        self.upper_at.reach(point);
+        self.points.fetch_max(point.saturating_add(1), Ordering::AcqRel);
     }
 
     /// The lock that guards writing the lists of `point`.
@@ -135,59 +127,70 @@ impl Graph {
         &self.stripes[point as usize % STRIPES]
     }
 
-    /// The list of `point` on `layer`: a count and as many link words as the layer allows. `None`
-    /// when the point is younger than `blocks` or not on the layer.
-    pub(super) fn list<'b>(
-        &self,
-        blocks: &'b Blocks,
-        point: u32,
-        layer: u8,
-    ) -> Option<&'b [AtomicU32]> {
-        let block = blocks.get((point >> BLOCK_BITS) as usize)?;
-        let slot = point as usize % BLOCK_POINTS;
-        let width = 1 + self.parameters.links_max(layer);
-        if layer == 0 {
-            return block.base_layer.get(slot * width..(slot + 1) * width);
-        }
-        let upper = block.upper.get(slot)?.get()?;
-        let start = (layer as usize - 1) * width;
-        upper.words.get(start..start + width)
-    }
-
-    /// Gives `point` its lists above layer 0.
-    pub(super) fn make_upper(&self, blocks: &Blocks, point: u32, layer: u8) {
-        let words = layer as usize * (1 + self.parameters.links_max(1));
-        let upper = UpperLinks { layer, words: (0..words).map(|_| AtomicU32::new(0)).collect() };
-        if let Some(block) = blocks.get((point >> BLOCK_BITS) as usize) {
-            // A point is inserted once, so the cell is empty; a second value would be dropped.
-            if block.upper[point as usize % BLOCK_POINTS].set(Box::new(upper)).is_ok() {
-                self.upper_words.fetch_add(words, Ordering::Relaxed);
-            }
+    /// Gives `point`, which has a place, its lists above layer 0; a point gets them once. Without room
+    /// it stays on layer 0.
+    pub(super) fn make_upper(&self, point: u32, layer: u8) {
+        let width = 1 + u32::from(layer) * self.parameters.m;
+        let mut used = self.upper_used.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = in_one_block(*used, width);
+        let Some(end) = first.checked_add(width) else { return };
+        *used = end;
+        self.upper.reach(end - 1);
+        let upper = self.upper.view();
+        if let (Some([top]), Some([at])) = (upper.row(first), self.upper_at.view().row(point)) {
+            top.store(u32::from(layer), Ordering::Relaxed);
+            at.store(first + 1, Ordering::Release);
         }
     }
 
-    /// The highest layer `point` has lists on.
-    pub(super) fn top_layer(&self, blocks: &Blocks, point: u32) -> u8 {
-        let block = blocks.get((point >> BLOCK_BITS) as usize);
-        let upper = block.and_then(|block| block.upper.get(point as usize % BLOCK_POINTS)?.get());
-        upper.map_or(0, |upper| upper.layer)
+    /// Replaces a list. The caller holds the point's stripe; `links` fits the list.
+    pub(super) fn write_list(list: &[AtomicU32], links: &[u32]) {
+        // The end first: behind the old one may be links of long ago, which readers are not to meet.
+        if let Some(end) = list.get(links.len()) {
+            end.store(0, Ordering::Relaxed);
+        }
+        for (word, link) in list.iter().zip(links) {
+            word.store(link + 1, Ordering::Relaxed);
+        }
     }
 
     /// Copies the links of a list into `out`, replacing what it held.
     pub(super) fn read_list(list: &[AtomicU32], out: &mut Vec<u32>) {
         out.clear();
-        let Some((count, links)) = list.split_first() else { return };
-        let count = (count.load(Ordering::Acquire) as usize).min(links.len());
-        out.extend(links[..count].iter().map(|word| word.load(Ordering::Relaxed)));
+        out.extend(links_of(list));
+    }
+}
+
+/// The links of a list.
+#[inline]
+pub(super) fn links_of(list: &[AtomicU32]) -> impl Iterator<Item = u32> {
+    list.iter().map_while(|word| word.load(Ordering::Relaxed).checked_sub(1))
+}
+
+impl<'a> Lists<'a> {
+    /// The list of `point` on `layer`. `None` when the point is not on the layer, or its list is in
+    /// memory younger than this view.
+    #[inline]
+    pub(super) fn list(&self, point: u32, layer: u8) -> Option<&'a [AtomicU32]> {
+        if layer == 0 { self.base_layer.row(point) } else { self.upper_list(point, layer) }
     }
 
-    /// Replaces a list. The caller holds the point's stripe; `links` fits the list.
-    pub(super) fn write_list(list: &[AtomicU32], links: &[u32]) {
-        let Some((count, words)) = list.split_first() else { return };
-        for (word, link) in words.iter().zip(links) {
-            word.store(*link, Ordering::Relaxed);
-        }
-        let len = u32::try_from(links.len().min(words.len())).unwrap_or(0);
-        count.store(len, Ordering::Release);
+    fn upper_list(&self, point: u32, layer: u8) -> Option<&'a [AtomicU32]> {
+        let (first, top) = self.upper_of(point)?;
+        let m = self.parameters.m;
+        let list = first + 1 + (u32::from(layer) - 1) * m;
+        if layer <= top { self.upper.rows(list, m as usize) } else { None }
+    }
+
+    /// Where the upper lists of `point` are, and the highest layer that it has one on.
+    fn upper_of(&self, point: u32) -> Option<(u32, u8)> {
+        let first = self.upper_at.row(point)?.first()?.load(Ordering::Acquire).checked_sub(1)?;
+        let top = self.upper.row(first)?.first()?.load(Ordering::Relaxed);
+        Some((first, u8::try_from(top).ok()?))
+    }
+
+    /// The highest layer `point` has lists on.
+    pub(super) fn top_layer(&self, point: u32) -> u8 {
+        self.upper_of(point).map_or(0, |(_, layer)| layer)
     }
 }

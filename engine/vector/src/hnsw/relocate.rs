@@ -12,7 +12,7 @@ use types::SplitMix64;
 
 use super::Parameters;
 use super::build::Builder;
-use super::graph::{Blocks, Entry, Graph};
+use super::graph::{Entry, Graph, Lists};
 use crate::quantize::Quantizer;
 use crate::top_k::key;
 
@@ -84,7 +84,7 @@ impl Graph {
         // with the layers that a few ordinals happen to have, or with none.
         let seed = SplitMix64::new(self.parameters().seed).next_u64();
         let graph = Self::new(Parameters { seed, ..self.parameters() });
-        let move_points = Move { from: self, from_blocks: &self.blocks(), new: &new };
+        let move_points = Move { from: self, from_lists: self.lists(), new: &new };
         let broken = move_points.copy(&graph, points);
         if graph.is_empty() {
             return graph;
@@ -100,7 +100,7 @@ impl Graph {
 
 struct Move<'a> {
     from: &'a Graph,
-    from_blocks: &'a Blocks,
+    from_lists: Lists<'a>,
     new: &'a [Option<u32>],
 }
 
@@ -113,25 +113,29 @@ impl Move<'_> {
     fn copy(&self, graph: &Graph, points: u32) -> Vec<(u32, u8)> {
         let mut broken = Vec::new();
         let Some(last) = points.checked_sub(1) else { return broken };
-        let blocks = graph.blocks_with(last);
+        graph.reach(last);
+        for (from, to) in (0..).zip(self.new) {
+            let top = self.from_lists.top_layer(from);
+            if let Some(to) = to.filter(|_| top > 0) {
+                graph.make_upper(to, top);
+            }
+        }
+        let lists = graph.lists();
         let mut links = Vec::new();
         let mut entry: Option<Entry> = None;
         for (from, to) in (0..).zip(self.new) {
             let Some(to) = *to else { continue };
-            let top = self.from.top_layer(self.from_blocks, from);
-            if top > 0 {
-                graph.make_upper(&blocks, to, top);
-            }
+            let top = self.from_lists.top_layer(from);
             let mut linked = false;
             for layer in 0..=top {
-                let Some(list) = self.from.list(self.from_blocks, from, layer) else { continue };
+                let Some(list) = self.from_lists.list(from, layer) else { continue };
                 Graph::read_list(list, &mut links);
                 linked |= !links.is_empty();
                 let kept: Vec<u32> = links.iter().filter_map(|link| self.of(*link)).collect();
                 if kept.len() < links.len() {
                     broken.push((to, layer));
                 }
-                if let Some(list) = graph.list(&blocks, to, layer) {
+                if let Some(list) = lists.list(to, layer) {
                     Graph::write_list(list, &kept);
                 }
             }
@@ -157,7 +161,7 @@ impl Move<'_> {
     ) {
         let Some(probe) = quantizer.point(to) else { return };
         let links_max = graph.parameters().m as usize;
-        let blocks = graph.blocks();
+        let lists = graph.lists();
         let near = self.beyond(from, layer, 3 * links_max);
         if near.len() < links_max.div_ceil(2)
             && let Some(entry) = graph.entry()
@@ -165,7 +169,7 @@ impl Move<'_> {
         {
             // Nothing near is left: look for neighbours as a new point does.
             let mut scratch = graph.scratch.take();
-            builder.link(&blocks, (to, layer.min(entry.layer)), &probe, entry, &mut scratch);
+            builder.link(&lists, (to, layer.min(entry.layer)), &probe, entry, &mut scratch);
             graph.scratch.put(scratch);
             return;
         }
@@ -174,7 +178,7 @@ impl Move<'_> {
         candidates.sort_unstable();
         let candidates = builder.one_of_each(candidates.into_iter());
         let neighbours = builder.select(&candidates, links_max);
-        builder.connect(&blocks, to, layer, &neighbours);
+        builder.connect(&lists, to, layer, &neighbours);
     }
 
     /// New ordinals of about `wanted` points that stay and can be reached from `from` on `layer`
@@ -187,7 +191,7 @@ impl Move<'_> {
         let mut links = Vec::new();
         while let Some(point) = passed.get(next).copied() {
             next += 1;
-            let Some(list) = self.from.list(self.from_blocks, point, layer) else { continue };
+            let Some(list) = self.from_lists.list(point, layer) else { continue };
             Graph::read_list(list, &mut links);
             for link in links.iter().filter(|link| seen.insert(**link)) {
                 match self.of(*link) {

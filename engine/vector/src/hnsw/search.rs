@@ -1,9 +1,8 @@
 //! Searching: greedy descent through the upper layers, best-first walk on layer 0.
 
 use std::cmp::Reverse;
-use std::sync::atomic::Ordering;
 
-use super::graph::{Blocks, Entry, Graph};
+use super::graph::{Entry, Graph, Lists};
 use super::visited::{Pool, Scratch};
 use crate::Neighbor;
 use crate::kernels::prefetch;
@@ -72,8 +71,7 @@ pub enum SearchOutcome {
 
 /// One layer-0 walk, or a walk on a higher layer while building.
 pub(super) struct Walk<'g> {
-    pub(super) graph: &'g Graph,
-    pub(super) blocks: &'g Blocks,
+    pub(super) lists: &'g Lists<'g>,
     pub(super) layer: u8,
     pub(super) ef: usize,
     pub(super) visits_max: u64,
@@ -81,9 +79,6 @@ pub(super) struct Walk<'g> {
     /// Whether copies of a point are passed by, who would fill the pool and hide what lies behind them.
     pub(super) one_of_each: bool,
 }
-
-/// Points whose memory is asked for ahead of their comparison.
-const AHEAD: usize = 8;
 
 impl Graph {
     /// The `k` points nearest to `query`, approximately. Points that `quantizer` does not know are
@@ -122,15 +117,15 @@ impl Graph {
         options: SearchOptions,
         run: impl FnOnce(&Walk<'_>, u32, &mut Scratch) -> bool,
     ) -> (SearchOutcome, SearchStats) {
-        let blocks = self.blocks();
         let Some(entry) = self.entry() else {
             return (SearchOutcome::Found(Vec::new()), SearchStats::default());
         };
+        // Taken when the entry point is known, so that its lists are in it.
+        let lists = self.lists();
         let mut scratch = self.scratch.take();
-        let start = self.descend(&blocks, quantizer, query, (entry, 0), &mut scratch);
+        let start = self.descend(&lists, quantizer, query, (entry, 0), &mut scratch);
         let walk = Walk {
-            graph: self,
-            blocks: &blocks,
+            lists: &lists,
             layer: 0,
             ef: options.ef.max(options.k).max(1),
             visits_max: options.visits_max,
@@ -150,7 +145,7 @@ impl Graph {
     /// Greedy descent from the entry point to the layer above `target`; the nearest point found.
     pub(super) fn descend<Q: Quantizer>(
         &self,
-        blocks: &Blocks,
+        lists: &Lists<'_>,
         quantizer: &Q,
         query: &Q::Query<'_>,
         (entry, target): (Entry, u8),
@@ -162,11 +157,11 @@ impl Graph {
         for layer in (target + 1..=entry.layer).rev() {
             loop {
                 let before = nearest;
-                let Some(list) = self.list(blocks, nearest, layer) else { break };
+                let Some(list) = lists.list(nearest, layer) else { break };
                 Self::read_list(list, &mut scratch.links);
                 scratch.stats.visited += 1;
                 let links = std::mem::take(&mut scratch.links);
-                compare_all(quantizer, query, &links, |link, value| {
+                quantizer.eval_all(query, &links, |link, value| {
                     scratch.stats.distances += 1;
                     if key(value, link) < nearest_key {
                         nearest = link;
@@ -183,38 +178,12 @@ impl Graph {
     }
 }
 
-/// Compares `query` with `points`, in groups so that memory is on its way before it is needed.
-fn compare_all<Q: Quantizer>(
-    quantizer: &Q,
-    query: &Q::Query<'_>,
-    points: &[u32],
-    mut met: impl FnMut(u32, f32),
-) {
-    points.iter().take(AHEAD).for_each(|point| quantizer.prefetch(*point));
-    let (fours, rest) = points.as_chunks::<4>();
-    for (at, four) in fours.iter().enumerate() {
-        points.iter().skip(4 * at + AHEAD).take(4).for_each(|point| quantizer.prefetch(*point));
-        for (point, value) in four.iter().zip(quantizer.eval_four(query, *four)) {
-            if !value.is_nan() {
-                met(*point, value);
-            }
-        }
-    }
-    for point in rest {
-        if let Some(value) = quantizer.eval(query, *point).filter(|value| !value.is_nan()) {
-            met(*point, value);
-        }
-    }
-}
-
 impl Walk<'_> {
     /// Leaves the points on the list of `point` that had not been met in `scratch.links`.
     fn unmet(&self, point: u32, scratch: &mut Scratch) {
         scratch.links.clear();
-        let Some(list) = self.graph.list(self.blocks, point, self.layer) else { return };
-        let Some((count, links)) = list.split_first() else { return };
-        let count = (count.load(Ordering::Acquire) as usize).min(links.len());
-        scratch.visited.insert_all(&links[..count], &mut scratch.links);
+        let Some(list) = self.lists.list(point, self.layer) else { return };
+        scratch.visited.insert_all(list, &mut scratch.links);
     }
 
     /// The key beyond which points are of no use.
@@ -227,7 +196,7 @@ impl Walk<'_> {
     }
 
     fn prefetch_list(&self, point: u32) {
-        if let Some(list) = self.graph.list(self.blocks, point, self.layer) {
+        if let Some(list) = self.lists.list(point, self.layer) {
             prefetch(list);
         }
     }
@@ -241,7 +210,7 @@ impl Walk<'_> {
         start: u32,
         scratch: &mut Scratch,
     ) -> bool {
-        scratch.begin(self.blocks.len() * super::graph::BLOCK_POINTS, self.ef);
+        scratch.begin(self.lists.points, self.ef);
         scratch.visited.insert(start);
         if let Some(value) = quantizer.eval(query, start) {
             scratch.stats.distances += 1;
@@ -268,7 +237,7 @@ impl Walk<'_> {
                     && value.to_bits() == from.value.to_bits()
                     && quantizer.same(from.ordinal, link)
             };
-            compare_all(quantizer, query, &scratch.links, |link, value| {
+            quantizer.eval_all(query, &scratch.links, |link, value| {
                 stats.distances += 1;
                 if copy(link, value) {
                     return;
@@ -293,7 +262,7 @@ impl Walk<'_> {
         admit: &impl Fn(u32) -> bool,
         scratch: &mut Scratch,
     ) -> bool {
-        scratch.begin(self.blocks.len() * super::graph::BLOCK_POINTS, self.ef);
+        scratch.begin(self.lists.points, self.ef);
         scratch.visited.insert(start);
         if let Some(value) = quantizer.eval(query, start) {
             scratch.stats.distances += 1;
@@ -318,7 +287,7 @@ impl Walk<'_> {
             }
             let (pool, frontier) = (&mut scratch.pool, &mut scratch.frontier);
             let stats = &mut scratch.stats;
-            compare_all(quantizer, query, &scratch.links, |link, value| {
+            quantizer.eval_all(query, &scratch.links, |link, value| {
                 stats.distances += 1;
                 let candidate = key(value, link);
                 if candidate < pool.bound().min(reach) {

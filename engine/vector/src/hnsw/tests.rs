@@ -4,6 +4,7 @@ use types::{Distance, SplitMix64};
 
 use half::f16;
 
+use super::graph::links_of;
 use super::{Builder, Graph, Parameters, SearchOptions, SearchOutcome};
 use crate::quantize::{FullPrecision, Quantizer as _};
 use crate::{Bits, Matrix, Metric, Neighbor, Row, Vectors, flat, recall};
@@ -218,6 +219,65 @@ fn a_graph_without_the_points_that_went_is_as_good_as_a_new_one() {
     }
 }
 
+#[test]
+fn a_graph_under_other_ordinals_has_the_same_lists() {
+    const POINTS: u32 = 3_000;
+    let matrix = clusters(5, POINTS as usize, 8, 10);
+    let metric = Metric::new(Distance::L2);
+    let graph = build(&matrix, metric, 0..POINTS);
+    let there = |point: u32| Some((point * 7 + 11) % POINTS);
+    let mut back = vec![0; POINTS as usize];
+    (0..POINTS).for_each(|point| back[there(point).unwrap() as usize] = point);
+    let other = graph.relocated(&FullPrecision::new(metric, &matrix), POINTS, there);
+    let values = back.iter().flat_map(|point| matrix.vector(*point).unwrap().to_vec()).collect();
+    let moved = Matrix::new(8, values);
+    let again = other.relocated(&FullPrecision::new(metric, &moved), POINTS, |point| {
+        back.get(point as usize).copied()
+    });
+    // The seed, before byte 20, is another one.
+    assert_eq!(graph.to_bytes(POINTS)[20..], again.to_bytes(POINTS)[20..]);
+}
+
+#[test]
+fn lists_shrink_and_grow_without_what_was_in_them() {
+    let graph = Graph::new(Parameters { m: 2, ef_construction: 10, seed: 1 });
+    graph.reach(9);
+    let lists = graph.lists();
+    let list = lists.list(9, 0).unwrap();
+    let links: [&[u32]; 6] = [&[1, 2, 3, 4], &[5], &[6, 0], &[], &[7, 8, 5], &[4, 3, 2, 1]];
+    for links in links {
+        Graph::write_list(list, links);
+        assert_eq!(links_of(list).collect::<Vec<_>>(), links);
+    }
+}
+
+#[test]
+fn lists_above_the_lowest_layer_are_whole_or_not_in_a_view() {
+    let graph = Graph::new(Parameters { m: 100, ef_construction: 100, seed: 1 });
+    graph.reach(99);
+    for point in 0..100 {
+        let before = graph.lists();
+        let top = u8::try_from(point % 16 + 1).unwrap();
+        graph.make_upper(point, top);
+        let seen = before.top_layer(point);
+        assert!(seen == 0 || seen == top, "a view from before knows all lists or none");
+        assert_eq!(before.list(point, 1).is_some(), seen > 0);
+        let lists = graph.lists();
+        for layer in 1..=top {
+            let list = lists.list(point, layer).unwrap();
+            assert_eq!((list.len(), links_of(list).count()), (100, 0));
+            Graph::write_list(list, &[point; 100]);
+        }
+        assert!(lists.list(point, top + 1).is_none());
+    }
+    let lists = graph.lists();
+    for point in 0..100 {
+        for layer in 1..=lists.top_layer(point) {
+            assert!(links_of(lists.list(point, layer).unwrap()).all(|link| link == point));
+        }
+    }
+}
+
 /// Points on a line, which a graph without upper layers cannot cross, replaced many times over.
 #[test]
 fn a_graph_that_is_relocated_often_stays_as_good() {
@@ -349,6 +409,17 @@ fn bytes_carry_the_whole_graph_and_damage_is_refused() {
             search(&graph, &matrix, metric, matrix.vector(1).unwrap(), |_| true);
         }
     }
+    // A point above layer 0 a second time.
+    let lists = graph.lists();
+    let upper: Vec<u32> = (0..1_000).filter(|point| lists.top_layer(*point) > 0).collect();
+    let last = u32::to_le_bytes(*upper.last().unwrap());
+    let count = u32::try_from(upper.len()).unwrap().to_le_bytes();
+    let end = bytes.windows(8).position(|w| w == [count, upper[0].to_le_bytes()].concat()).unwrap();
+    let start = bytes[end..].windows(4).rposition(|w| w == last).unwrap() + end;
+    let mut twice = [&bytes[..], &bytes[start..]].concat();
+    twice[end] += 1;
+    let error = Graph::from_bytes(&twice).unwrap_err();
+    assert_eq!(error.what, "upper point named twice");
     assert!(
         Graph::from_bytes(&Graph::new(Parameters::default()).to_bytes(0)).unwrap().0.is_empty()
     );

@@ -2,59 +2,72 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::AtomicU32;
 use std::sync::{Mutex, PoisonError};
 
+use super::graph::links_of;
 use super::search::SearchStats;
 
 /// Working sets kept for reuse; more simultaneous searches allocate their own.
 const POOLED_MAX: usize = 64;
 
-/// Which points a search has met: a stamp per point, so that clearing is one increment.
+/// Which points a search has met: a bit per point, and what to clear again.
 #[derive(Debug, Default)]
 pub(super) struct Visited {
-    stamps: Vec<u8>,
-    current: u8,
+    bits: Vec<u64>,
+    /// The first points met; as many as there are words of bits when it were more.
+    met: Vec<u32>,
+    /// Points beyond this count as met, so that a walk stays inside the view it started with.
+    points: usize,
 }
 
 impl Visited {
     fn begin(&mut self, points: usize) {
-        if self.stamps.len() < points {
-            self.stamps.resize(points, 0);
+        if self.met.len() < self.bits.len() {
+            self.met.iter().for_each(|point| self.bits[*point as usize / 64] = 0);
+        } else {
+            self.bits.fill(0);
         }
-        self.current = self.current.wrapping_add(1);
-        if self.current == 0 {
-            self.stamps.fill(0);
-            self.current = 1;
-        }
+        self.met.clear();
+        self.points = points;
+        self.bits.resize(self.bits.len().max(points.div_ceil(64)), 0);
     }
 
-    /// Leaves in `unmet` those of `points` that had not been met, and marks them. Whether a point was
-    /// met is near chance, so nothing here branches on it.
-    pub(super) fn insert_all(&mut self, points: &[AtomicU32], unmet: &mut Vec<u32>) {
+    /// Leaves in `unmet` those of the links of a list that had not been met, and marks them. Whether a
+    /// point was met is near chance, so nothing here branches on it.
+    #[inline]
+    pub(super) fn insert_all(&mut self, list: &[AtomicU32], unmet: &mut Vec<u32>) {
         unmet.clear();
-        unmet.resize(points.len(), 0);
+        unmet.resize(list.len(), 0);
         let mut count = 0;
-        for point in points {
-            let point = point.load(Ordering::Relaxed);
-            let Some(stamp) = self.stamps.get_mut(point as usize) else { continue };
+        for point in links_of(list) {
+            if point as usize >= self.points {
+                continue;
+            }
+            let word = &mut self.bits[point as usize / 64];
+            let marked = *word | 1 << (point % 64);
             unmet[count] = point;
-            count += usize::from(*stamp != self.current);
-            *stamp = self.current;
+            count += usize::from(marked != *word);
+            *word = marked;
         }
         unmet.truncate(count);
+        if self.met.len() < self.bits.len() {
+            self.met.extend_from_slice(unmet);
+        }
     }
 
-    /// Marks `point`; true when it had not been met. Points beyond the size given to `begin` count
-    /// as met, so that a walk stays inside the view it started with.
+    /// Marks `point`; true when it had not been met.
     pub(super) fn insert(&mut self, point: u32) -> bool {
-        match self.stamps.get_mut(point as usize) {
-            Some(stamp) if *stamp != self.current => {
-                *stamp = self.current;
-                true
-            }
-            Some(_) | None => false,
+        if point as usize >= self.points {
+            return false;
         }
+        let word = &mut self.bits[point as usize / 64];
+        let unmet = *word >> (point % 64) & 1 == 0;
+        *word |= 1 << (point % 64);
+        if self.met.len() < self.bits.len() {
+            self.met.push(point);
+        }
+        unmet
     }
 }
 
@@ -78,16 +91,19 @@ impl Pool {
         self.next = 0;
     }
 
+    #[inline]
     pub(super) fn is_full(&self) -> bool {
         self.keys.len() >= self.limit
     }
 
     /// The `n`-th nearest, counted from one.
+    #[inline]
     pub(super) fn nth(&self, n: usize) -> Option<u64> {
         self.keys.get(n.checked_sub(1)?).map(|key| key & !EXPANDED)
     }
 
     /// What a key has to be below to get in.
+    #[inline]
     pub(super) fn bound(&self) -> u64 {
         match self.keys.last() {
             Some(last) if self.is_full() => last & !EXPANDED,
@@ -97,6 +113,7 @@ impl Pool {
 
     /// Puts a key that is not in the pool in its place; the farthest leaves when there is no room.
     /// True when its point is now the one to expand.
+    #[inline]
     pub(super) fn insert(&mut self, key: u64) -> bool {
         if self.is_full() {
             if key >= self.bound() {
@@ -114,6 +131,7 @@ impl Pool {
     }
 
     /// The nearest point that was not expanded, which then counts as expanded.
+    #[inline]
     pub(super) fn expand(&mut self) -> Option<u64> {
         while let Some(key) = self.keys.get_mut(self.next) {
             self.next += 1;
@@ -127,6 +145,7 @@ impl Pool {
     }
 
     /// The point that [`Pool::expand`] would return now.
+    #[inline]
     pub(super) fn upcoming(&self) -> Option<u64> {
         self.keys.get(self.next..)?.iter().copied().find(|key| key & EXPANDED == 0)
     }
@@ -185,13 +204,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stamps_survive_the_wrap_around() {
+    fn points_are_met_once_in_each_search() {
         let mut visited = Visited::default();
-        for _ in 0..=u32::from(u8::MAX) + 2 {
-            visited.begin(3);
-            assert!(visited.insert(1));
-            assert!(!visited.insert(1));
-            assert!(!visited.insert(3), "outside the view");
+        for points in [3, 200, 70, 1_000, 200] {
+            visited.begin(points);
+            for point in [1, 2, 69, 131, 199].into_iter().filter(|point| (*point as usize) < points)
+            {
+                assert!(visited.insert(point));
+                assert!(!visited.insert(point));
+            }
+            let list = [0, 1, 2, 69, 0, 131].map(|link| AtomicU32::new(link + 1));
+            let mut unmet = Vec::new();
+            visited.insert_all(&list, &mut unmet);
+            assert_eq!(unmet, [0]);
+            visited.insert_all(&list, &mut unmet);
+            assert!(unmet.is_empty());
+            assert!(!visited.insert(u32::try_from(points).unwrap()), "outside the view");
         }
     }
 }

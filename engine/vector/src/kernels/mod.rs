@@ -75,17 +75,18 @@ pub fn available() -> Vec<&'static Kernels> {
 }
 
 /// Asks the processor to bring memory near; has no other effect.
+#[inline]
 pub fn prefetch<T>(memory: &[T]) {
     #[cfg(target_arch = "x86_64")]
     {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
         const LINE_BYTES: usize = 64;
         let start = memory.as_ptr().cast::<i8>();
         let into_line = start.addr() % LINE_BYTES;
         let mut at = 0;
         while at < into_line + size_of_val(memory) {
             // SAFETY: prefetch never faults and changes no memory, whatever the address.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_sub(into_line).wrapping_add(at)) };
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(start.wrapping_sub(into_line).wrapping_add(at)) };
             at += LINE_BYTES;
         }
     }

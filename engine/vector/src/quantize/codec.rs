@@ -44,6 +44,8 @@ pub struct Codec {
     /// the length of what is coded. Empty for none.
     centre: Vec<f32>,
     form: Form,
+    /// Bytes of a code without what is kept with it.
+    code_bytes: usize,
     kernels: &'static CodeKernels,
 }
 
@@ -53,6 +55,17 @@ enum Form {
     Ranges(Ranges),
     Pairs { rotation: Rotation, residual: bool },
     SmallPairs(Rotation),
+}
+
+impl Form {
+    fn code_bytes(&self) -> usize {
+        match self {
+            Self::Bytes(rotation) => rotation.width(),
+            Self::Ranges(ranges) => ranges.dim(),
+            Self::Pairs { rotation, .. } => rotation.width() / 2,
+            Self::SmallPairs(rotation) => rotation.width().div_ceil(4),
+        }
+    }
 }
 
 /// A query made ready for a [`Codec`]'s records.
@@ -94,7 +107,8 @@ impl Codec {
             Quantization::Polar4 => Form::Pairs { rotation: rotation(), residual: false },
             Quantization::Polar2 => Form::SmallPairs(rotation()),
         };
-        Some(Self { quantization, distance, centre: Vec::new(), form, kernels: codes::detect() })
+        let (code_bytes, kernels) = (form.code_bytes(), codes::detect());
+        Some(Self { quantization, distance, centre: Vec::new(), form, code_bytes, kernels })
     }
 
     /// Whether a vector has a code, and is of use in a sample, whatever the centre is.
@@ -135,21 +149,11 @@ impl Codec {
         }
     }
 
-    /// Bytes of a code without what is kept with it.
-    fn code_bytes(&self) -> usize {
-        match &self.form {
-            Form::Bytes(rotation) => rotation.width(),
-            Form::Ranges(ranges) => ranges.dim(),
-            Form::Pairs { rotation, .. } => rotation.width() / 2,
-            Form::SmallPairs(rotation) => rotation.width().div_ceil(4),
-        }
-    }
-
     /// Bytes of a record, a multiple of 4.
     #[must_use]
     pub fn record_bytes(&self) -> usize {
         let norm = if self.distance == Distance::Cosine { 0 } else { 4 };
-        self.code_bytes().next_multiple_of(4) + 4 + norm
+        self.code_bytes.next_multiple_of(4) + 4 + norm
     }
 
     /// Bytes of a record's second level, 0 where there is none.
@@ -223,7 +227,7 @@ impl Codec {
     pub fn encode(&self, vector: Option<&[f32]>, record: &mut [u8], residual: &mut [u8]) -> f32 {
         assert_eq!(record.len(), self.record_bytes(), "a record of another codec");
         assert_eq!(residual.len(), self.residual_bytes(), "a second level of another codec");
-        let (code, kept) = record.split_at_mut(self.code_bytes().next_multiple_of(4));
+        let (code, kept) = record.split_at_mut(self.code_bytes.next_multiple_of(4));
         code.fill(0);
         residual.fill(0);
         let Some((turned, square)) = vector.and_then(|vector| self.turned(vector)) else {
@@ -231,7 +235,7 @@ impl Codec {
             let coded = vector.is_none() || self.distance == Distance::Cosine;
             return if coded { 0.0 } else { f32::NAN };
         };
-        let code = &mut code[..self.code_bytes()];
+        let code = &mut code[..self.code_bytes];
         let encoded = match &self.form {
             Form::Bytes(_) => encode_bytes(&turned, code),
             Form::Ranges(ranges) => {
@@ -306,7 +310,7 @@ impl Codec {
             Form::Pairs { .. } => (numbers.iter().map(signed).collect(), 0),
             Form::SmallPairs(_) => {
                 let half = numbers.len() / 2;
-                let pairs = 2 * self.code_bytes();
+                let pairs = 2 * self.code_bytes;
                 let padded = |part: &[f32]| {
                     let mut part: Vec<u8> = part.iter().map(signed).collect();
                     part.resize(pairs, 0);
@@ -334,7 +338,7 @@ impl Codec {
         if factor.is_nan() {
             return None;
         }
-        let code = &record[..self.code_bytes()];
+        let code = &record[..self.code_bytes];
         let (numbers, offset) = match &self.form {
             Form::Bytes(_) => (Cow::Borrowed(code), self.byte_offset(code)),
             Form::Ranges(ranges) => {
@@ -359,13 +363,15 @@ impl Codec {
     }
 
     /// The factor and the squared length that are kept with a code.
+    #[inline]
     fn kept(&self, record: &[u8]) -> (f32, f32) {
-        let kept = &record[self.code_bytes().next_multiple_of(4)..];
+        let kept = &record[self.code_bytes.next_multiple_of(4)..];
         let (numbers, _) = kept.as_chunks::<4>();
         let at = |i: usize| numbers.get(i).map_or(0.0, |bytes| f32::from_le_bytes(*bytes));
         (at(0), at(1))
     }
 
+    #[inline]
     fn value(&self, query: &CodeQuery<'_>, record: &[u8], sum: i32) -> f32 {
         let (factor, square) = self.kept(record);
         let value = query.base + query.slope * factor * (sum - query.offset) as f32;
@@ -381,9 +387,10 @@ impl Codec {
     ///
     /// # Panics
     /// When the record is another codec's.
+    #[inline]
     #[must_use]
     pub fn eval(&self, query: &CodeQuery<'_>, record: &[u8]) -> f32 {
-        let code = &record[..self.code_bytes()];
+        let code = &record[..self.code_bytes];
         let sum = match &self.form {
             Form::Bytes(_) | Form::Ranges(_) => (self.kernels.bytes)(&query.numbers, code),
             Form::Pairs { .. } => (self.kernels.polar4)(&POINTS_OF_256, &query.numbers, code),
@@ -396,9 +403,10 @@ impl Codec {
     ///
     /// # Panics
     /// When a record is another codec's.
+    #[inline]
     #[must_use]
     pub fn eval_x4(&self, query: &CodeQuery<'_>, records: [&[u8]; 4]) -> [f32; 4] {
-        let codes = records.map(|record| &record[..self.code_bytes()]);
+        let codes = records.map(|record| &record[..self.code_bytes]);
         let sums = match &self.form {
             Form::Bytes(_) | Form::Ranges(_) => (self.kernels.bytes_x4)(&query.numbers, codes),
             Form::Pairs { .. } => (self.kernels.polar4_x4)(&POINTS_OF_256, &query.numbers, codes),
@@ -407,12 +415,27 @@ impl Codec {
         std::array::from_fn(|i| self.value(query, records[i], sums[i]))
     }
 
+    /// As [`Codec::eval`], for as many records as there are.
+    ///
+    /// # Panics
+    /// When a record is another codec's, or there are more records than values.
+    #[inline]
+    pub fn eval_many(&self, query: &CodeQuery<'_>, records: &[&[u8]], values: &mut [f32]) {
+        let (fours, rest) = records.as_chunks::<4>();
+        for (four, values) in fours.iter().zip(values.as_chunks_mut::<4>().0) {
+            *values = self.eval_x4(query, *four);
+        }
+        for (record, value) in rest.iter().zip(&mut values[records.len() - rest.len()..]) {
+            *value = self.eval(query, record);
+        }
+    }
+
     /// The search value with all that is kept of the vector and the query unrounded: slower than
     /// [`Codec::eval`] and nearer to the truth. `residual` is empty where there is no second level.
     #[must_use]
     pub fn refine(&self, query: &CodeQuery<'_>, record: &[u8], residual: &[u8]) -> f32 {
         let (mut factor, square) = self.kept(record);
-        let code = &record[..self.code_bytes()];
+        let code = &record[..self.code_bytes];
         let numbers = match &self.form {
             Form::Bytes(_) => code.iter().map(|byte| f32::from(*byte) - 128.0).collect(),
             Form::Ranges(ranges) => ranges.decode(code),

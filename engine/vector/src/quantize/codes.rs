@@ -1,33 +1,31 @@
 //! The codes of a column's vectors by ordinal, and the [`Quantizer`] over them.
 //!
-//! Records stand in chunks behind an `Arc`. A search takes the list of chunks once and is never
-//! disturbed; appending writes in place while no search holds the last chunk and copies it
-//! otherwise.
+//! Records are appended and never change, so a search that took a view is never disturbed.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::Quantizer;
 use super::codec::{CodeQuery, Codec};
 use crate::kernels::prefetch;
+use crate::pages::{Records, RecordsView};
 
-const CHUNK_BITS: u32 = 11;
-const CHUNK_POINTS: usize = 1 << CHUNK_BITS;
-
-type Chunks = Vec<Arc<Vec<u8>>>;
+/// Ordinals that share a bound of the error of their codes.
+const BOUND_POINTS: usize = 1 << 11;
 
 /// The codes of ordinals `0..len`.
 #[derive(Debug)]
 pub struct Codes {
     codec: Arc<Codec>,
-    stored: RwLock<Arc<Stored>>,
+    records: Records,
+    residuals: Records,
+    known: RwLock<Arc<Known>>,
 }
 
+/// What is known of codes beside their bytes.
 #[derive(Debug, Default, Clone)]
-struct Stored {
+struct Known {
     len: u32,
-    records: Chunks,
-    residuals: Chunks,
-    /// What [`Codec::encode`] said of the records of a chunk, at most.
+    /// What [`Codec::encode`] said of the records of [`BOUND_POINTS`], at most.
     off: Vec<f32>,
     /// Ordinals whose vectors have distances and no code, ascending.
     uncoded: Vec<u32>,
@@ -37,13 +35,15 @@ struct Stored {
 #[derive(Debug)]
 pub struct CodesView<'a> {
     codec: &'a Codec,
-    stored: Arc<Stored>,
+    records: RecordsView<'a>,
+    residuals: RecordsView<'a>,
+    known: Arc<Known>,
     /// Ordinals from here on count as unknown.
     limit: u32,
 }
 
-/// Codes whose memory is asked for together in a scan.
-const SCANNED_TOGETHER: usize = 32;
+/// Codes whose memory is asked for together.
+const TOGETHER: usize = 32;
 
 /// Codes that are not in a [`Codes`] yet.
 #[derive(Debug, Default, Clone)]
@@ -89,43 +89,23 @@ impl Batch {
     }
 }
 
-fn append(chunks: &mut Chunks, mut bytes: &[u8], record_bytes: usize) {
-    if record_bytes == 0 {
-        return;
-    }
-    let chunk_bytes = CHUNK_POINTS * record_bytes;
-    while !bytes.is_empty() {
-        if chunks.last().is_none_or(|chunk| chunk.len() == chunk_bytes) {
-            chunks.push(Arc::new(Vec::new()));
-        }
-        let Some(chunk) = chunks.last_mut() else { return };
-        let chunk = Arc::make_mut(chunk);
-        let (now, later) = bytes.split_at(bytes.len().min(chunk_bytes - chunk.len()));
-        // The first codes of a small table take what they need, a full chunk no more than that.
-        let room = (chunk.len() + now.len()).next_power_of_two().min(CHUNK_POINTS * record_bytes);
-        chunk.reserve_exact(room.max(chunk.len() + now.len()) - chunk.len());
-        chunk.extend_from_slice(now);
-        bytes = later;
-    }
-}
-
-fn record(chunks: &Chunks, ordinal: u32, record_bytes: usize) -> Option<&[u8]> {
-    let chunk = chunks.get((ordinal >> CHUNK_BITS) as usize)?;
-    let start = (ordinal as usize % CHUNK_POINTS) * record_bytes;
-    chunk.get(start..start + record_bytes)
-}
-
 impl Codes {
     /// No codes yet.
     #[must_use]
     pub fn new(codec: Codec) -> Self {
-        Self { codec: Arc::new(codec), stored: RwLock::default() }
+        Self::of(Arc::new(codec))
     }
 
     /// No codes, of the same codec.
     #[must_use]
     pub fn emptied(&self) -> Self {
-        Self { codec: Arc::clone(&self.codec), stored: RwLock::default() }
+        Self::of(Arc::clone(&self.codec))
+    }
+
+    fn of(codec: Arc<Codec>) -> Self {
+        let records = Records::new(codec.record_bytes());
+        let residuals = Records::new(codec.residual_bytes());
+        Self { codec, records, residuals, known: RwLock::default() }
     }
 
     /// What encodes.
@@ -137,7 +117,7 @@ impl Codes {
     /// Ordinals that have codes.
     #[must_use]
     pub fn len(&self) -> u32 {
-        self.stored.read().unwrap_or_else(PoisonError::into_inner).len
+        self.known.read().unwrap_or_else(PoisonError::into_inner).len
     }
 
     /// Whether no ordinal has a code.
@@ -149,40 +129,48 @@ impl Codes {
     /// Bytes of the codes.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        let stored = self.stored.read().unwrap_or_else(PoisonError::into_inner);
-        stored.records.iter().chain(&stored.residuals).map(|chunk| chunk.capacity()).sum()
+        self.records.memory_bytes() + self.residuals.memory_bytes()
     }
 
     /// Gives the next ordinals their codes.
     pub fn append(&self, batch: &Batch) {
-        let mut stored = self.stored.write().unwrap_or_else(PoisonError::into_inner);
-        let stored = Arc::make_mut(&mut stored);
-        let record_bytes = self.codec.record_bytes();
-        append(&mut stored.records, &batch.records, record_bytes);
-        append(&mut stored.residuals, &batch.residuals, self.codec.residual_bytes());
-        for (at, off) in (stored.len as usize..).zip(&batch.off) {
-            match stored.off.get_mut(at / CHUNK_POINTS) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let known = Arc::make_mut(&mut known);
+        self.records.append(&batch.records);
+        self.residuals.append(&batch.residuals);
+        for (at, off) in (known.len as usize..).zip(&batch.off) {
+            match known.off.get_mut(at / BOUND_POINTS) {
                 Some(most) => *most = most.max(*off),
-                None => stored.off.push(*off),
+                None => known.off.push(*off),
             }
         }
-        stored.uncoded.extend(batch.uncoded.iter().map(|at| at + stored.len));
-        let added = batch.records.len() / record_bytes;
-        stored.len = stored.len.saturating_add(u32::try_from(added).unwrap_or(u32::MAX));
+        known.uncoded.extend(batch.uncoded.iter().map(|at| at + known.len));
+        known.len = known.len.saturating_add(u32::try_from(batch.off.len()).unwrap_or(u32::MAX));
     }
 
     /// The codes as they are now.
     #[must_use]
     pub fn view(&self) -> CodesView<'_> {
-        let stored = self.stored.read().unwrap_or_else(PoisonError::into_inner);
-        CodesView { codec: &self.codec, limit: stored.len, stored: Arc::clone(&stored) }
+        self.first(u32::MAX)
+    }
+
+    fn first(&self, limit: u32) -> CodesView<'_> {
+        let known = Arc::clone(&self.known.read().unwrap_or_else(PoisonError::into_inner));
+        let limit = limit.min(known.len);
+        CodesView {
+            codec: &self.codec,
+            records: self.records.view(limit),
+            residuals: self.residuals.view(limit),
+            known,
+            limit,
+        }
     }
 
     /// The codes of ordinals below `limit`; `None` when not all of them have one.
     #[must_use]
     pub fn view_of(&self, limit: u32) -> Option<CodesView<'_>> {
-        let view = self.view();
-        (view.limit >= limit).then_some(CodesView { limit, ..view })
+        let view = self.first(limit);
+        (view.limit >= limit).then_some(view)
     }
 }
 
@@ -209,7 +197,7 @@ impl CodesView<'_> {
             let (record, residual) = known.unwrap_or((&nothing.records, &nothing.residuals));
             batch.records.extend_from_slice(record);
             batch.residuals.extend_from_slice(residual);
-            let uncoded = &self.stored.uncoded;
+            let uncoded = &self.known.uncoded;
             if ordinal.is_some_and(|ordinal| uncoded.binary_search(&ordinal).is_ok()) {
                 batch.uncoded.push(u32::try_from(batch.off.len()).unwrap_or(u32::MAX));
             }
@@ -221,7 +209,7 @@ impl CodesView<'_> {
     /// Ordinals whose vectors have distances and no code, ascending: what is said by codes leaves them
     /// out.
     pub fn uncoded(&self) -> impl Iterator<Item = u32> {
-        self.stored.uncoded.iter().copied().take_while(|ordinal| *ordinal < self.limit)
+        self.known.uncoded.iter().copied().take_while(|ordinal| *ordinal < self.limit)
     }
 
     /// Bytes that are read to compare a point.
@@ -244,29 +232,16 @@ impl CodesView<'_> {
         ordinals: impl Iterator<Item = u32>,
         mut met: impl FnMut(f32, u32),
     ) -> u64 {
-        let mut together = Vec::with_capacity(SCANNED_TOGETHER);
+        let mut together = Vec::with_capacity(TOGETHER);
         let mut distances = 0;
         let mut compare = |together: &mut Vec<u32>| {
-            let (fours, rest) = together.as_chunks::<4>();
-            let mut tell = |value: f32, ordinal: u32| {
-                if !value.is_nan() {
-                    met(value, ordinal);
-                }
-            };
-            for four in fours {
-                let values = self.eval_four(query, *four);
-                values.into_iter().zip(four).for_each(|(value, ordinal)| tell(value, *ordinal));
-            }
-            for ordinal in rest {
-                tell(self.eval(query, *ordinal).unwrap_or(f32::NAN), *ordinal);
-            }
+            self.eval_all(query, together, |ordinal, value| met(value, ordinal));
             distances += together.len() as u64;
             together.clear();
         };
         for ordinal in ordinals {
-            self.prefetch(ordinal);
             together.push(ordinal);
-            if together.len() == SCANNED_TOGETHER {
+            if together.len() == TOGETHER {
                 compare(&mut together);
             }
         }
@@ -274,20 +249,18 @@ impl CodesView<'_> {
         distances
     }
 
+    #[inline]
     fn record(&self, ordinal: u32) -> Option<&[u8]> {
-        if ordinal >= self.limit {
-            return None;
-        }
-        record(&self.stored.records, ordinal, self.codec.record_bytes())
+        self.records.row(ordinal)
     }
 
     fn residual(&self, ordinal: u32) -> &[u8] {
-        record(&self.stored.residuals, ordinal, self.codec.residual_bytes()).unwrap_or_default()
+        self.residuals.row(ordinal).unwrap_or_default()
     }
 
     /// At least what [`Codec::encode`] said of a point's record.
     fn off(&self, ordinal: u32) -> f32 {
-        self.stored.off.get(ordinal as usize / CHUNK_POINTS).copied().unwrap_or(f32::INFINITY)
+        self.known.off.get(ordinal as usize / BOUND_POINTS).copied().unwrap_or(f32::INFINITY)
     }
 
     /// The most by which an estimate can be wrong, see [`Codec::error_bound`].
@@ -325,10 +298,12 @@ impl Quantizer for CodesView<'_> {
         self.codec.stored(self.record(ordinal)?)
     }
 
+    #[inline]
     fn eval(&self, query: &CodeQuery<'_>, ordinal: u32) -> Option<f32> {
         Some(self.codec.eval(query, self.record(ordinal)?))
     }
 
+    #[inline]
     fn eval_four(&self, query: &CodeQuery<'_>, ordinals: [u32; 4]) -> [f32; 4] {
         let records = ordinals.map(|ordinal| self.record(ordinal));
         if let [Some(a), Some(b), Some(c), Some(d)] = records {
@@ -337,10 +312,35 @@ impl Quantizer for CodesView<'_> {
         records.map(|record| record.map_or(f32::NAN, |record| self.codec.eval(query, record)))
     }
 
+    #[inline]
+    fn eval_all(&self, query: &CodeQuery<'_>, points: &[u32], mut met: impl FnMut(u32, f32)) {
+        for points in points.chunks(TOGETHER) {
+            let mut records = [&[][..]; TOGETHER];
+            let mut all = true;
+            for (record, point) in records.iter_mut().zip(points) {
+                *record = self.record(*point).unwrap_or_default();
+                prefetch(record);
+                all &= !record.is_empty();
+            }
+            let mut values = [f32::NAN; TOGETHER];
+            if all {
+                self.codec.eval_many(query, &records[..points.len()], &mut values);
+            } else {
+                let one = |point: &u32| self.eval(query, *point).unwrap_or(f32::NAN);
+                values.iter_mut().zip(points).for_each(|(value, point)| *value = one(point));
+            }
+            for (point, value) in points.iter().zip(values).filter(|(_, value)| !value.is_nan()) {
+                met(*point, value);
+            }
+        }
+    }
+
+    #[inline]
     fn same(&self, a: u32, b: u32) -> bool {
         self.record(a).is_some_and(|record| Some(record) == self.record(b))
     }
 
+    #[inline]
     fn prefetch(&self, ordinal: u32) {
         if let Some(record) = self.record(ordinal) {
             prefetch(record);

@@ -17,6 +17,9 @@ pub use codec::{CodeQuery, Codec};
 pub use codes::{Batch, Codes, CodesView};
 pub use rescore::rescore;
 
+/// Points whose memory is asked for ahead of their comparison.
+const AHEAD: usize = 8;
+
 /// Distances to stored points.
 pub trait Quantizer: Sync {
     /// A query or a stored point made ready for many comparisons.
@@ -37,6 +40,25 @@ pub trait Quantizer: Sync {
     /// As [`Quantizer::eval`], for four points; NaN for one that is not in this view.
     fn eval_four(&self, query: &Self::Query<'_>, ordinals: [u32; 4]) -> [f32; 4] {
         ordinals.map(|ordinal| self.eval(query, ordinal).unwrap_or(f32::NAN))
+    }
+
+    /// Tells `met` the search value of each of `points` that has one.
+    fn eval_all(&self, query: &Self::Query<'_>, points: &[u32], mut met: impl FnMut(u32, f32)) {
+        points.iter().take(AHEAD).for_each(|point| self.prefetch(*point));
+        let (fours, rest) = points.as_chunks::<4>();
+        for (at, four) in fours.iter().enumerate() {
+            points.iter().skip(4 * at + AHEAD).take(4).for_each(|point| self.prefetch(*point));
+            for (point, value) in four.iter().zip(self.eval_four(query, *four)) {
+                if !value.is_nan() {
+                    met(*point, value);
+                }
+            }
+        }
+        for point in rest {
+            if let Some(value) = self.eval(query, *point).filter(|value| !value.is_nan()) {
+                met(*point, value);
+            }
+        }
     }
 
     /// Whether two points are the same to every query.

@@ -277,6 +277,30 @@ fn codes_do_not_depend_on_how_they_were_appended() {
     }
 }
 
+#[test]
+fn many_points_are_compared_like_one_whether_they_are_known_or_not() {
+    let matrix = clusters(3, 300, 20);
+    for quantization in coded() {
+        let codes = Codes::new(codec(quantization, Distance::L2, &matrix));
+        let rows = (0..300).map(|row| (row != 8).then(|| matrix.vector(row).unwrap()));
+        codes.append(&Batch::encode(codes.codec(), rows));
+        let view = codes.view_of(280).unwrap();
+        let query = view.point(5).unwrap();
+        for count in [0, 1, 3, 4, 31, 32, 33, 70, 200] {
+            for from in [0, 100, 270] {
+                let points: Vec<u32> = (from..from + count).collect();
+                let expected = points.iter().filter_map(|point| {
+                    let value = view.eval(&query, *point).filter(|value| !value.is_nan())?;
+                    Some((*point, value.to_bits()))
+                });
+                let mut got = Vec::new();
+                view.eval_all(&query, &points, |point, value| got.push((point, value.to_bits())));
+                assert_eq!(got, expected.collect::<Vec<_>>(), "{count} from {from}");
+            }
+        }
+    }
+}
+
 /// Vectors of all shapes: with one number, few numbers, one much larger than the others, all alike,
 /// far from the origin, tiny.
 fn odd_shapes(seed: u64, rows: usize, dim: usize) -> Matrix {
