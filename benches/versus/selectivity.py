@@ -238,7 +238,7 @@ def sweep(args, connection, queries, cosines, numbers):
     print("|--:|--:|---|--:|--:|--:|--:|---|--:|--:|---|", flush=True)
     results = []
     for count, share in qualifying(len(numbers)):
-        lines = {}
+        runs = []
         for name, (source, parameters) in spellings(count, share).items():
             if name not in args.spellings:
                 continue
@@ -246,11 +246,11 @@ def sweep(args, connection, queries, cosines, numbers):
             used = {name: connection}
             if name == "equality":
                 used |= {f"{name} + {strategy}": alone[strategy] for strategy in STRATEGIES}
-            runs = [Run(n, c.cursor(binary=True), sql, parameters) for n, c in used.items()]
-            new = measured(runs, queries, cosines, numbers < count, args)
-            for run_name, line in new.items():
-                print(line_text(share, count, run_name, line), flush=True)
-            lines |= new
+            runs += [Run(n, c.cursor(binary=True), sql, parameters) for n, c in used.items()]
+        # All in turn: the server learns meanwhile, and each is to meet it as wise as the others.
+        lines = measured(runs, queries, cosines, numbers < count, args)
+        for run_name, line in lines.items():
+            print(line_text(share, count, run_name, line), flush=True)
         verdict = accepted(lines)
         results.append({"share": share / 10_000, "rows": count, "lines": lines} | verdict)
     return results

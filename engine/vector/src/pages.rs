@@ -18,6 +18,9 @@ const FIRST_BITS: u32 = 8;
 const BLOCKS: usize = 33 - FIRST_BITS as usize;
 /// Bytes of a huge page, and of a page; of x86, an estimate elsewhere.
 const HUGE_BYTES: usize = 2 << 20;
+/// Bytes of the smallest block that is asked for in huge pages: with as much in the blocks before it, what
+/// the last page rounds up to is little.
+const HUGE_BLOCK_BYTES: usize = 8 * HUGE_BYTES;
 const PAGE_BYTES: usize = 4 << 10;
 
 /// The block of a place, and where it is in there. Block `b` has `2^(12 + b)` places.
@@ -41,7 +44,7 @@ fn places_of(block: usize) -> usize {
 /// Whether a block of that many bytes is asked for in huge pages. Never the first: a table of a few wide
 /// rows is not to hold megabytes.
 fn is_huge(block: usize, bytes: usize) -> bool {
-    block > 0 && bytes >= HUGE_BYTES
+    block > 0 && bytes >= HUGE_BLOCK_BYTES
 }
 
 /// Zeroed memory of a block.
@@ -87,7 +90,7 @@ impl Words {
     }
 
     /// Sees to it that there is a row at `place`, and at each before it.
-    pub(crate) fn reach(&self, place: u32) {
+    pub(crate) fn extend_to(&self, place: u32) {
         for (at, block) in self.blocks.iter().enumerate().take(locate(place).0 + 1) {
             block.get_or_init(|| map(at, places_of(at) * self.width * size_of::<AtomicU32>()));
         }
@@ -295,12 +298,12 @@ mod tests {
     fn words_are_zero_and_shared() {
         let words = Words::new(5);
         assert!(words.view().row(0).is_none());
-        words.reach(10_000);
+        words.extend_to(10_000);
         let view = words.view();
         assert!(view.row(10_000).unwrap().iter().all(|word| word.load(Ordering::Relaxed) == 0));
         view.row(4_096).unwrap()[4].store(7, Ordering::Relaxed);
         assert_eq!(words.view().row(4_096).unwrap()[4].load(Ordering::Relaxed), 7);
-        words.reach(1 << 20);
+        words.extend_to(1 << 20);
         assert_eq!(words.view().row(4_096).unwrap()[4].load(Ordering::Relaxed), 7);
         assert!(view.row(1 << 20).is_none(), "younger than the view");
         assert!(words.memory_bytes(10_000) >= 10_000 * 20);

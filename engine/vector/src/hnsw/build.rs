@@ -31,7 +31,7 @@ impl<'a, Q: Quantizer> Builder<'a, Q> {
         let Some(query) = self.quantizer.point(point) else { return false };
         let parameters = self.graph.parameters();
         let layer = parameters.layer_of(point);
-        self.graph.reach(point);
+        self.graph.extend_to(point);
         if layer > 0 {
             self.graph.make_upper(point, layer);
         }

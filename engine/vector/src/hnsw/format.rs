@@ -172,7 +172,7 @@ impl Graph {
         let parameters = self.parameters();
         let bad = |what, offset| Err(FormatError { what, offset });
         if let Some(last) = points.checked_sub(1) {
-            self.reach(last);
+            self.extend_to(last);
         }
         let lists = self.lists();
         for point in 0..points {

@@ -116,9 +116,9 @@ impl Graph {
     }
 
     /// Gives every point up to `point` a place.
-    pub(super) fn reach(&self, point: u32) {
-        self.base_layer.reach(point);
-        self.upper_at.reach(point);
+    pub(super) fn extend_to(&self, point: u32) {
+        self.base_layer.extend_to(point);
+        self.upper_at.extend_to(point);
         self.points.fetch_max(point.saturating_add(1), Ordering::AcqRel);
     }
 
@@ -135,7 +135,7 @@ impl Graph {
         let first = in_one_block(*used, width);
         let Some(end) = first.checked_add(width) else { return };
         *used = end;
-        self.upper.reach(end - 1);
+        self.upper.extend_to(end - 1);
         let upper = self.upper.view();
         if let (Some([top]), Some([at])) = (upper.row(first), self.upper_at.view().row(point)) {
             top.store(u32::from(layer), Ordering::Relaxed);

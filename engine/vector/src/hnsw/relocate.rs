@@ -113,7 +113,7 @@ impl Move<'_> {
     fn copy(&self, graph: &Graph, points: u32) -> Vec<(u32, u8)> {
         let mut broken = Vec::new();
         let Some(last) = points.checked_sub(1) else { return broken };
-        graph.reach(last);
+        graph.extend_to(last);
         for (from, to) in (0..).zip(self.new) {
             let top = self.from_lists.top_layer(from);
             if let Some(to) = to.filter(|_| top > 0) {

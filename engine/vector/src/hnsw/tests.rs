@@ -241,7 +241,7 @@ fn a_graph_under_other_ordinals_has_the_same_lists() {
 #[test]
 fn lists_shrink_and_grow_without_what_was_in_them() {
     let graph = Graph::new(Parameters { m: 2, ef_construction: 10, seed: 1 });
-    graph.reach(9);
+    graph.extend_to(9);
     let lists = graph.lists();
     let list = lists.list(9, 0).unwrap();
     let links: [&[u32]; 6] = [&[1, 2, 3, 4], &[5], &[6, 0], &[], &[7, 8, 5], &[4, 3, 2, 1]];
@@ -254,7 +254,7 @@ fn lists_shrink_and_grow_without_what_was_in_them() {
 #[test]
 fn lists_above_the_lowest_layer_are_whole_or_not_in_a_view() {
     let graph = Graph::new(Parameters { m: 100, ef_construction: 100, seed: 1 });
-    graph.reach(99);
+    graph.extend_to(99);
     for point in 0..100 {
         let before = graph.lists();
         let top = u8::try_from(point % 16 + 1).unwrap();
