@@ -23,7 +23,7 @@ const HUGE_BYTES: usize = 2 << 20;
 const HUGE_BLOCK_BYTES: usize = 8 * HUGE_BYTES;
 const PAGE_BYTES: usize = 4 << 10;
 
-/// The block of a place, and where it is in there. Block `b` has `2^(12 + b)` places.
+/// The block of a place, and where it is in there. Block `b` has `2^(8 + b)` places.
 #[inline]
 fn locate(place: u32) -> (usize, usize) {
     let shifted = place as usize + (1 << FIRST_BITS);

@@ -188,10 +188,9 @@ impl Graph {
             if point >= points || top == 0 || top > LAYER_MAX {
                 return bad("upper point out of range", at);
             }
-            if self.lists().top_layer(point) > 0 {
+            if !self.make_upper(point, top) {
                 return bad("upper point named twice", at);
             }
-            self.make_upper(point, top);
             let lists = self.lists();
             for layer in 1..=top {
                 let links = reader.list(parameters.links_max(layer), points)?;

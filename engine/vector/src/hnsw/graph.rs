@@ -127,20 +127,25 @@ impl Graph {
         &self.stripes[point as usize % STRIPES]
     }
 
-    /// Gives `point`, which has a place, its lists above layer 0; a point gets them once. Without room
-    /// it stays on layer 0.
-    pub(super) fn make_upper(&self, point: u32, layer: u8) {
+    /// Gives `point`, which has a place, its lists above layer 0; false when it has some already.
+    /// Without room it stays on layer 0.
+    pub(super) fn make_upper(&self, point: u32, layer: u8) -> bool {
         let width = 1 + u32::from(layer) * self.parameters.m;
         let mut used = self.upper_used.lock().unwrap_or_else(PoisonError::into_inner);
+        let upper_at = self.upper_at.view();
+        let Some([at]) = upper_at.row(point) else { return false };
+        if at.load(Ordering::Relaxed) != 0 {
+            return false;
+        }
         let first = in_one_block(*used, width);
-        let Some(end) = first.checked_add(width) else { return };
+        let Some(end) = first.checked_add(width) else { return true };
         *used = end;
         self.upper.extend_to(end - 1);
-        let upper = self.upper.view();
-        if let (Some([top]), Some([at])) = (upper.row(first), self.upper_at.view().row(point)) {
+        if let Some([top]) = self.upper.view().row(first) {
             top.store(u32::from(layer), Ordering::Relaxed);
             at.store(first + 1, Ordering::Release);
         }
+        true
     }
 
     /// Replaces a list. The caller holds the point's stripe; `links` fits the list.

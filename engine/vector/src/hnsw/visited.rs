@@ -15,7 +15,8 @@ const POOLED_MAX: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct Visited {
     bits: Vec<u64>,
-    /// The first points met; as many as there are words of bits when it were more.
+    /// The points met, or some of them once they are as many as the words of `bits`, which are then all
+    /// cleared.
     met: Vec<u32>,
     /// Points beyond this count as met, so that a walk stays inside the view it started with.
     points: usize,

@@ -420,7 +420,7 @@ impl Codec {
     /// # Panics
     /// When a record is another codec's, or there are more records than values.
     #[inline]
-    pub fn eval_many(&self, query: &CodeQuery<'_>, records: &[&[u8]], values: &mut [f32]) {
+    pub(super) fn eval_many(&self, query: &CodeQuery<'_>, records: &[&[u8]], values: &mut [f32]) {
         let (fours, rest) = records.as_chunks::<4>();
         for (four, values) in fours.iter().zip(values.as_chunks_mut::<4>().0) {
             *values = self.eval_x4(query, *four);
