@@ -45,7 +45,10 @@ async fn run(session: &mut Session, sql: &str) -> Result<()> {
                 println!("{}", pretty_format_batches(&batches).map_err(EngineError::from)?);
             }
             Outcome::Done { tag, .. } => println!("{tag}"),
-            Outcome::CopyIn(_) | Outcome::Deallocate(_) | Outcome::DiscardAll => {
+            Outcome::CopyIn(_)
+            | Outcome::CopyOut(_)
+            | Outcome::Deallocate(_)
+            | Outcome::DiscardAll => {
                 println!("nothing this example sends");
             }
         }

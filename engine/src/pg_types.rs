@@ -5,11 +5,12 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef, TimeUnit};
 use catalog::ColumnType;
 use storage::memtable::vector_field;
 use types::{Dim, VectorKind};
 
+use crate::error::{EngineError, Result};
 use crate::sql::types::{PG_TYPE_KEY, field_of};
 
 /// A type.
@@ -190,4 +191,17 @@ pub fn parameter(oid: u32) -> Option<(&'static str, FieldRef)> {
         HALFVEC => ("halfvec", Arc::new(vector_field("", VectorKind::Halfvec, Dim(0)))),
         _ => return None,
     })
+}
+/// Makes sure that a result has the types that a client was told.
+///
+/// # Errors
+/// When it has not, because the statement was prepared for tables that are others now.
+pub fn check_described(described: Option<&SchemaRef>, result: &SchemaRef) -> Result<()> {
+    let oid = |field: &FieldRef| oid_of_field(field).0;
+    let sent = result.fields().iter().map(oid);
+    if described.is_some_and(|described| described.fields().iter().map(oid).eq(sent)) {
+        return Ok(());
+    }
+    Err(EngineError::unsupported("a cached plan whose result type has changed")
+        .with_hint("Prepare the statement again."))
 }

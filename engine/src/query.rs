@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
+use chrono::{DateTime, Utc};
 use datafusion::common::tree_node::{Transformed, TreeNode as _, TreeNodeRecursion};
 use datafusion::common::{ParamValues, Result as DataFusionResult, ScalarValue};
 use datafusion::execution::context::SQLOptions;
@@ -14,8 +15,9 @@ use datafusion::physical_plan::{ExecutionPlan, collect, execute_stream};
 use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::sqlparser::ast::{self, Query, SetExpr};
 use futures::StreamExt as _;
-use storage::Store;
+use storage::{ReadView, Store};
 use tokio::sync::mpsc;
+use types::SqlState;
 
 use crate::error::{EngineError, Result};
 use crate::executor::{Executor, Task};
@@ -35,6 +37,8 @@ pub(crate) struct Planner {
     pub(crate) scope: Arc<Scope>,
     pub(crate) base: Arc<SessionState>,
     pub(crate) settings: Settings,
+    /// What a transaction sees, and when it began.
+    pub(crate) transaction: Option<(ReadView, DateTime<Utc>)>,
 }
 
 /// A plan and the state it was made in.
@@ -56,8 +60,15 @@ impl Planner {
             let started = again.execution_props().query_execution_start_time;
             state.execution_props_mut().query_execution_start_time = started;
         }
+        let view = match &self.transaction {
+            Some((view, began)) => {
+                state.execution_props_mut().query_execution_start_time = Some(*began);
+                view.clone()
+            }
+            None => self.store.read_view(),
+        };
         let started = state.execution_props().query_execution_start_time;
-        self.scope.begin(self.store.read_view(), self.settings.clone(), started);
+        self.scope.begin(view, self.settings.clone(), started);
         state
     }
 
@@ -81,6 +92,11 @@ impl Planner {
     /// when the statement has to be planned again.
     pub(crate) async fn close_beyond(&self) -> Result<bool> {
         let Some(beyond) = self.scope.beyond() else { return Ok(false) };
+        if self.transaction.is_some() {
+            let message = "the instant lies after the one that the transaction reads at";
+            return Err(EngineError::new(SqlState::DATETIME_FIELD_OVERFLOW, message)
+                .with_hint("Read it outside of the transaction."));
+        }
         self.store.close_instant(beyond).await?;
         Ok(true)
     }
@@ -93,6 +109,16 @@ impl Planner {
         parameters: &[ScalarValue],
     ) -> Result<Planned> {
         let plan = plan_once(&state, query, Some(parameters)).await?;
+        Ok(Planned { plan, state })
+    }
+
+    /// The same of a query whose parameters have no values yet.
+    pub(crate) async fn describe_here(
+        &self,
+        state: SessionState,
+        query: &Query,
+    ) -> Result<Planned> {
+        let plan = plan_once(&state, query, None).await?;
         Ok(Planned { plan, state })
     }
 }
@@ -231,6 +257,8 @@ pub(crate) fn named_schema(query: &Query, schema: &Schema) -> SchemaRef {
 pub struct RowStream {
     schema: SchemaRef,
     source: RowSource,
+    /// The command tag of a write that returns rows.
+    tag: Option<String>,
 }
 
 #[derive(Debug)]
@@ -269,12 +297,23 @@ impl RowStream {
             drop((stream, lease));
             Ok(())
         });
-        Self { schema, source: RowSource::Running { batches, task: Some(task) } }
+        Self { schema, source: RowSource::Running { batches, task: Some(task) }, tag: None }
     }
 
     /// Rows that are there already.
     pub(crate) fn ready(schema: SchemaRef, batch: RecordBatch) -> Self {
-        Self { schema, source: RowSource::Ready(Some(batch)) }
+        Self { schema, source: RowSource::Ready(Some(batch)), tag: None }
+    }
+
+    /// Rows that a write returns.
+    pub(crate) fn of_write(schema: SchemaRef, batch: RecordBatch, tag: String) -> Self {
+        Self { tag: Some(tag), ..Self::ready(schema, batch) }
+    }
+
+    /// The command tag after `rows` rows were sent.
+    #[must_use]
+    pub fn tag(&self, rows: u64) -> String {
+        self.tag.clone().unwrap_or_else(|| format!("SELECT {rows}"))
     }
 
     /// Names and types of the columns.
@@ -311,8 +350,8 @@ mod tests {
             let _ = sender.send(Ok(RecordBatch::new_empty(Arc::new(Schema::empty())))).await;
             panic!("a bug");
         });
-        let mut rows =
-            RowStream { schema, source: RowSource::Running { batches, task: Some(task) } };
+        let source = RowSource::Running { batches, task: Some(task) };
+        let mut rows = RowStream { schema, source, tag: None };
         assert!(rows.next().await.unwrap().is_ok());
         let error = rows.next().await.unwrap().unwrap_err();
         assert!(error.to_string().contains("bug in the server"), "{error}");

@@ -2,37 +2,35 @@
 
 mod base_state;
 mod session_statement;
+mod transaction;
+mod write;
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::execution::SessionState;
 use datafusion::sql::sqlparser::ast;
 use parking_lot::Mutex;
-use storage::{Applied, Command, Rejection, StorageError, TableWrite};
+use storage::Command;
 use tokio_util::sync::CancellationToken;
 use types::{Coded as _, Principal, SqlState};
 
 use self::base_state::base_state;
+use self::transaction::Open;
+pub use self::transaction::TransactionStatus;
 use crate::engine::Engine;
 use crate::error::{EngineError, Result};
 use crate::executor::Executor;
 use crate::explain::{self, Explain};
 use crate::planner::{
-    CopyIn, CopyOptions, CopyTarget, InsertRows, Verb, WriteBuilder, cast_parameters,
-    declared_types, define, describe_plan, plan_write, target,
+    CopyIn, CopyOptions, InsertRows, cast_parameters, declared_types, define, describe_plan, target,
 };
 use crate::prepared::{BoundPlan, BoundWork, Found, KeptPlan, PlanSlot};
 use crate::provider::Scope;
 use crate::query::{Planner, RowStream, named_schema, require_select};
 use crate::settings::Settings;
 use crate::sql::{ParsedStatement, Statement, Tree, parse};
-
-/// Times a statement is planned again after a concurrent commit got in its way. Nothing of a failed
-/// try is visible, so trying again is safe; giving up leaves the retry to the client.
-const CONFLICT_RETRIES: usize = 10;
 
 /// What became of a statement.
 #[derive(Debug)]
@@ -44,14 +42,35 @@ pub enum Outcome {
         /// Such as `INSERT 0 3`.
         tag: String,
         /// Such as `relation "t" already exists, skipping`.
-        notice: Option<String>,
+        notice: Option<Notice>,
     },
     /// The client is to send data, then call [`Session::copy_done`].
     CopyIn(Box<CopyIn>),
+    /// Rows that the client takes in a format of COPY.
+    CopyOut(Box<(RowStream, CopyOptions)>),
     /// The client's prepared statements are to be forgotten: one, or all.
     Deallocate(Option<String>),
     /// Like `Done`, and everything the session holds is to be forgotten.
     DiscardAll,
+}
+
+impl Outcome {
+    /// Done, with nothing to tell but the command tag.
+    #[must_use]
+    pub fn done(tag: String) -> Self {
+        Self::Done { tag, notice: None }
+    }
+}
+
+/// A message to the client that is no error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// `NOTICE` or `WARNING`
+    pub severity: &'static str,
+    /// Its code.
+    pub state: SqlState,
+    /// Lower case, no full stop.
+    pub message: String,
 }
 
 /// What is known of a statement before its parameters are.
@@ -72,6 +91,8 @@ pub struct Session {
     scope: Arc<Scope>,
     base: Arc<SessionState>,
     cancel: Arc<Mutex<CancellationToken>>,
+    /// The transaction of several statements that is open.
+    transaction: Option<Box<Open>>,
 }
 
 impl Session {
@@ -79,7 +100,8 @@ impl Session {
         let scope = Arc::new(Scope::new(Arc::clone(&engine.store), Arc::clone(&engine.tuner)));
         let base = Arc::new(base_state(&engine, &scope)?);
         let settings = Settings::default();
-        Ok(Self { engine, principal, settings, scope, base, cancel: Arc::default() })
+        let (cancel, transaction) = (Arc::default(), None);
+        Ok(Self { engine, principal, settings, scope, base, cancel, transaction })
     }
 
     /// Who the session acts for.
@@ -127,6 +149,7 @@ impl Session {
             scope: Arc::clone(&self.scope),
             base: Arc::clone(&self.base),
             settings: self.settings.clone(),
+            transaction: self.transaction.as_ref().and_then(|open| open.view()),
         }
     }
 
@@ -134,8 +157,21 @@ impl Session {
     /// handed to the log is waited for.
     ///
     /// # Errors
-    /// Whatever is wrong with the statement or went wrong with it; nothing has changed then.
+    /// Whatever is wrong with the statement or went wrong with it; nothing has changed then, and a
+    /// transaction has failed.
     pub async fn execute(
+        &mut self,
+        statement: &ParsedStatement,
+        parameters: Vec<ScalarValue>,
+    ) -> Result<Outcome> {
+        let outcome = self.run(statement, parameters).await;
+        if outcome.is_err() {
+            self.fail();
+        }
+        outcome
+    }
+
+    async fn run(
         &mut self,
         statement: &ParsedStatement,
         parameters: Vec<ScalarValue>,
@@ -149,15 +185,28 @@ impl Session {
             );
             return Err(EngineError::new(SqlState::PROTOCOL_VIOLATION, message));
         }
+        self.check_not_failed(Some(statement))?;
         let sql = match &statement.statement {
             Statement::Sql(sql) => sql,
             Statement::Checkpoint => {
                 self.engine.checkpoint().await?;
                 return Ok(done("CHECKPOINT"));
             }
-            Statement::CheckTable(name) => return self.check_table(name).await,
-            Statement::Vacuum(names) => return self.vacuum(names).await,
+            Statement::CheckTable(name) => {
+                return self.check_table(name).await;
+            }
+            Statement::Vacuum(names) => {
+                self.check_outside("VACUUM")?;
+                return self.vacuum(names).await;
+            }
         };
+        if let Some(outcome) = self.transaction_statement(sql).await? {
+            return Ok(outcome);
+        }
+        if let Some(outcome) = self.session_statement(sql)? {
+            return Ok(outcome);
+        }
+        self.look(Some(&***sql)).await?;
         match &***sql {
             ast::Statement::Query(query) => {
                 require_select(query)?;
@@ -165,13 +214,11 @@ impl Session {
             }
             ast::Statement::Explain { .. } => self.explain(Arc::clone(sql), parameters).await,
             ast::Statement::Insert(_) | ast::Statement::Update(_) | ast::Statement::Delete(_) => {
-                self.write(sql, &parameters).await
+                self.write(sql, &parameters, statement.described.as_ref()).await
             }
-            ast::Statement::Copy { .. } => self.copy(sql),
-            other => match self.session_statement(other)? {
-                Some(outcome) => Ok(outcome),
-                None => self.define(other).await,
-            },
+            ast::Statement::Truncate(truncate) => self.truncate(truncate).await,
+            ast::Statement::Copy { .. } => self.copy(sql).await,
+            other => self.define(other).await,
         }
     }
 
@@ -210,9 +257,11 @@ impl Session {
         slot: &PlanSlot,
         parameters: &[ScalarValue],
     ) -> Result<Option<RowStream>> {
-        let view = self.engine.store.read_view();
+        let view = self.view();
         let kept = match slot.find(&view, &self.settings) {
             Found::None => return Ok(None),
+            // It would hold on to what the transaction wrote.
+            Found::Due if self.has_written() => return Ok(None),
             Found::Plan(kept) => kept,
             Found::Due => {
                 let (planner, tree) = (self.planner(), Arc::clone(tree));
@@ -289,96 +338,6 @@ impl Session {
         }
     }
 
-    async fn write(&self, statement: &Arc<Tree>, parameters: &[ScalarValue]) -> Result<Outcome> {
-        for _ in 0..CONFLICT_RETRIES {
-            let (planner, statement) = (self.planner(), Arc::clone(statement));
-            let parameters = parameters.to_vec();
-            let task = self
-                .engine
-                .executor
-                .spawn(async move { plan_write(&planner, &statement, &parameters).await });
-            let (verb, builder) = self.interruptible(task).await?;
-            let (begun, ended) = builder.counts();
-            let tag = match verb {
-                Verb::Insert => format!("INSERT 0 {begun}"),
-                Verb::Update => format!("UPDATE {ended}"),
-                Verb::Delete => format!("DELETE {ended}"),
-            };
-            let Some(write) = builder.finish()? else { return Ok(done(&tag)) };
-            match self.commit(write).await {
-                Ok(_) => return Ok(done(&tag)),
-                Err(error) if error.sql_state() == SqlState::SERIALIZATION_FAILURE => {}
-                Err(error) => return Err(error),
-            }
-        }
-        let message = "could not serialize access due to concurrent update";
-        Err(EngineError::new(SqlState::SERIALIZATION_FAILURE, message)
-            .with_hint("Run the statement again."))
-    }
-
-    /// Hands a write to the log and waits until it is durable and applied.
-    async fn commit(&self, write: TableWrite) -> Result<Applied> {
-        self.engine.admit_write().await?;
-        self.engine.store.check_write(&write)?;
-        let begun = write.begun.clone();
-        let table = write.table;
-        let applied = self.engine.store.commit_log().propose(Command::Write(vec![write])).await;
-        applied.map_err(|error| match &error {
-            StorageError::Rejected(Rejection::DuplicateKey { row, .. }) => {
-                let view = self.engine.store.read_view();
-                let detail = view.catalog().collection_by_id(table).and_then(|collection| {
-                    let batch = begun.as_ref()?;
-                    Some(key_detail(collection, batch, *row))
-                });
-                let error = EngineError::from(error);
-                detail.map_or(error.clone(), |detail| error.with_detail(detail))
-            }
-            _ => EngineError::from(error),
-        })
-    }
-
-    fn copy(&self, statement: &ast::Statement) -> Result<Outcome> {
-        let ast::Statement::Copy { source, to, target: place, options, legacy_options, .. } =
-            statement
-        else {
-            return Err(EngineError::bug("COPY was not read"));
-        };
-        let (ast::CopySource::Table { table_name, columns }, false, ast::CopyTarget::Stdin) =
-            (source, to, place)
-        else {
-            return Err(EngineError::unsupported("COPY of anything but a table FROM STDIN"));
-        };
-        let view = self.engine.store.read_view();
-        let collection = target(&view, &self.settings.default_schema(), table_name)?;
-        let target = CopyTarget::new(collection, table_name, columns)?;
-        let options = CopyOptions::parse(options, legacy_options)?;
-        Ok(Outcome::CopyIn(Box::new(CopyIn::new(target, options))))
-    }
-
-    /// Commits the rows of a COPY; its command tag.
-    ///
-    /// # Errors
-    /// When the data is cut off or a row cannot be inserted; nothing is inserted then.
-    pub async fn copy_done(&self, copy: CopyIn) -> Result<String> {
-        let view = self.engine.store.read_view();
-        let id = copy.target().collection.id;
-        let name = copy.target().name.to_string();
-        let table = view.table(id).map(Arc::clone).ok_or_else(|| EngineError::no_table(&name))?;
-        let task = self.engine.executor.spawn_blocking(move || {
-            let (target, columns, rows) = copy.finish()?;
-            let mut builder = WriteBuilder::new(&target.collection, table.schema(), view.at());
-            if rows > 0 {
-                builder.begin(&columns, &target.positions)?;
-            }
-            Ok((builder.finish()?, rows))
-        });
-        let (write, rows) = self.interruptible(task).await?;
-        if let Some(write) = write {
-            self.commit(write).await?;
-        }
-        Ok(format!("COPY {rows}"))
-    }
-
     /// Drops the row versions of some or all tables that nothing can read any more.
     async fn vacuum(&self, names: &[ast::ObjectName]) -> Result<Outcome> {
         let view = self.engine.store.read_view();
@@ -401,7 +360,7 @@ impl Session {
 
     /// Reads every byte of a table's files against its checksum.
     async fn check_table(&self, name: &ast::ObjectName) -> Result<Outcome> {
-        let view = self.engine.store.read_view();
+        let view = self.view();
         let id = target(&view, &self.settings.default_schema(), name)?.id;
         let store = Arc::clone(&self.engine.store);
         let checking = self.engine.executor.spawn_blocking(move || Ok(store.check_table(id)?));
@@ -409,22 +368,31 @@ impl Session {
         Ok(done("CHECK TABLE"))
     }
 
-    async fn define(&self, statement: &ast::Statement) -> Result<Outcome> {
-        let view = self.engine.store.read_view();
+    async fn define(&mut self, statement: &ast::Statement) -> Result<Outcome> {
+        let view = self.view();
         let change = define(&view, &self.settings.default_schema(), statement)?;
         let Some(change) = change else {
             let text = statement.to_string();
             let words: Vec<&str> = text.split_whitespace().take(2).collect();
             return Err(EngineError::unsupported(words.join(" ")));
         };
+        self.check_writable(change.tag)?;
         for define in change.defines {
+            if self.define_in_transaction(&define)? {
+                continue;
+            }
             let proposed = self.engine.store.commit_log().propose(Command::Define(define));
             let applied = proposed.await?;
             if let storage::Effect::Defined(catalog::Defined::Index(id)) = applied.effect {
                 self.build_index(id).await?;
             }
         }
-        Ok(Outcome::Done { tag: change.tag.to_owned(), notice: change.notice })
+        let notice = change.notice.map(|message| Notice {
+            severity: "NOTICE",
+            state: SqlState::SUCCESSFUL_COMPLETION,
+            message,
+        });
+        Ok(Outcome::Done { tag: change.tag.to_owned(), notice })
     }
 
     /// Waits until a new index covers the rows that were there when it was made; takes it back when
@@ -433,27 +401,28 @@ impl Session {
         let store = &self.engine.store;
         let view = store.read_view();
         let Some(index) = view.catalog().index_by_id(id) else { return Ok(()) };
-        let table = index.table;
-        let rows = view.table(table).map(|table| table.rows());
-        let before = rows.as_ref().map_or(types::RowId(0), |rows| rows.next_row());
-        let built =
-            self.interruptible(async { Ok(store.wait_indexed(table, id, before).await?) }).await;
-        match built {
-            Ok(_) => {
-                // The graph is worth more than the log that made it: keep it.
-                if rows.is_some_and(|rows| !rows.is_empty())
-                    && let Err(error) = self.engine.checkpoint().await
-                {
-                    tracing::warn!(%error, "could not write a checkpoint after CREATE INDEX");
-                }
-                Ok(())
-            }
-            Err(error) => {
-                let drop = catalog::Define::DropIndex { id };
-                store.commit_log().propose(Command::Define(drop)).await?;
-                Err(error)
-            }
+        if let Err(error) = self.wait_for_index(index).await {
+            let drop = catalog::Define::DropIndex { id };
+            store.commit_log().propose(Command::Define(drop)).await?;
+            return Err(error);
         }
+        Ok(())
+    }
+
+    /// Waits until an index covers the rows that are there, unless the statement is cancelled.
+    async fn wait_for_index(&self, index: &catalog::Index) -> Result<()> {
+        let store = &self.engine.store;
+        let rows = store.read_view().table(index.table).map(|table| table.rows());
+        let before = rows.as_ref().map_or(types::RowId(0), |rows| rows.next_row());
+        let covered = store.wait_indexed(index.table, index.id, before);
+        self.interruptible(async { Ok(covered.await?) }).await?;
+        // The graph is worth more than the log that made it: keep it.
+        if rows.is_some_and(|rows| !rows.is_empty())
+            && let Err(error) = self.engine.checkpoint().await
+        {
+            tracing::warn!(%error, "could not write a checkpoint after CREATE INDEX");
+        }
+        Ok(())
     }
 
     /// What a statement takes and gives. `declared` holds the type ids that the client declared for
@@ -466,6 +435,7 @@ impl Session {
         mut statement: ParsedStatement,
         declared: &[u32],
     ) -> Result<(ParsedStatement, Described)> {
+        self.check_not_failed(Some(&statement))?;
         let count = statement.parameters.max(declared.len());
         let known = declared_types(declared)?;
         let Statement::Sql(sql) = &statement.statement else {
@@ -498,6 +468,7 @@ impl Session {
             Some(columns) => Some(columns),
             None => self.session_columns(&statement)?,
         };
+        statement.described.clone_from(&columns);
         Ok((statement, Described { parameters, columns }))
     }
 }
@@ -522,17 +493,5 @@ pub fn timed_out() -> EngineError {
 }
 
 fn done(tag: &str) -> Outcome {
-    Outcome::Done { tag: tag.to_owned(), notice: None }
-}
-
-/// `Key (id)=(5) already exists.`
-fn key_detail(collection: &catalog::Collection, batch: &RecordBatch, row: usize) -> String {
-    let name = |at: &usize| collection.columns[*at].name.clone();
-    let value = |at: &usize| {
-        let value = ScalarValue::try_from_array(batch.column(*at), row);
-        value.map_or_else(|_| String::new(), |value| value.to_string())
-    };
-    let names: Vec<String> = collection.primary_key.iter().map(name).collect();
-    let values: Vec<String> = collection.primary_key.iter().map(value).collect();
-    format!("Key ({})=({}) already exists.", names.join(", "), values.join(", "))
+    Outcome::done(tag.to_owned())
 }

@@ -29,6 +29,8 @@ enum Kind {
     Duration,
     /// One of a few values; anything else would have to be honoured and cannot be.
     OneOf(&'static [&'static str]),
+    /// A level of isolation that is not above what every transaction has.
+    Isolation,
     /// Cannot be changed.
     Fixed,
 }
@@ -54,7 +56,8 @@ const SETTINGS: &[(&str, &str, Kind)] = &[
         "ISO, MDY",
         Kind::OneOf(&["ISO", "iso", "ISO, MDY", "ISO,MDY", "iso, mdy", "ISO, DMY", "ISO, YMD"]),
     ),
-    ("default_transaction_read_only", "off", Kind::OneOf(&["off", "false"])),
+    ("default_transaction_isolation", "repeatable read", Kind::Isolation),
+    ("default_transaction_read_only", "off", Kind::Boolean),
     ("enable_ann", "on", Kind::Boolean),
     ("extra_float_digits", "1", Kind::Integer(1, 3)),
     (
@@ -64,7 +67,7 @@ const SETTINGS: &[(&str, &str, Kind)] = &[
     ),
     ("hnsw.recall_target", AUTO, Kind::NumberOrAuto(*RECALL_TARGET.start(), *RECALL_TARGET.end())),
     ("hnsw.strategy", AUTO, Kind::OneOf(&["auto", "graph", "scan", "exact"])),
-    ("idle_in_transaction_session_timeout", "0", Kind::OneOf(&["0"])),
+    ("idle_in_transaction_session_timeout", "0", Kind::Duration),
     ("integer_datetimes", "on", Kind::Fixed),
     ("IntervalStyle", "postgres", Kind::OneOf(&["postgres"])),
     ("is_superuser", "on", Kind::Fixed),
@@ -78,12 +81,8 @@ const SETTINGS: &[(&str, &str, Kind)] = &[
     ("standard_conforming_strings", "on", Kind::OneOf(&["on", "true"])),
     ("statement_timeout", "0", Kind::Duration),
     ("TimeZone", "UTC", Kind::OneOf(&["UTC", "utc", "GMT", "Etc/UTC", "Z"])),
-    (
-        "transaction_isolation",
-        "read committed",
-        Kind::OneOf(&["read committed", "repeatable read"]),
-    ),
-    ("transaction_read_only", "off", Kind::OneOf(&["off", "false"])),
+    ("transaction_isolation", "repeatable read", Kind::Isolation),
+    ("transaction_read_only", "off", Kind::Boolean),
 ];
 
 /// Settings that the wire reports at login and whenever they change.
@@ -100,6 +99,9 @@ pub const REPORTED: [&str; 11] = [
     "standard_conforming_strings",
     "TimeZone",
 ];
+
+/// The settings that last as long as a transaction.
+const OF_TRANSACTION: [&str; 2] = ["transaction_isolation", "transaction_read_only"];
 
 /// The settings of one session.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -159,6 +161,22 @@ impl Settings {
         self.changed.clear();
     }
 
+    /// Takes from `other` what lasts as long as a transaction.
+    pub(crate) fn keep_transaction(&mut self, other: &Self) -> Result<()> {
+        for name in OF_TRANSACTION {
+            match other.changed.get(name) {
+                Some(value) => self.set(name, value)?,
+                None => self.reset(name)?,
+            };
+        }
+        Ok(())
+    }
+
+    /// Puts back what lasts as long as a transaction.
+    pub(crate) fn end_transaction(&mut self) {
+        OF_TRANSACTION.iter().for_each(|name| drop(self.changed.remove(name)));
+    }
+
     /// `hnsw.ef_search`; `None` when it is to be chosen.
     #[must_use]
     pub fn ef_search(&self) -> Option<usize> {
@@ -180,7 +198,7 @@ impl Settings {
     /// `enable_ann`
     #[must_use]
     pub fn enable_ann(&self) -> bool {
-        self.get("enable_ann").is_ok_and(|value| value == "on")
+        self.is_on("enable_ann")
     }
 
     /// `statement_timeout`; `None` when there is none.
@@ -188,6 +206,18 @@ impl Settings {
     pub fn statement_timeout(&self) -> Option<Duration> {
         let millis = parse_millis(self.get("statement_timeout").ok()?)?;
         (millis > 0).then(|| Duration::from_millis(millis))
+    }
+
+    /// `idle_in_transaction_session_timeout`; `None` when there is none.
+    #[must_use]
+    pub fn idle_in_transaction_timeout(&self) -> Option<Duration> {
+        let millis = parse_millis(self.get("idle_in_transaction_session_timeout").ok()?)?;
+        (millis > 0).then(|| Duration::from_millis(millis))
+    }
+
+    /// A setting that is on or off.
+    pub(crate) fn is_on(&self, name: &str) -> bool {
+        self.get(name).is_ok_and(|value| value == "on")
     }
 
     /// First schema of `search_path` that is not the user's own.
@@ -237,11 +267,24 @@ fn check(name: &str, kind: Kind, value: &str) -> Result<String> {
         Kind::OneOf(values) => {
             Err(invalid().with_hint(format!("Supported values: {}.", values.join("; "))))
         }
+        Kind::Isolation => match value.to_lowercase().as_str() {
+            "read uncommitted" | "read committed" | "repeatable read" => {
+                Ok("repeatable read".to_owned())
+            }
+            "serializable" => Err(serializable()),
+            _ => Err(invalid()),
+        },
         Kind::Fixed => Err(EngineError::new(
             SqlState::INVALID_PARAMETER_VALUE,
             format!("parameter \"{name}\" cannot be changed"),
         )),
     }
+}
+
+/// The level of isolation that there is not.
+pub(crate) fn serializable() -> EngineError {
+    EngineError::unsupported("the isolation level SERIALIZABLE")
+        .with_hint("Every transaction reads at one instant: use REPEATABLE READ.")
 }
 
 /// A duration in the largest unit that holds it exactly.

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use engine::{CopyIn, EngineError, Outcome, ParsedStatement, Session, settings};
+use engine::{
+    CopyFormat, CopyIn, CopyOptions, EngineError, Outcome, ParsedStatement, RowStream, Session,
+    TransactionStatus, settings,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -162,7 +165,7 @@ impl Connection {
         self.report_settings();
         let key = self._registered.key;
         self.out.backend_key(key.process, key.secret);
-        self.out.ready();
+        self.ready();
         self.flush().await
     }
 
@@ -209,9 +212,26 @@ impl Connection {
         let mut extended = Extended::default();
         let shutdown = self.shared.shutdown.clone();
         loop {
+            let idle = match self.session.transaction_status() {
+                TransactionStatus::Idle => None,
+                TransactionStatus::Open | TransactionStatus::Failed => {
+                    self.session.settings().idle_in_transaction_timeout()
+                }
+            };
+            let too_long = async {
+                match idle {
+                    Some(duration) => tokio::time::sleep(duration).await,
+                    None => std::future::pending().await,
+                }
+            };
             let frontend = tokio::select! {
                 biased;
                 frontend = self.receive() => frontend?,
+                () = too_long => {
+                    let message = "terminating connection due to idle-in-transaction timeout";
+                    let state = SqlState::IDLE_IN_TRANSACTION_TIMEOUT;
+                    return Err(EngineError::new(state, message).into());
+                }
                 () = shutdown.cancelled() => {
                     let message = "terminating connection because the server is shutting down";
                     return Err(EngineError::new(SqlState::ADMIN_SHUTDOWN, message).into());
@@ -232,7 +252,7 @@ impl Connection {
                 }
                 Frontend::FunctionCall => {
                     self.error(&EngineError::unsupported("the function call message"));
-                    self.out.ready();
+                    self.ready();
                     self.flush().await?;
                 }
                 other => extended.handle(self, other).await?,
@@ -240,8 +260,22 @@ impl Connection {
         }
     }
 
-    /// Queues an error for the client.
+    /// Whether the client has sent Sync behind the message that is being answered.
+    pub(crate) fn sync_is_next(&mut self) -> bool {
+        if self.input.is_empty() {
+            // What has arrived; an error is met again by the next read that waits.
+            let _ = self.socket.try_read_buf(&mut self.input);
+        }
+        message::next_but_close_and_flush(&self.input) == Some(b'S')
+    }
+
+    fn ready(&mut self) {
+        self.out.ready(self.session.transaction_status());
+    }
+
+    /// Queues an error for the client; a transaction that is open has failed with it.
     pub(crate) fn error(&mut self, error: &EngineError) {
+        self.session.fail();
         self.out.report(b'E', &fields("ERROR", error));
     }
 
@@ -257,25 +291,39 @@ impl Connection {
     async fn simple_query(&mut self, sql: &str, extended: &mut Extended) -> Result<()> {
         match Session::parse(sql) {
             Err(error) => self.error(&error),
-            Ok(statements) if statements.is_empty() => self.out.bare(b'I'),
+            Ok(statements) if statements.is_empty() => match self.session.end_implicit().await {
+                Ok(()) => self.out.bare(b'I'),
+                Err(error) => self.error(&error),
+            },
             Ok(statements) => {
+                // Several statements are one transaction.
+                let several = statements.len() > 1;
+                let mut left = statements.len();
                 for statement in statements {
-                    if let Err(error) = self.simple_statement(&statement, extended).await? {
+                    left -= 1;
+                    if several {
+                        self.session.begin_implicit();
+                    }
+                    let answer = self.simple_statement(&statement, left == 0, extended).await?;
+                    if let Err(error) = answer {
                         self.error(&error);
                         break;
                     }
                 }
             }
         }
+        extended.end_portals(self);
         self.report_settings();
-        self.out.ready();
+        self.ready();
         self.flush().await
     }
 
-    /// Runs one statement of a simple query. The outer error ends the connection.
+    /// Runs one statement of a simple query; the `last` one ends what its message has begun. The outer
+    /// error ends the connection.
     async fn simple_statement(
         &mut self,
         statement: &ParsedStatement,
+        last: bool,
         extended: &mut Extended,
     ) -> Result<std::result::Result<(), EngineError>> {
         let token = self.session.begin_statement();
@@ -287,21 +335,36 @@ impl Connection {
             Outcome::Rows(stream) => {
                 let mut rows = Rows::new(stream, Formats::default());
                 self.out.row_description(&describe(rows.schema(), &Formats::default()));
-                match self.send_rows(&mut rows, usize::MAX, &token).await? {
-                    Ok(_) => {
-                        let tag = format!("SELECT {}", rows.sent);
-                        self.out.command_complete(&tag);
-                        Ok(Ok(()))
-                    }
-                    Err(error) => Ok(Err(error)),
+                if let Err(error) = self.send_rows(&mut rows, usize::MAX, &token).await? {
+                    return Ok(Err(error));
                 }
+                let tag = rows.tag();
+                Ok(self.conclude(Outcome::done(tag), last, extended).await)
             }
-            Outcome::CopyIn(copy) => self.copy_in(*copy).await,
-            other => {
-                self.finish(other, extended);
-                Ok(Ok(()))
-            }
+            Outcome::CopyOut(copy) => match self.copy_out(*copy, &token).await? {
+                Ok(tag) => Ok(self.conclude(Outcome::done(tag), last, extended).await),
+                Err(error) => Ok(Err(error)),
+            },
+            Outcome::CopyIn(copy) => match self.copy_in(*copy).await? {
+                Ok(tag) => Ok(self.conclude(Outcome::done(tag), last, extended).await),
+                Err(error) => Ok(Err(error)),
+            },
+            other => Ok(self.conclude(other, last, extended).await),
         }
+    }
+
+    /// Answers a statement of a simple query, after the commit that it may be the last before.
+    async fn conclude(
+        &mut self,
+        outcome: Outcome,
+        last: bool,
+        extended: &mut Extended,
+    ) -> std::result::Result<(), EngineError> {
+        if last {
+            self.session.end_implicit().await?;
+        }
+        self.finish(outcome, extended);
+        Ok(())
     }
 
     /// Answers a statement that has no rows.
@@ -310,10 +373,10 @@ impl Connection {
             Outcome::Done { tag, notice } => {
                 if let Some(notice) = notice {
                     let notice = [
-                        (b'S', "NOTICE".to_owned()),
-                        (b'V', "NOTICE".to_owned()),
-                        (b'C', "00000".to_owned()),
-                        (b'M', notice),
+                        (b'S', notice.severity.to_owned()),
+                        (b'V', notice.severity.to_owned()),
+                        (b'C', notice.state.code().to_owned()),
+                        (b'M', notice.message),
                     ];
                     self.out.report(b'N', &notice);
                 }
@@ -327,7 +390,7 @@ impl Connection {
                 extended.deallocate(None);
                 self.out.command_complete("DISCARD ALL");
             }
-            Outcome::Rows(_) | Outcome::CopyIn(_) => {}
+            Outcome::Rows(_) | Outcome::CopyIn(_) | Outcome::CopyOut(_) => {}
         }
     }
 
@@ -365,11 +428,31 @@ impl Connection {
         Ok(Ok(false))
     }
 
-    /// Takes the data of a COPY.
+    /// Sends the rows of a COPY; its command tag.
+    pub(crate) async fn copy_out(
+        &mut self,
+        (stream, options): (RowStream, CopyOptions),
+        token: &CancellationToken,
+    ) -> Result<std::result::Result<String, EngineError>> {
+        let schema = Arc::clone(stream.schema());
+        let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+        self.out.copy_out(names.len(), options.format() == CopyFormat::Binary);
+        if let Some(head) = options.head(&names) {
+            self.out.message(b'd', |out| out.extend_from_slice(&head));
+        }
+        let mut rows = Rows::of_copy(stream, options);
+        if let Err(error) = self.send_rows(&mut rows, usize::MAX, token).await? {
+            return Ok(Err(error));
+        }
+        rows.end_copy(&mut self.out);
+        Ok(Ok(format!("COPY {}", rows.sent)))
+    }
+
+    /// Takes the data of a COPY; its command tag.
     pub(crate) async fn copy_in(
         &mut self,
         mut copy: CopyIn,
-    ) -> Result<std::result::Result<(), EngineError>> {
+    ) -> Result<std::result::Result<String, EngineError>> {
         self.out.copy_in(copy.columns());
         self.flush().await?;
         loop {
@@ -396,12 +479,6 @@ impl Connection {
                 }
             }
         }
-        match self.session.copy_done(copy).await {
-            Ok(tag) => {
-                self.out.command_complete(&tag);
-                Ok(Ok(()))
-            }
-            Err(error) => Ok(Err(error)),
-        }
+        Ok(self.session.copy_done(copy).await)
     }
 }

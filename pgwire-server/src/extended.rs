@@ -4,7 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use engine::{Described, EngineError, Outcome, ParsedStatement, ScalarValue, Session, pg_types};
+use engine::{
+    Described, EngineError, Outcome, ParsedStatement, ScalarValue, Session, TransactionStatus,
+    pg_types,
+};
 use tokio_util::sync::CancellationToken;
 use types::SqlState;
 
@@ -62,7 +65,14 @@ impl Extended {
     /// A simple query ends the unnamed statement and portal.
     pub(crate) fn forget_unnamed(&mut self) {
         self.statements.remove("");
-        self.portals.clear();
+        self.portals.remove("");
+    }
+
+    /// Portals end with their transaction.
+    pub(crate) fn end_portals(&mut self, connection: &Connection) {
+        if connection.session.transaction_status() == TransactionStatus::Idle {
+            self.portals.clear();
+        }
     }
 
     /// Forgets one prepared statement, or all.
@@ -84,10 +94,12 @@ impl Extended {
         match frontend {
             Frontend::Sync => {
                 self.failed = false;
-                // Without a transaction block, portals end with the implicit one.
-                self.portals.clear();
+                if let Err(error) = connection.session.end_implicit().await {
+                    connection.error(&error);
+                }
+                self.end_portals(connection);
                 connection.report_settings();
-                connection.out.ready();
+                connection.out.ready(connection.session.transaction_status());
                 return connection.flush().await;
             }
             Frontend::Flush => return connection.flush().await,
@@ -165,6 +177,7 @@ impl Extended {
 
     fn bind(&mut self, connection: &mut Connection, bind: Bind) -> Answer<()> {
         let prepared = Arc::clone(self.prepared(&bind.statement)?);
+        connection.session.check_not_failed(prepared.statement.as_ref())?;
         let expected = prepared.described.parameters.len();
         if bind.values.len() != expected {
             let message = format!(
@@ -250,7 +263,14 @@ impl Extended {
             connection.out.bare(b'I');
             return Ok(Ok(()));
         };
+        if let Err(error) = connection.session.check_not_failed(Some(statement)) {
+            return Ok(Err(error));
+        }
         if let PortalState::Bound = portal.state {
+            // What comes up to Sync is one transaction; a statement alone needs none.
+            if statement.is_transactional() && !connection.sync_is_next() {
+                connection.session.begin_implicit();
+            }
             let token = connection.session.begin_statement();
             let values = std::mem::take(&mut portal.values);
             let outcome = match connection.session.execute(statement, values).await {
@@ -260,23 +280,23 @@ impl Extended {
             match outcome {
                 Outcome::Rows(stream) => {
                     let described = portal.prepared.described.columns.as_ref();
-                    let same = described.is_some_and(|described| {
-                        let oid = |f: &arrow::datatypes::FieldRef| pg_types::oid_of_field(f).0;
-                        let sent = stream.schema().fields().iter().map(oid);
-                        described.fields().iter().map(oid).eq(sent)
-                    });
-                    if !same {
-                        return Ok(Err(EngineError::unsupported(
-                            "a cached plan whose result type has changed",
-                        )
-                        .with_hint("Prepare the statement again.")));
+                    if let Err(error) = pg_types::check_described(described, stream.schema()) {
+                        return Ok(Err(error));
                     }
                     let rows = Rows::new(stream, portal.formats.clone());
                     portal.state = PortalState::Running(rows, token);
                 }
+                Outcome::CopyOut(copy) => {
+                    portal.state = PortalState::Done;
+                    return Ok(connection.copy_out(*copy, &token).await?.map(|tag| {
+                        connection.out.command_complete(&tag);
+                    }));
+                }
                 Outcome::CopyIn(copy) => {
                     portal.state = PortalState::Done;
-                    return connection.copy_in(*copy).await;
+                    return Ok(connection.copy_in(*copy).await?.map(|tag| {
+                        connection.out.command_complete(&tag);
+                    }));
                 }
                 other => {
                     portal.state = PortalState::Done;
@@ -290,7 +310,7 @@ impl Extended {
                 let most = if max_rows == 0 { usize::MAX } else { max_rows };
                 match connection.send_rows(rows, most, token).await? {
                     Ok(true) => {
-                        let tag = format!("SELECT {}", rows.sent);
+                        let tag = rows.tag();
                         connection.out.command_complete(&tag);
                         portal.state = PortalState::Done;
                     }

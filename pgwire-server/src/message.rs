@@ -5,6 +5,7 @@
 //! own: `docs/adr/0001-wire-protocol.md`.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
+use engine::TransactionStatus;
 
 use crate::error::ConnectionError;
 
@@ -158,6 +159,18 @@ impl Fields {
     }
 }
 
+/// The kind of the first message in `input` that is neither Close nor Flush, as far as it is there.
+pub(crate) fn next_but_close_and_flush(mut input: &[u8]) -> Option<u8> {
+    loop {
+        let (kind, rest) = input.split_first()?;
+        if !matches!(kind, b'C' | b'H') {
+            return Some(*kind);
+        }
+        let length = u32::from_be_bytes(*rest.first_chunk::<4>()?);
+        input = rest.get(usize::try_from(length).ok()?..)?;
+    }
+}
+
 /// Takes one whole message off `buffer`; `None` when more bytes are needed. `bytes_max` bounds the
 /// length that a message may announce.
 pub(crate) fn read(buffer: &mut BytesMut, bytes_max: usize) -> Result<Option<Frontend>> {
@@ -271,9 +284,14 @@ impl Out {
         });
     }
 
-    /// Ready for the next query, outside of any transaction.
-    pub(crate) fn ready(&mut self) {
-        self.message(b'Z', |out| out.put_u8(b'I'));
+    /// Ready for the next query.
+    pub(crate) fn ready(&mut self, status: TransactionStatus) {
+        let status = match status {
+            TransactionStatus::Idle => b'I',
+            TransactionStatus::Open => b'T',
+            TransactionStatus::Failed => b'E',
+        };
+        self.message(b'Z', |out| out.put_u8(status));
     }
 
     pub(crate) fn row_description(&mut self, columns: &[ColumnDescription]) {
@@ -299,11 +317,19 @@ impl Out {
     }
 
     pub(crate) fn copy_in(&mut self, columns: usize) {
-        self.message(b'G', |out| {
-            out.put_u8(0);
+        self.copy(b'G', columns, false);
+    }
+
+    pub(crate) fn copy_out(&mut self, columns: usize, binary: bool) {
+        self.copy(b'H', columns, binary);
+    }
+
+    fn copy(&mut self, kind: u8, columns: usize, binary: bool) {
+        self.message(kind, |out| {
+            out.put_u8(u8::from(binary));
             let columns = u16::try_from(columns).unwrap_or(u16::MAX);
             out.put_u16(columns);
-            (0..columns).for_each(|_| out.put_i16(0));
+            (0..columns).for_each(|_| out.put_i16(i16::from(binary)));
         });
     }
 

@@ -2,8 +2,8 @@
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use bytes::BufMut as _;
-use engine::{EngineError, RowStream, pg_types};
+use bytes::{BufMut as _, BytesMut};
+use engine::{CopyFormat, CopyOptions, EngineError, RowStream, pg_types};
 
 use crate::encode::Column;
 use crate::message::{ColumnDescription, Format, Out};
@@ -44,6 +44,8 @@ pub(crate) struct Rows {
     stream: RowStream,
     formats: Formats,
     batch: Option<Prepared>,
+    /// The format of a COPY.
+    copy: Option<CopyOptions>,
     pub(crate) sent: u64,
 }
 
@@ -58,11 +60,25 @@ struct Prepared {
 
 impl Rows {
     pub(crate) fn new(stream: RowStream, formats: Formats) -> Self {
-        Self { stream, formats, batch: None, sent: 0 }
+        Self { stream, formats, batch: None, copy: None, sent: 0 }
+    }
+
+    /// Rows in a format of COPY.
+    pub(crate) fn of_copy(stream: RowStream, options: CopyOptions) -> Self {
+        let format = match options.format() {
+            CopyFormat::Text | CopyFormat::Csv => Format::Text,
+            CopyFormat::Binary => Format::Binary,
+        };
+        Self { copy: Some(options), ..Self::new(stream, Formats(vec![format])) }
     }
 
     pub(crate) fn schema(&self) -> &SchemaRef {
         self.stream.schema()
+    }
+
+    /// The command tag.
+    pub(crate) fn tag(&self) -> String {
+        self.stream.tag(self.sent)
     }
 
     /// Writes up to `most` rows of the next batch; how many, or `None` after the last row.
@@ -88,13 +104,17 @@ impl Rows {
         for row in batch.next..to {
             let mut failed = None;
             let start = out.buffer.len();
-            out.message(b'D', |buffer| {
-                buffer.put_u16(count);
-                for column in columns {
-                    if let Err(error) = column.write(row, buffer) {
-                        failed = Some(error);
+            let text = self.copy.as_ref().filter(|copy| copy.format() != CopyFormat::Binary);
+            let kind = if self.copy.is_some() { b'd' } else { b'D' };
+            out.message(kind, |buffer| {
+                let written = match text {
+                    Some(copy) => copy_line(columns, row, copy, buffer),
+                    None => {
+                        buffer.put_u16(count);
+                        columns.iter().try_for_each(|column| column.write(row, buffer))
                     }
-                }
+                };
+                failed = written.err();
             });
             if let Some(error) = failed {
                 // Half a row must not reach the client.
@@ -109,6 +129,14 @@ impl Rows {
         Ok(Some(written))
     }
 
+    /// Answers the end of a COPY; its rows are behind what [`CopyOptions::head`] gave.
+    pub(crate) fn end_copy(&self, out: &mut Out) {
+        if self.copy.as_ref().is_some_and(|copy| copy.format() == CopyFormat::Binary) {
+            out.message(b'd', |buffer| buffer.put_i16(-1));
+        }
+        out.bare(b'c');
+    }
+
     fn prepare(&self, batch: &RecordBatch) -> Result<Prepared, EngineError> {
         let schema = self.stream.schema();
         let column = |(at, array)| {
@@ -119,4 +147,24 @@ impl Rows {
             batch.columns().iter().enumerate().map(column).collect();
         Ok(Prepared { columns: columns?, rows: batch.num_rows(), next: 0 })
     }
+}
+
+/// A row as a line of text or csv.
+fn copy_line(
+    columns: &[Column],
+    row: usize,
+    copy: &CopyOptions,
+    out: &mut BytesMut,
+) -> Result<(), EngineError> {
+    let (mut value, mut line) = (BytesMut::new(), Vec::new());
+    for (at, column) in columns.iter().enumerate() {
+        value.clear();
+        column.write(row, &mut value)?;
+        // A length comes first, which is below zero for NULL.
+        let known = value.first().is_some_and(|byte| *byte < 0x80);
+        copy.put(at, value.get(4..).filter(|_| known), columns.len(), &mut line);
+    }
+    line.push(b'\n');
+    out.put_slice(&line);
+    Ok(())
 }

@@ -1,4 +1,5 @@
-//! `COPY ... FROM STDIN`: text and csv, whole or refused as a whole, with the place of what is wrong.
+//! `COPY ... FROM STDIN`: text and csv, whole or refused as a whole, with the place of what is wrong;
+//! and `TO STDOUT`.
 
 use std::net::SocketAddr;
 
@@ -111,7 +112,7 @@ const BAD: &[Bad] = &[
     ("COPY k (nope) FROM STDIN", "", "42703", &[]),
     ("COPY k (id, id) FROM STDIN", "", "42701", &[]),
     ("COPY k FROM STDIN BINARY", "", "0A000", &[]),
-    ("COPY k FROM STDIN (FORMAT parquet)", "", "0A000", &[]),
+    ("COPY k FROM STDIN (FORMAT parquet)", "", "22023", &[]),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -211,4 +212,61 @@ async fn copy_runs_in_the_extended_protocol_and_inside_of_several_statements() {
     let answer = wire.ask(&data).await;
     assert_eq!(tags(&answer), ["COPY 1", "SELECT 1"]);
     assert_eq!(column(&answer), ["3"]);
+}
+
+/// What a COPY sends: the pieces as one, and the command tag.
+async fn copied(wire: &mut Wire, sql: &str) -> (Vec<u8>, Vec<String>) {
+    let answer = wire.run(sql).await;
+    let sent = kinds(&answer).replace('d', "");
+    assert_eq!(sent, "HcCZ", "{sql}");
+    let pieces = answer.iter().filter(|message| message.kind == 'd');
+    (pieces.flat_map(|message| message.body.clone()).collect(), tags(&answer))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_leave_in_every_format() {
+    let (_server, mut wire) = start().await;
+    let odd = "INSERT INTO k VALUES (2, E'tab\\t\\\\ \"q\", \\n', NULL, '[1.5,-2]'), (3, '', 1e300, NULL)";
+    wire.run(odd).await;
+    let all = "(SELECT * FROM k ORDER BY id)";
+    for (sql, expected) in [
+        (
+            format!("COPY {all} TO STDOUT"),
+            "1\tfirst\t0.5\t[0,0]\n2\ttab\\t\\\\ \"q\", \\n\t\\N\t[1.5,-2]\n3\t\t1e+300\t\\N\n",
+        ),
+        (
+            format!("COPY {all} TO STDOUT (FORMAT csv, HEADER)"),
+            "id,name,score,v\n1,first,0.5,\"[0,0]\"\n2,\"tab\t\\ \"\"q\"\", \n\",,\"[1.5,-2]\"\n3,\"\",1e+300,\n",
+        ),
+        (
+            format!("COPY {all} TO STDOUT (DELIMITER '|', NULL '-')"),
+            "1|first|0.5|[0,0]\n2|tab\\t\\\\ \"q\", \\n|-|[1.5,-2]\n3||1e+300|-\n",
+        ),
+    ] {
+        let (data, tag) = copied(&mut wire, &sql).await;
+        assert_eq!(String::from_utf8(data).unwrap(), expected, "{sql}");
+        assert_eq!(tag, ["COPY 3"]);
+    }
+    let (data, _) = copied(&mut wire, "COPY k (name) TO STDOUT (FORMAT csv, NULL 'first')").await;
+    assert!(data.starts_with(b"\"first\"\n"), "a value that looks like NULL is quoted: {data:?}");
+    let (data, _) = copied(&mut wire, "COPY (SELECT 1::bigint, NULL::text) TO STDOUT BINARY").await;
+    let row = [0, 2, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 1, 255, 255, 255, 255, 255, 255];
+    assert_eq!(data, [b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0".as_slice(), &row].concat());
+    // What leaves comes back.
+    for format in ["text", "csv"] {
+        let (data, _) = copied(&mut wire, &format!("COPY k TO STDOUT (FORMAT {format})")).await;
+        let copy_in = format!("COPY k2 FROM STDIN (FORMAT {format})");
+        wire.run(&TABLE.replace("TABLE k", "TABLE k2")).await;
+        copy(&mut wire, &copy_in, std::str::from_utf8(&data).unwrap(), 5).await;
+        let same = "SELECT count(*) FROM k JOIN k2 ON k.id = k2.id AND k.name = k2.name AND \
+                    k.v::text IS NOT DISTINCT FROM k2.v::text";
+        assert_eq!(column(&wire.run(same).await), ["3"], "{format}");
+        wire.run("DROP TABLE k2").await;
+    }
+    // An error in the middle ends it with an error alone.
+    let failed =
+        wire.query("COPY (SELECT 1 / (i - 3) FROM generate_series(1, 5) AS g(i)) TO STDOUT").await;
+    assert_eq!(code(&failed), "22012");
+    assert!(!kinds(&failed).contains('c'), "{failed:?}");
+    assert_eq!(column(&wire.run("SELECT 1").await), ["1"]);
 }

@@ -21,4 +21,5 @@ mod protocol;
 mod recall;
 mod recovery;
 mod support;
+mod transactions;
 mod wire;

@@ -246,20 +246,6 @@ async fn an_error_skips_everything_up_to_sync() {
     assert_eq!(column(&wire.run("SELECT 1").await), ["1"]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn transactions_of_several_statements_are_refused() {
-    let (server, mut wire) = start().await;
-    for sql in ["BEGIN", "START TRANSACTION", "COMMIT", "ROLLBACK", "SAVEPOINT a"] {
-        let answer = wire.query(sql).await;
-        assert_eq!(code(&answer), "0A000", "{sql}");
-        assert!(error(&answer).contains_key(&'H'), "{sql} has a hint");
-    }
-    let mut client = server.connect().await;
-    let Err(refused) = client.transaction().await else { panic!("a transaction has begun") };
-    assert_eq!(refused.code().expect("an SQLSTATE").code(), "0A000");
-    client.batch_execute("SELECT 1").await.expect("the session serves on");
-}
-
 /// The state as of now can be read: the statement has one instant, and it ends.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_state_as_of_now_can_be_read() {

@@ -71,6 +71,39 @@ pub enum Define {
     },
 }
 
+impl Define {
+    /// How many ids it gives away.
+    #[must_use]
+    pub fn ids_given(&self) -> u32 {
+        match self {
+            // One more for the index of its primary key.
+            Self::CreateCollection { .. } => 2,
+            Self::Genesis | Self::CreateNamespace { .. } | Self::CreateIndex { .. } => 1,
+            Self::DropNamespace { .. }
+            | Self::SetRetention { .. }
+            | Self::DropCollection { .. }
+            | Self::DropIndex { .. } => 0,
+        }
+    }
+
+    /// The same change where every id is what `moved` makes of it.
+    #[must_use]
+    pub fn with_ids(&self, moved: impl Fn(u32) -> u32) -> Self {
+        let mut next = self.clone();
+        match &mut next {
+            Self::Genesis | Self::CreateNamespace { .. } => {}
+            Self::DropNamespace { id, .. } | Self::CreateCollection { schema: id, .. } => {
+                id.0 = moved(id.0);
+            }
+            Self::SetRetention { id, .. }
+            | Self::DropCollection { id }
+            | Self::CreateIndex { table: id, .. } => id.0 = moved(id.0),
+            Self::DropIndex { id } => id.0 = moved(id.0),
+        }
+        next
+    }
+}
+
 /// What a change made or removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Defined {
@@ -349,6 +382,45 @@ mod tests {
         );
         let json = serde_json::to_string(&catalog).unwrap();
         assert_eq!(serde_json::from_str::<Catalog>(&json).unwrap(), catalog);
+    }
+
+    #[test]
+    fn changes_say_how_many_ids_they_give() {
+        let (catalog, public) = started();
+        let index = |table| Define::CreateIndex {
+            table,
+            name: "i".to_owned(),
+            column: 1,
+            distance: Distance::L2,
+            options: HnswOptions::default(),
+        };
+        let mut with_vector = create(public, "t");
+        let Define::CreateCollection { columns, .. } = &mut with_vector else { panic!() };
+        let column_type = ColumnType::Vector(types::Dim(3));
+        columns.push(Column { name: "v".to_owned(), column_type, nullable: true });
+        let table = TableId(catalog.next_id());
+        let changes = [
+            with_vector,
+            index(table),
+            Define::CreateNamespace { name: "n".to_owned() },
+            Define::SetRetention { id: table, retention: None },
+            Define::DropIndex { id: IndexId(table.0 + 2) },
+            Define::DropCollection { id: table },
+            Define::DropNamespace { id: SchemaId(table.0 + 3), cascade: false },
+        ];
+        let mut now = catalog.clone();
+        for (at, change) in (2..).map(CommitTs).zip(&changes) {
+            let (next, _) = now.define(change, at).unwrap();
+            assert_eq!(next.next_id() - now.next_id(), change.ids_given(), "{change:?}");
+            now = next;
+        }
+        // The same when another table came first.
+        let (mut now, _) = catalog.define(&create(public, "first"), CommitTs(2)).unwrap();
+        let moved = |id| if id >= table.0 { id + 2 } else { id };
+        for (at, change) in (3..).map(CommitTs).zip(&changes) {
+            (now, _) = now.define(&change.with_ids(moved), at).unwrap();
+        }
+        assert_eq!(now.collection_by_id(TableId(table.0 + 2)).unwrap().name, "t");
     }
 
     #[test]

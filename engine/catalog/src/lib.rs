@@ -58,6 +58,12 @@ pub struct Catalog {
 }
 
 impl Catalog {
+    /// The id that the next object gets.
+    #[must_use]
+    pub fn next_id(&self) -> u32 {
+        self.next_id
+    }
+
     /// The namespaces that exist at `at`, by id.
     pub fn namespaces(&self, at: CommitTs) -> impl Iterator<Item = &Namespace> {
         self.namespaces.values().filter(move |namespace| namespace.life.contains(at))

@@ -10,7 +10,7 @@ use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::expressions::{BinaryExpr, Column, Literal};
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr, split_conjunction};
-use storage::memtable::{Contents, VectorIndex};
+use storage::memtable::{Contents, Rows, VectorIndex};
 use types::{Distance, Quantization};
 use udfs::{distance_function, vector_of};
 use vector::Query;
@@ -19,6 +19,7 @@ use vector::Query;
 #[derive(Debug, Clone)]
 pub(crate) struct RangeFilter {
     index: Arc<VectorIndex>,
+    rows: Arc<Rows>,
     query: Vec<f32>,
     /// The largest distance that passes.
     most: f64,
@@ -39,13 +40,13 @@ impl RangeFilter {
                     )
             };
             let index = Arc::clone(contents.indexes().find(serves)?);
-            Some(Self { index, query, most })
+            Some(Self { index, rows: Arc::clone(&contents.rows), query, most })
         })
     }
 
     /// For each of `ordinals` whether its row may pass; `None` when all may.
     pub(crate) fn may_pass(&self, ordinals: Range<u32>) -> Option<Vec<bool>> {
-        self.index.may_be_within(&self.query, self.most, ordinals)
+        self.index.may_be_within(&self.query, self.most, (ordinals, &self.rows))
     }
 }
 

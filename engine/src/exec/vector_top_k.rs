@@ -361,7 +361,9 @@ impl Search {
         let sampled = tuning.note(class, self.tuner.now_micros().saturating_sub(began));
         // Where all rows are compared, more samples would change nothing.
         let walked = report.strategy == Strategy::Graph || tuning.samples(class) < SAMPLES_UNWALKED;
-        if sampled && walked && index.has_graph() && k < qualifying {
+        // Nobody else searches the rows of a transaction.
+        let shared = !rows.is_fork();
+        if sampled && walked && shared && index.has_graph() && k < qualifying {
             self.tuner.sample(|| Sample {
                 tuning: Arc::clone(tuning),
                 class,

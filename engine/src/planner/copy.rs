@@ -6,27 +6,15 @@ use std::borrow::Cow;
 
 use arrow::array::ArrayRef;
 use catalog::Collection;
-use datafusion::sql::sqlparser::ast::{
-    CopyLegacyCsvOption, CopyLegacyOption, CopyOption, Ident, ObjectName,
-};
+use datafusion::sql::sqlparser::ast::{Ident, ObjectName};
 use types::limits::{ENTRY_BYTES_MAX, MESSAGE_BYTES_MAX};
 use types::{Coded as _, SqlState};
 
+use super::copy_options::CopyOptions;
 use super::write::column_positions;
 use crate::error::{EngineError, Result};
 use crate::sql::types::fold;
 use crate::values::ColumnBuilder;
-
-/// The format of the data.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct CopyOptions {
-    csv: bool,
-    delimiter: u8,
-    null: String,
-    header: bool,
-    quote: u8,
-    escape: u8,
-}
 
 /// Table and columns of a COPY.
 #[derive(Debug)]
@@ -45,79 +33,6 @@ impl CopyTarget {
     ) -> Result<Self> {
         let positions = column_positions(collection, columns.iter().map(fold))?;
         Ok(Self { collection: collection.clone(), positions, name: name.clone() })
-    }
-}
-
-fn single_byte(option: &str, value: char) -> Result<u8> {
-    u8::try_from(value).ok().filter(|byte| byte.is_ascii() && !b"\r\n".contains(byte)).ok_or_else(
-        || {
-            let message = format!("COPY {option} must be a single one-byte character");
-            EngineError::new(SqlState::INVALID_PARAMETER_VALUE, message)
-        },
-    )
-}
-
-impl CopyOptions {
-    /// Reads the options of a COPY, in the newer or the older spelling.
-    pub(crate) fn parse(options: &[CopyOption], legacy: &[CopyLegacyOption]) -> Result<Self> {
-        let mut format = "text".to_owned();
-        let (mut delimiter, mut null, mut quote, mut escape) = (None, None, None, None);
-        let mut header = false;
-        for option in options {
-            match option {
-                CopyOption::Format(name) => format = name.value.to_lowercase(),
-                CopyOption::Delimiter(c) => delimiter = Some(single_byte("delimiter", *c)?),
-                CopyOption::Null(text) => null = Some(text.clone()),
-                CopyOption::Header(on) => header = *on,
-                CopyOption::Quote(c) => quote = Some(single_byte("quote", *c)?),
-                CopyOption::Escape(c) => escape = Some(single_byte("escape", *c)?),
-                CopyOption::Encoding(name) if name.to_lowercase().replace('-', "") == "utf8" => {}
-                other => return Err(EngineError::unsupported(format!("COPY option {other}"))),
-            }
-        }
-        for option in legacy {
-            match option {
-                CopyLegacyOption::Delimiter(c) => delimiter = Some(single_byte("delimiter", *c)?),
-                CopyLegacyOption::Null(text) => null = Some(text.clone()),
-                CopyLegacyOption::Header => header = true,
-                CopyLegacyOption::Csv(parts) => {
-                    "csv".clone_into(&mut format);
-                    for part in parts {
-                        match part {
-                            CopyLegacyCsvOption::Header => header = true,
-                            CopyLegacyCsvOption::Quote(c) => {
-                                quote = Some(single_byte("quote", *c)?);
-                            }
-                            CopyLegacyCsvOption::Escape(c) => {
-                                escape = Some(single_byte("escape", *c)?);
-                            }
-                            other => {
-                                return Err(EngineError::unsupported(format!("COPY {other}")));
-                            }
-                        }
-                    }
-                }
-                other => return Err(EngineError::unsupported(format!("COPY option {other}"))),
-            }
-        }
-        let csv = match format.as_str() {
-            "text" => false,
-            "csv" => true,
-            other => return Err(EngineError::unsupported(format!("COPY format {other}"))),
-        };
-        if !csv && (quote.is_some() || escape.is_some()) {
-            let message = "COPY quote and escape are available only in CSV mode";
-            return Err(EngineError::unsupported(message));
-        }
-        let quote = quote.unwrap_or(b'"');
-        Ok(Self {
-            csv,
-            delimiter: delimiter.unwrap_or(if csv { b',' } else { b'\t' }),
-            null: null.unwrap_or_else(|| if csv { String::new() } else { "\\N".to_owned() }),
-            header,
-            quote,
-            escape: escape.unwrap_or(quote),
-        })
     }
 }
 
@@ -205,7 +120,7 @@ impl CopyIn {
         let mut at = self.searched;
         while at < self.pending.len() {
             let byte = self.pending[at];
-            if self.options.csv && byte == self.options.escape && self.quoted {
+            if self.options.is_csv() && byte == self.options.escape && self.quoted {
                 // An escaped quote does not end the quotes. Where escape and quote are the same,
                 // two of them toggle twice, which comes to the same.
                 if self.options.escape != self.options.quote {
@@ -213,7 +128,7 @@ impl CopyIn {
                     continue;
                 }
             }
-            if self.options.csv && byte == self.options.quote {
+            if self.options.is_csv() && byte == self.options.quote {
                 self.quoted = !self.quoted;
             }
             if byte == b'\n' && !self.quoted {
@@ -265,7 +180,8 @@ impl CopyIn {
             let state = SqlState::CHARACTER_NOT_IN_REPERTOIRE;
             return Err(self.located(EngineError::new(state, message)));
         };
-        let fields = if self.options.csv { self.csv_fields(text) } else { self.text_fields(text) };
+        let fields =
+            if self.options.is_csv() { self.csv_fields(text) } else { self.text_fields(text) };
         let fields = fields.map_err(|error| self.located(error))?;
         if fields.len() > self.builders.len() {
             let message = "extra data after last expected column";
@@ -409,6 +325,7 @@ mod tests {
     use super::*;
     use arrow::array::{Array as _, AsArray as _};
     use catalog::{Catalog, Column, ColumnType, Define, Defined};
+    use datafusion::sql::sqlparser::ast::CopyOption;
     use types::CommitTs;
 
     fn copy(options: &[CopyOption]) -> CopyIn {

@@ -70,23 +70,38 @@ pub(crate) async fn describe_plan(
             None => Ok((Inferred::new(), None)),
         },
         ast::Statement::Insert(_) | ast::Statement::Update(_) | ast::Statement::Delete(_) => {
-            Ok((describe_write(planner, statement).await?, None))
+            describe_write(planner, statement).await
         }
         _ => Ok((Inferred::new(), None)),
     }
 }
 
-async fn describe_write(planner: &Planner, statement: &ast::Statement) -> Result<Inferred> {
-    planner.begin(None);
+async fn describe_write(
+    planner: &Planner,
+    statement: &ast::Statement,
+) -> Result<(Inferred, Option<SchemaRef>)> {
+    let state = planner.begin(None);
     let view = planner.scope.view();
     let write = Write::resolve(&view, &planner.settings.default_schema(), statement)?;
-    let Some(Write { verb, collection, positions, query }) = write else {
-        return Ok(Inferred::new());
+    let Some(write) = write else { return Ok((Inferred::new(), None)) };
+    let mut inferred = if write.verb == Verb::Insert && InsertRows::of(&write.query).is_some() {
+        values_types(&write.query, write.collection, &write.positions)
+    } else {
+        parameter_types(&planner.plan(&write.query, None).await?)?
     };
-    if verb == Verb::Insert && InsertRows::of(&query).is_some() {
-        return Ok(values_types(&query, collection, &positions));
+    let table = view.table(write.collection.id);
+    let table = table.ok_or_else(|| EngineError::no_table(&write.collection.name))?;
+    let mut columns = None;
+    for query in write.other_queries(planner, table.schema())? {
+        let planned = planner.describe_here(state.clone(), query).await?;
+        let mut here = parameter_types(&planned)?;
+        here.extend(inferred);
+        inferred = here;
+        if write.returning.as_ref() == Some(query) {
+            columns = Some(named_schema(query, planned.plan.schema().as_arrow()));
+        }
     }
-    parameter_types(&planner.plan(&query, None).await?)
+    Ok((inferred, columns))
 }
 
 /// A parameter of `VALUES` has the type of the column it goes to.

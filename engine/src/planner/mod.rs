@@ -1,17 +1,23 @@
 //! Statements that DataFusion does not plan: definitions, writes, and reading the past.
 
 mod as_of;
+mod changes;
 mod copy;
+mod copy_options;
 mod define;
 mod describe;
+mod on_conflict;
 mod plan_write;
 mod retention;
+mod returning;
 mod write;
 
 pub(crate) use as_of::AsOfPlanner;
+pub(crate) use changes::{read_columns, truncations};
 pub use copy::CopyIn;
-pub(crate) use copy::{CopyOptions, CopyTarget};
+pub(crate) use copy::CopyTarget;
+pub use copy_options::{CopyFormat, CopyOptions};
 pub(crate) use define::{define, target};
 pub(crate) use describe::{cast_parameters, declared_types, describe_plan};
-pub(crate) use plan_write::{Verb, plan_write};
+pub(crate) use plan_write::{PlannedWrite, plan_write};
 pub(crate) use write::{InsertRows, WriteBuilder};

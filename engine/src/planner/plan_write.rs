@@ -1,19 +1,24 @@
 //! What INSERT, UPDATE and DELETE do: names resolved, the query of the write planned and run, its
-//! answer collected.
+//! answer collected, conflicts resolved, and what is to be returned computed.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
+use std::sync::Arc;
 
+use arrow::array::{AsArray as _, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{SchemaRef, UInt64Type};
 use catalog::Collection;
 use datafusion::common::ScalarValue;
 use datafusion::execution::SessionState;
-use datafusion::sql::sqlparser::ast::{self, Query};
+use datafusion::sql::sqlparser::ast::{self, Query, SelectItem};
 use storage::ReadView;
 
+use super::changes::{delete_query, delete_target, update_query, update_target};
 use super::define::target;
-use super::write::{
-    InsertRows, WriteBuilder, check_width, delete_query, delete_target, insert_source,
-    update_query, update_target,
-};
+use super::on_conflict::{self, OnConflict};
+use super::returning::{ROWS, insert_qualifier, returned, returning_query};
+use super::write::{InsertRows, WriteBuilder, check_width, insert_source};
 use crate::error::{EngineError, Result};
 use crate::query::{Planner, require_select};
 
@@ -31,8 +36,26 @@ pub(crate) struct Write<'a> {
     pub(crate) collection: &'a Collection,
     /// Columns of the collection that the new rows give.
     pub(crate) positions: Vec<usize>,
-    /// INSERT: new rows. UPDATE: row ids and new rows. DELETE: row ids.
+    /// INSERT: new rows. UPDATE: row ids and new rows. DELETE: row ids, and the rows when some of
+    /// them are returned.
     pub(crate) query: Cow<'a, Query>,
+    /// Whether the query joins other tables, which may find a row more than once.
+    joins: bool,
+    /// What to do with taken keys, and the query for the rows that are updated then.
+    conflict: Option<(OnConflict<'a>, Option<Query>)>,
+    /// The query for what is returned.
+    pub(crate) returning: Option<Query>,
+}
+
+/// A write that is ready to be committed.
+pub(crate) struct PlannedWrite {
+    pub(crate) builder: WriteBuilder,
+    /// Such as `INSERT 0 3`.
+    pub(crate) tag: String,
+    /// What it returns.
+    pub(crate) returned: Option<(SchemaRef, RecordBatch)>,
+    /// Whether a key that is taken when it is committed is a reason to begin anew.
+    pub(crate) may_conflict: bool,
 }
 
 impl<'a> Write<'a> {
@@ -48,6 +71,9 @@ impl<'a> Write<'a> {
             let schema = schema.ok_or_else(|| EngineError::no_table(&collection.name))?;
             Ok::<_, EngineError>((collection, schema.name.as_str()))
         };
+        let returning = |items: &Option<Vec<SelectItem>>, qualifier| {
+            items.as_ref().map(|items| returning_query(items, qualifier))
+        };
         Ok(Some(match statement {
             ast::Statement::Insert(insert) => {
                 let ast::TableObject::TableName(name) = &insert.table else {
@@ -55,23 +81,61 @@ impl<'a> Write<'a> {
                 };
                 let (collection, _) = find(name)?;
                 let (positions, source) = insert_source(collection, insert)?;
-                Self { verb: Verb::Insert, collection, positions, query: Cow::Borrowed(source) }
+                let qualifier = insert_qualifier(insert.table_alias.as_ref(), collection);
+                let conflict = match OnConflict::of(insert, collection)? {
+                    Some(conflict) => Some((conflict, conflict.query(collection, &qualifier)?)),
+                    None => None,
+                };
+                Self {
+                    verb: Verb::Insert,
+                    collection,
+                    positions,
+                    query: Cow::Borrowed(source),
+                    joins: false,
+                    conflict,
+                    returning: returning(&insert.returning, qualifier),
+                }
             }
             ast::Statement::Update(update) => {
                 let target = update_target(update)?;
                 let (collection, schema) = find(target.name)?;
-                let query = Cow::Owned(update_query(update, &target, collection, schema)?);
-                let positions = (0..collection.columns.len()).collect();
-                Self { verb: Verb::Update, collection, positions, query }
+                Self {
+                    verb: Verb::Update,
+                    collection,
+                    positions: (0..collection.columns.len()).collect(),
+                    query: Cow::Owned(update_query(update, &target, collection, schema)?),
+                    joins: update.from.is_some(),
+                    conflict: None,
+                    returning: returning(&update.returning, target.qualifier(collection)),
+                }
             }
             ast::Statement::Delete(delete) => {
                 let target = delete_target(delete)?;
                 let (collection, schema) = find(target.name)?;
-                let query = Cow::Owned(delete_query(delete, &target, collection, schema)?);
-                Self { verb: Verb::Delete, collection, positions: Vec::new(), query }
+                Self {
+                    verb: Verb::Delete,
+                    collection,
+                    positions: (0..collection.columns.len()).collect(),
+                    query: Cow::Owned(delete_query(delete, &target, collection, schema)?),
+                    joins: delete.using.is_some(),
+                    conflict: None,
+                    returning: returning(&delete.returning, target.qualifier(collection)),
+                }
             }
             _ => return Ok(None),
         }))
+    }
+
+    /// The queries beside the main one, which read rows in memory: none are there yet.
+    pub(crate) fn other_queries(
+        &self,
+        planner: &Planner,
+        schema: &SchemaRef,
+    ) -> Result<Vec<&Query>> {
+        on_conflict::keep_empty(planner, schema)?;
+        planner.scope.keep(ROWS, RecordBatch::new_empty(Arc::clone(schema)))?;
+        let update = self.conflict.as_ref().and_then(|(_, query)| query.as_ref());
+        Ok(update.into_iter().chain(&self.returning).collect())
     }
 }
 
@@ -80,10 +144,11 @@ pub(crate) async fn plan_write(
     planner: &Planner,
     statement: &ast::Statement,
     parameters: &[ScalarValue],
-) -> Result<(Verb, WriteBuilder)> {
+) -> Result<PlannedWrite> {
     let mut state = planner.begin(None);
     loop {
-        let planned = plan_write_here(planner, state.clone(), statement, parameters).await;
+        let planning = plan_write_here(planner, state.clone(), statement, parameters);
+        let planned = Box::pin(planning).await;
         if !planner.close_beyond().await? {
             return planned;
         }
@@ -97,34 +162,84 @@ async fn plan_write_here(
     state: SessionState,
     statement: &ast::Statement,
     parameters: &[ScalarValue],
-) -> Result<(Verb, WriteBuilder)> {
+) -> Result<PlannedWrite> {
     let view = planner.scope.view();
     let write = Write::resolve(&view, &planner.settings.default_schema(), statement)?;
-    let Write { verb, collection, positions, query } =
-        write.ok_or_else(|| EngineError::bug("not a write"))?;
+    let write = write.ok_or_else(|| EngineError::bug("not a write"))?;
+    let collection = write.collection;
     let table = view.table(collection.id).ok_or_else(|| EngineError::no_table(&collection.name))?;
     let mut builder = WriteBuilder::new(collection, table.schema(), view.at());
-    if verb == Verb::Insert
-        && let Some(rows) = InsertRows::of(&query)
+    let mut gone = WriteBuilder::new(collection, table.schema(), view.at());
+    if write.verb == Verb::Insert
+        && let Some(rows) = InsertRows::of(&write.query)
     {
-        builder.begin(&rows.columns(collection, &positions, parameters)?, &positions)?;
-        return Ok((verb, builder));
+        let columns = rows.columns(collection, &write.positions, parameters)?;
+        builder.begin(&columns, &write.positions)?;
+    } else {
+        collect(planner, state.clone(), &write, parameters, (&mut builder, &mut gone)).await?;
     }
-    require_select(&query)?;
-    let planned = planner.plan_here(state, &query, parameters).await?;
-    if verb == Verb::Insert {
+    if let Some((conflict, query)) = &write.conflict {
+        let conflict = (*conflict, query.as_ref());
+        let rows = (&mut builder, &**table);
+        on_conflict::resolve(planner, state.clone(), conflict, rows, parameters).await?;
+    }
+    let (begun, ended) = builder.counts();
+    let tag = match write.verb {
+        Verb::Insert => format!("INSERT 0 {begun}"),
+        Verb::Update => format!("UPDATE {ended}"),
+        Verb::Delete => format!("DELETE {ended}"),
+    };
+    let returned = match &write.returning {
+        None => None,
+        Some(query) => {
+            let of = if write.verb == Verb::Delete { &gone } else { &builder };
+            planner.scope.keep(ROWS, of.rows()?)?;
+            Some(returned(planner, state, query, parameters).await?)
+        }
+    };
+    Ok(PlannedWrite { builder, tag, returned, may_conflict: write.conflict.is_some() })
+}
+
+/// Runs the query of a write and collects its rows; those that a DELETE returns go to `gone`.
+async fn collect(
+    planner: &Planner,
+    state: SessionState,
+    write: &Write<'_>,
+    parameters: &[ScalarValue],
+    (builder, gone): (&mut WriteBuilder, &mut WriteBuilder),
+) -> Result<()> {
+    require_select(&write.query)?;
+    let planned = planner.plan_here(state, &write.query, parameters).await?;
+    if write.verb == Verb::Insert {
         let width = planned.plan.schema().fields().len();
-        check_width(std::iter::once(width), positions.len())?;
+        check_width(std::iter::once(width), write.positions.len())?;
     }
-    for batch in planned.collect().await? {
-        let mut columns = batch.columns();
-        if verb != Verb::Insert {
-            builder.end(&columns[0])?;
-            columns = &columns[1..];
+    let mut seen = HashSet::new();
+    for mut batch in planned.collect().await? {
+        if write.joins {
+            batch = first_of_each(&batch, &mut seen)?;
         }
-        if verb != Verb::Delete {
-            builder.begin(columns, &positions)?;
+        match write.verb {
+            Verb::Insert => builder.begin(batch.columns(), &write.positions)?,
+            Verb::Update => {
+                builder.end(batch.column(0))?;
+                builder.begin(&batch.columns()[1..], &write.positions)?;
+            }
+            Verb::Delete => {
+                builder.end(batch.column(0))?;
+                if write.returning.is_some() {
+                    gone.begin(&batch.columns()[1..], &write.positions)?;
+                }
+            }
         }
     }
-    Ok((verb, builder))
+    Ok(())
+}
+
+/// The first row of each row id: a join may find a row more than once, and it changes once.
+fn first_of_each(batch: &RecordBatch, seen: &mut HashSet<u64>) -> Result<RecordBatch> {
+    let ids = batch.column(0).as_primitive_opt::<UInt64Type>();
+    let ids = ids.ok_or_else(|| EngineError::bug("row ids are not integers"))?;
+    let first: BooleanArray = ids.values().iter().map(|id| Some(seen.insert(*id))).collect();
+    Ok(filter_record_batch(batch, &first)?)
 }

@@ -1,6 +1,5 @@
-//! Writes: INSERT, UPDATE and DELETE become a query for row ids and new values, and the answer of
-//! that query becomes one resolved command. DataFusion's own hooks for DELETE and UPDATE are not
-//! used: they lose predicates with subqueries, and a lost predicate means all rows.
+//! Rows on their way into a table: what a statement writes to it, and the rows of `VALUES` that need
+//! no plan.
 
 use std::sync::Arc;
 
@@ -9,18 +8,12 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::{SchemaRef, UInt64Type};
 use catalog::{Collection, ColumnType};
 use datafusion::common::ScalarValue;
-use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
-use datafusion::sql::sqlparser::ast::{
-    self, AssignmentTarget, CastKind, Delete, Expr, FromTable, Ident, Insert, ObjectName, Query,
-    Select, SelectItem, SetExpr, TableAlias, TableFactor, TableWithJoins, Update, Value,
-};
+use datafusion::sql::sqlparser::ast::{self, CastKind, Expr, Insert, Query, SetExpr, Value};
 use storage::TableWrite;
 use types::{CommitTs, Dim, RowId, SqlState, VectorKind};
 
 use crate::error::{EngineError, Result};
-use crate::pg_types;
-use crate::provider::{DML_CATALOG, ROW_ID};
-use crate::sql::types::{cast, fold, last_part, named_type, parameter_number};
+use crate::sql::types::{fold, last_part, parameter_number};
 use crate::values::{ColumnBuilder, assign, check_column};
 
 /// Collects what a statement writes to one table.
@@ -66,12 +59,22 @@ impl WriteBuilder {
         Ok(())
     }
 
-    /// Adds rows that end.
-    pub(crate) fn end(&mut self, row_ids: &ArrayRef) -> Result<()> {
+    /// Adds rows that end; their ids.
+    pub(crate) fn end<'a>(&mut self, row_ids: &'a ArrayRef) -> Result<&'a [u64]> {
         let ids = row_ids.as_primitive_opt::<UInt64Type>();
         let ids = ids.ok_or_else(|| EngineError::bug("row ids are not integers"))?;
         self.ended.extend(ids.values().iter().map(|id| RowId(*id)));
-        Ok(())
+        Ok(ids.values())
+    }
+
+    /// All rows added so far, as one batch.
+    pub(crate) fn rows(&self) -> Result<RecordBatch> {
+        Ok(concat_batches(&self.schema, &self.begun)?)
+    }
+
+    /// Takes `rows`, which are of the table's schema, in the place of all rows added so far.
+    pub(crate) fn set_rows(&mut self, rows: RecordBatch) {
+        self.begun = vec![rows];
     }
 
     /// Rows added and rows ended.
@@ -100,8 +103,7 @@ pub(crate) fn insert_source<'a>(
     insert: &'a Insert,
 ) -> Result<(Vec<usize>, &'a Query)> {
     EngineError::refuse_present(&[
-        (insert.on.is_some(), "ON CONFLICT"),
-        (insert.returning.is_some() || insert.output.is_some(), "RETURNING"),
+        (insert.output.is_some(), "OUTPUT"),
         (insert.or.is_some() || insert.replace_into || insert.ignore, "INSERT OR"),
         (insert.overwrite || insert.partitioned.is_some(), "INSERT OVERWRITE"),
         (!insert.assignments.is_empty() || insert.settings.is_some(), "this form of INSERT"),
@@ -375,208 +377,4 @@ fn mixed_column(
     let arrays: Vec<ArrayRef> = cells.iter().map(one).collect::<Result<_>>()?;
     let arrays: Vec<&dyn arrow::array::Array> = arrays.iter().map(AsRef::as_ref).collect();
     Ok(arrow::compute::concat(&arrays)?)
-}
-
-/// The table that an UPDATE or DELETE changes.
-pub(crate) struct Target<'a> {
-    pub(crate) name: &'a ObjectName,
-    alias: Option<&'a TableAlias>,
-}
-
-fn single_table<'a>(tables: &'a [TableWithJoins], verb: &str) -> Result<Target<'a>> {
-    let [TableWithJoins { relation, joins }] = tables else {
-        return Err(EngineError::unsupported(format!("{verb} of more than one table")));
-    };
-    if !joins.is_empty() {
-        return Err(EngineError::unsupported(format!("a join in {verb}")));
-    }
-    match relation {
-        TableFactor::Table { version: Some(_), .. } => {
-            let message = format!("cannot {verb} the past");
-            Err(EngineError::new(SqlState::READ_ONLY_SQL_TRANSACTION, message))
-        }
-        TableFactor::Table { name, alias, args: None, .. } => {
-            Ok(Target { name, alias: alias.as_ref() })
-        }
-        _ => Err(EngineError::unsupported(format!("{verb} of anything but a table"))),
-    }
-}
-
-/// The table that an UPDATE changes.
-pub(crate) fn update_target(update: &Update) -> Result<Target<'_>> {
-    single_table(std::slice::from_ref(&update.table), "UPDATE")
-}
-
-/// The table that a DELETE changes.
-pub(crate) fn delete_target(delete: &Delete) -> Result<Target<'_>> {
-    let FromTable::WithFromKeyword(tables) = &delete.from else {
-        return Err(EngineError::syntax("DELETE needs FROM"));
-    };
-    single_table(tables, "DELETE")
-}
-
-/// The query whose rows are the row ids to end and the columns to begin.
-pub(crate) fn update_query(
-    update: &Update,
-    target: &Target<'_>,
-    collection: &Collection,
-    schema: &str,
-) -> Result<Query> {
-    EngineError::refuse_present(&[
-        (update.from.is_some(), "UPDATE ... FROM"),
-        (update.returning.is_some() || update.output.is_some(), "RETURNING"),
-        (!update.order_by.is_empty() || update.limit.is_some(), "ORDER BY or LIMIT in UPDATE"),
-        (update.or.is_some(), "UPDATE OR"),
-    ])?;
-    let mut assigned: Vec<Option<Expr>> = vec![None; collection.columns.len()];
-    for assignment in &update.assignments {
-        let AssignmentTarget::ColumnName(name) = &assignment.target else {
-            return Err(EngineError::unsupported("assignment to a list of columns"));
-        };
-        let name = last_part(name);
-        let position = collection.column_position(&name);
-        let position = position.ok_or_else(|| EngineError::no_column(&name, &collection.name))?;
-        let column = &collection.columns[position];
-        let value = typed(&assignment.value, column.column_type)?;
-        if assigned[position].replace(value).is_some() {
-            let message = format!("multiple assignments to same column \"{name}\"");
-            return Err(EngineError::syntax(message));
-        }
-    }
-    let qualifier = qualifier(target, collection);
-    let mut projection = vec![row_id_item(&qualifier)];
-    for (at, (column, value)) in collection.columns.iter().zip(assigned).enumerate() {
-        let own = || {
-            Expr::CompoundIdentifier(vec![
-                qualifier.clone(),
-                Ident::with_quote('"', column.name.clone()),
-            ])
-        };
-        let alias = Ident::with_quote('"', format!("new {at}"));
-        projection.push(SelectItem::ExprWithAlias { expr: value.unwrap_or_else(own), alias });
-    }
-    Ok(row_query(target, collection, schema, projection, update.selection.clone()))
-}
-
-/// The query whose rows are the row ids to end.
-pub(crate) fn delete_query(
-    delete: &Delete,
-    target: &Target<'_>,
-    collection: &Collection,
-    schema: &str,
-) -> Result<Query> {
-    EngineError::refuse_present(&[
-        (delete.using.is_some(), "DELETE ... USING"),
-        (delete.returning.is_some() || delete.output.is_some(), "RETURNING"),
-        (!delete.order_by.is_empty() || delete.limit.is_some(), "ORDER BY or LIMIT in DELETE"),
-        (!delete.tables.is_empty(), "DELETE of more than one table"),
-    ])?;
-    let projection = vec![row_id_item(&qualifier(target, collection))];
-    Ok(row_query(target, collection, schema, projection, delete.selection.clone()))
-}
-
-fn qualifier(target: &Target<'_>, collection: &Collection) -> Ident {
-    target
-        .alias
-        .map_or_else(|| Ident::with_quote('"', collection.name.clone()), |alias| alias.name.clone())
-}
-
-fn row_id_item(qualifier: &Ident) -> SelectItem {
-    SelectItem::UnnamedExpr(Expr::CompoundIdentifier(vec![qualifier.clone(), Ident::new(ROW_ID)]))
-}
-
-/// A parameter that stands alone has the type of the column it is assigned to.
-fn typed(value: &Expr, column_type: ColumnType) -> Result<Expr> {
-    match value {
-        Expr::Identifier(ident) if ident.quote_style.is_none() && fold(ident) == "default" => {
-            Ok(Expr::value(Value::Null))
-        }
-        Expr::Value(inner) if matches!(inner.value, Value::Placeholder(_)) => {
-            Ok(cast(value.clone(), sql_type(column_type)))
-        }
-        other => Ok(other.clone()),
-    }
-}
-
-/// The type's name as the parser would have read it.
-fn sql_type(column_type: ColumnType) -> ast::DataType {
-    let modifiers = column_type.vector().map(|(_, dim)| dim.to_string()).into_iter().collect();
-    named_type(pg_types::name_of_column(column_type), modifiers)
-}
-
-fn row_query(
-    target: &Target<'_>,
-    collection: &Collection,
-    schema: &str,
-    projection: Vec<SelectItem>,
-    selection: Option<Expr>,
-) -> Query {
-    let quoted = |name: &str| Ident::with_quote('"', name);
-    let name =
-        ObjectName::from(vec![quoted(DML_CATALOG), quoted(schema), quoted(&collection.name)]);
-    let alias = TableAlias {
-        explicit: true,
-        name: qualifier(target, collection),
-        columns: Vec::new(),
-        at: None,
-    };
-    let relation = TableFactor::Table {
-        name,
-        alias: Some(alias),
-        args: None,
-        with_hints: Vec::new(),
-        version: None,
-        with_ordinality: false,
-        partitions: Vec::new(),
-        json_path: None,
-        sample: None,
-        index_hints: Vec::new(),
-    };
-    query_of(projection, vec![TableWithJoins { relation, joins: Vec::new() }], selection)
-}
-
-/// `SELECT projection FROM from WHERE selection`.
-fn query_of(
-    projection: Vec<SelectItem>,
-    from: Vec<TableWithJoins>,
-    selection: Option<Expr>,
-) -> Query {
-    let select = Select {
-        select_token: AttachedToken::empty(),
-        optimizer_hints: Vec::new(),
-        distinct: None,
-        select_modifiers: None,
-        top: None,
-        top_before_distinct: false,
-        projection,
-        exclude: None,
-        into: None,
-        from,
-        lateral_views: Vec::new(),
-        prewhere: None,
-        selection,
-        connect_by: Vec::new(),
-        group_by: ast::GroupByExpr::Expressions(Vec::new(), Vec::new()),
-        cluster_by: Vec::new(),
-        distribute_by: Vec::new(),
-        sort_by: Vec::new(),
-        having: None,
-        named_window: Vec::new(),
-        qualify: None,
-        window_before_qualify: false,
-        value_table_mode: None,
-        flavor: ast::SelectFlavor::Standard,
-    };
-    Query {
-        with: None,
-        body: Box::new(SetExpr::Select(Box::new(select))),
-        order_by: None,
-        limit_clause: None,
-        fetch: None,
-        locks: Vec::new(),
-        for_clause: None,
-        settings: None,
-        format_clause: None,
-        pipe_operators: Vec::new(),
-    }
 }

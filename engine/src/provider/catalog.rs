@@ -18,6 +18,9 @@ pub(crate) const DATABASE: &str = "azimuth";
 /// The database whose tables have row ids.
 pub(crate) const DML_CATALOG: &str = "azimuth rows";
 
+/// The database, and its only namespace, of rows that a statement keeps for itself.
+pub(crate) const MEMORY_CATALOG: &str = "azimuth memory";
+
 /// All names a session can see.
 #[derive(Debug)]
 pub(crate) struct Names {
@@ -47,6 +50,7 @@ impl CatalogProviderList for Names {
         let row_ids = match name {
             DATABASE => false,
             DML_CATALOG => true,
+            MEMORY_CATALOG => return Some(Arc::new(Memory { scope: Arc::clone(&self.scope) })),
             _ => return None,
         };
         Some(Arc::new(Database { scope: Arc::clone(&self.scope), row_ids }))
@@ -76,6 +80,37 @@ impl CatalogProvider for Database {
             name: name.to_owned(),
             row_ids: self.row_ids,
         }))
+    }
+}
+
+#[derive(Debug)]
+struct Memory {
+    scope: Arc<Scope>,
+}
+
+impl CatalogProvider for Memory {
+    fn schema_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        (name == MEMORY_CATALOG)
+            .then(|| Arc::new(Self { scope: Arc::clone(&self.scope) }) as Arc<dyn SchemaProvider>)
+    }
+}
+
+#[async_trait]
+impl SchemaProvider for Memory {
+    fn table_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
+        Ok(self.scope.kept(name).map(|table| table as Arc<dyn TableProvider>))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.scope.kept(name).is_some()
     }
 }
 

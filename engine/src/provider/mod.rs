@@ -5,6 +5,6 @@ mod collection;
 pub(crate) mod pg_catalog;
 mod scope;
 
-pub(crate) use catalog::{DATABASE, DML_CATALOG, Names};
+pub(crate) use catalog::{DATABASE, DML_CATALOG, MEMORY_CATALOG, Names};
 pub(crate) use collection::{CollectionProvider, ROW_ID};
 pub(crate) use scope::Scope;

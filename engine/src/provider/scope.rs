@@ -3,10 +3,14 @@
 //! A session plans one statement at a time, so the scope holds that statement's read view; plans
 //! that were made keep what they pinned.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use arrow::array::RecordBatch;
 use chrono::{DateTime, Utc};
+use datafusion::common::DataFusionError;
+use datafusion::datasource::MemTable;
 use parking_lot::Mutex;
 use storage::{ReadView, Store};
 use types::CommitTs;
@@ -27,6 +31,8 @@ pub(crate) struct Scope {
     settings: Mutex<Settings>,
     /// The statement's `now()`, the same however often it is planned.
     started: Mutex<Option<DateTime<Utc>>>,
+    /// Rows that a part of the statement reads and another part made.
+    memory: Mutex<BTreeMap<&'static str, Arc<MemTable>>>,
 }
 
 impl Scope {
@@ -39,6 +45,7 @@ impl Scope {
             beyond: Mutex::new(None),
             settings: Mutex::default(),
             started: Mutex::default(),
+            memory: Mutex::default(),
         }
     }
 
@@ -49,13 +56,37 @@ impl Scope {
         *kept = if self.busy.load(Ordering::Acquire) { view } else { view.unpinned() };
         drop(kept);
         *self.beyond.lock() = None;
+        self.memory.lock().clear();
         *self.settings.lock() = settings;
+    }
+
+    /// Forgets the view of a transaction that ended.
+    pub(crate) fn leave(&self) {
+        let newest = self.store.read_view();
+        let mut view = self.view.lock();
+        *view = if self.busy.load(Ordering::Acquire) { newest } else { newest.unpinned() };
     }
 
     /// When the result is dropped the statement is planned: the view keeps no row versions any more.
     pub(crate) fn until_rest(self: &Arc<Self>) -> impl Drop + use<> {
         self.busy.store(true, Ordering::Release);
         Rest(Arc::clone(self))
+    }
+
+    /// Keeps rows for the rest of the statement, under a name of [`super::MEMORY_CATALOG`].
+    pub(crate) fn keep(
+        &self,
+        name: &'static str,
+        rows: RecordBatch,
+    ) -> Result<(), DataFusionError> {
+        let table = MemTable::try_new(rows.schema(), vec![vec![rows]])?;
+        self.memory.lock().insert(name, Arc::new(table));
+        Ok(())
+    }
+
+    /// What [`Scope::keep`] keeps.
+    pub(crate) fn kept(&self, name: &str) -> Option<Arc<MemTable>> {
+        self.memory.lock().get(name).map(Arc::clone)
     }
 
     /// What the views of the server's own state ask.
@@ -106,6 +137,7 @@ struct Rest(Arc<Scope>);
 impl Drop for Rest {
     fn drop(&mut self) {
         let mut view = self.0.view.lock();
+        self.0.memory.lock().clear();
         self.0.busy.store(false, Ordering::Release);
         *view = view.unpinned();
     }

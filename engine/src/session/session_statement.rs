@@ -6,10 +6,14 @@ use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::sql::sqlparser::ast::{self, Expr, Value};
 
-use super::{Outcome, Session, done};
+use types::SqlState;
+
+use super::transaction::check_modes;
+use super::{Notice, Outcome, Session, done};
 use crate::error::{EngineError, Result};
 use crate::explain;
 use crate::query::RowStream;
+use crate::settings::Settings;
 use crate::sql::types::fold;
 use crate::sql::{ParsedStatement, Statement};
 
@@ -20,17 +24,46 @@ impl Session {
         statement: &ast::Statement,
     ) -> Result<Option<Outcome>> {
         Ok(Some(match statement {
+            ast::Statement::Set(ast::Set::SetTransaction { modes, snapshot, session }) => {
+                EngineError::refuse_present(&[(snapshot.is_some(), "SET TRANSACTION SNAPSHOT")])?;
+                return self.set_transaction(modes, *session).map(Some);
+            }
             ast::Statement::Set(set) => {
-                self.set(set)?;
+                let local = matches!(
+                    set,
+                    ast::Set::SingleAssignment { scope: Some(ast::ContextModifier::Local), .. }
+                );
+                if local && self.transaction.is_none() {
+                    return Ok(Some(Outcome::Done {
+                        tag: "SET".to_owned(),
+                        notice: Some(only_inside("SET LOCAL")),
+                    }));
+                }
+                let kept = self.settings.clone();
+                set_one(&mut self.settings, set)?;
+                self.stay_read_only(kept)?;
+                if let Some(open) = &mut self.transaction
+                    && !local
+                {
+                    set_one(&mut open.after, set)?;
+                }
                 done("SET")
             }
             ast::Statement::Reset(reset) => {
-                match &reset.reset {
-                    ast::Reset::ALL => self.settings.reset_all(),
-                    ast::Reset::ConfigurationParameter(name) => {
-                        self.settings.reset(&name.to_string())?;
+                let kept = self.settings.clone();
+                let after = self.transaction.as_mut().map(|open| &mut open.after);
+                for settings in [Some(&mut self.settings), after].into_iter().flatten() {
+                    match &reset.reset {
+                        ast::Reset::ALL => settings.reset_all(),
+                        ast::Reset::ConfigurationParameter(name) => {
+                            settings.reset(&name.to_string())?;
+                        }
                     }
                 }
+                if matches!(reset.reset, ast::Reset::ALL) {
+                    self.settings.keep_transaction(&kept)?;
+                }
+                self.stay_read_only(kept)?;
                 done("RESET")
             }
             ast::Statement::ShowVariable { variable } => self.show(variable)?,
@@ -39,53 +72,52 @@ impl Session {
                 Outcome::Deallocate((name != "all").then_some(name))
             }
             ast::Statement::Discard { object_type: ast::DiscardObject::ALL } => {
+                self.check_outside("DISCARD ALL")?;
                 self.settings.reset_all();
                 Outcome::DiscardAll
-            }
-            ast::Statement::StartTransaction { .. }
-            | ast::Statement::Commit { .. }
-            | ast::Statement::Rollback { .. }
-            | ast::Statement::Savepoint { .. }
-            | ast::Statement::ReleaseSavepoint { .. } => {
-                return Err(EngineError::unsupported("a transaction of several statements")
-                    .with_hint(
-                        "Every statement commits by itself; set your client to autocommit.",
-                    ));
             }
             _ => return Ok(None),
         }))
     }
 
-    fn set(&mut self, set: &ast::Set) -> Result<()> {
-        match set {
-            ast::Set::SingleAssignment { scope, variable, values, .. } => {
-                if matches!(scope, Some(ast::ContextModifier::Local | ast::ContextModifier::Global))
-                {
-                    return Err(EngineError::unsupported("SET LOCAL or SET GLOBAL"));
-                }
-                let name = variable.to_string();
-                let words: Result<Vec<String>> = values.iter().map(setting_text).collect();
-                let value = words?.join(", ");
-                if values.len() == 1 && value.eq_ignore_ascii_case("default") {
-                    self.settings.reset(&name)?;
-                } else {
-                    self.settings.set(&name, &value)?;
-                }
-            }
-            ast::Set::SetTimeZone { value, .. } => {
-                let value = setting_text(value)?;
-                if value.eq_ignore_ascii_case("default") || value.eq_ignore_ascii_case("local") {
-                    self.settings.reset("TimeZone")?;
-                } else {
-                    self.settings.set("TimeZone", &value)?;
-                }
-            }
-            ast::Set::SetNames { charset_name, .. } => {
-                self.settings.set("client_encoding", &charset_name.value)?;
-            }
-            other => return Err(EngineError::unsupported(format!("SET {other:.40}"))),
+    /// Takes a change back that would let a transaction write which was to read only.
+    fn stay_read_only(&mut self, kept: Settings) -> Result<()> {
+        let checked = self.check_stays_read_only(kept.is_on("transaction_read_only"));
+        if checked.is_err() {
+            self.settings = kept;
         }
-        Ok(())
+        checked
+    }
+
+    /// `SET TRANSACTION`, and with `session` what transactions begin with.
+    fn set_transaction(
+        &mut self,
+        modes: &[ast::TransactionMode],
+        session: bool,
+    ) -> Result<Outcome> {
+        if !session && self.transaction.is_none() {
+            let notice = Some(only_inside("SET TRANSACTION"));
+            return Ok(Outcome::Done { tag: "SET".to_owned(), notice });
+        }
+        if !session {
+            self.set_modes(modes)?;
+            return Ok(done("SET"));
+        }
+        check_modes(modes)?;
+        let mut settings = self.settings.clone();
+        for mode in modes {
+            let ast::TransactionMode::AccessMode(access) = mode else { continue };
+            let value = match access {
+                ast::TransactionAccessMode::ReadOnly => "on",
+                ast::TransactionAccessMode::ReadWrite => "off",
+            };
+            settings.set("default_transaction_read_only", value)?;
+            if let Some(open) = &mut self.transaction {
+                open.after.set("default_transaction_read_only", value)?;
+            }
+        }
+        self.settings = settings;
+        Ok(done("SET"))
     }
 
     fn show(&self, variable: &[ast::Ident]) -> Result<Outcome> {
@@ -128,6 +160,45 @@ impl Session {
             _ => Ok(None),
         }
     }
+}
+
+fn only_inside(what: &str) -> Notice {
+    Notice {
+        severity: "WARNING",
+        state: SqlState::NO_ACTIVE_SQL_TRANSACTION,
+        message: format!("{what} can only be used in transaction blocks"),
+    }
+}
+
+fn set_one(settings: &mut Settings, set: &ast::Set) -> Result<()> {
+    match set {
+        ast::Set::SingleAssignment { scope, variable, values, .. } => {
+            if *scope == Some(ast::ContextModifier::Global) {
+                return Err(EngineError::unsupported("SET GLOBAL"));
+            }
+            let name = variable.to_string();
+            let words: Result<Vec<String>> = values.iter().map(setting_text).collect();
+            let value = words?.join(", ");
+            if values.len() == 1 && value.eq_ignore_ascii_case("default") {
+                settings.reset(&name)?;
+            } else {
+                settings.set(&name, &value)?;
+            }
+        }
+        ast::Set::SetTimeZone { value, .. } => {
+            let value = setting_text(value)?;
+            if value.eq_ignore_ascii_case("default") || value.eq_ignore_ascii_case("local") {
+                settings.reset("TimeZone")?;
+            } else {
+                settings.set("TimeZone", &value)?;
+            }
+        }
+        ast::Set::SetNames { charset_name, .. } => {
+            settings.set("client_encoding", &charset_name.value)?;
+        }
+        other => return Err(EngineError::unsupported(format!("SET {other:.40}"))),
+    }
+    Ok(())
 }
 
 fn setting_text(expr: &Expr) -> Result<String> {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -28,9 +29,30 @@ pub struct ParsedStatement {
     pub(crate) parameters: usize,
     /// Where a prepared statement keeps its plan.
     pub(crate) plan: Option<Arc<PlanSlot>>,
+    /// The columns that the client of a prepared statement was told of.
+    pub(crate) described: Option<SchemaRef>,
 }
 
 impl ParsedStatement {
+    /// Whether it reads or writes, and so takes part in a transaction.
+    #[must_use]
+    pub fn is_transactional(&self) -> bool {
+        let Statement::Sql(tree) = &self.statement else { return false };
+        !matches!(
+            &***tree,
+            ast::Statement::StartTransaction { .. }
+                | ast::Statement::Commit { .. }
+                | ast::Statement::Rollback { .. }
+                | ast::Statement::Savepoint { .. }
+                | ast::Statement::ReleaseSavepoint { .. }
+                | ast::Statement::Set(_)
+                | ast::Statement::Reset(_)
+                | ast::Statement::ShowVariable { .. }
+                | ast::Statement::Deallocate { .. }
+                | ast::Statement::Discard { .. }
+        )
+    }
+
     /// Whether a prepared statement keeps a plan for its next execution.
     #[must_use]
     pub fn keeps_plan(&self) -> bool {
@@ -117,7 +139,12 @@ fn parse_one(tokens: Vec<TokenWithSpan>, deep: bool) -> Result<ParsedStatement> 
         && word.quote_style.is_none()
         && word.value.eq_ignore_ascii_case("checkpoint")
     {
-        return Ok(ParsedStatement { statement: Statement::Checkpoint, parameters, plan: None });
+        return Ok(ParsedStatement {
+            statement: Statement::Checkpoint,
+            parameters,
+            plan: None,
+            described: None,
+        });
     }
     if let [Token::Word(check), Token::Word(table), _, ..] = words.as_slice()
         && check.keyword == Keyword::CHECK
@@ -132,13 +159,19 @@ fn parse_one(tokens: Vec<TokenWithSpan>, deep: bool) -> Result<ParsedStatement> 
             statement: Statement::CheckTable(name),
             parameters,
             plan: None,
+            described: None,
         });
     }
     if let Some(Token::Word(word)) = words.first()
         && word.keyword == Keyword::VACUUM
     {
         let names = vacuumed(&words, tokens.clone())?;
-        return Ok(ParsedStatement { statement: Statement::Vacuum(names), parameters, plan: None });
+        return Ok(ParsedStatement {
+            statement: Statement::Vacuum(names),
+            parameters,
+            plan: None,
+            described: None,
+        });
     }
     if let Some(Token::Word(word)) = words.first()
         && word.keyword == Keyword::EXPLAIN
@@ -159,6 +192,7 @@ fn parse_one(tokens: Vec<TokenWithSpan>, deep: bool) -> Result<ParsedStatement> 
         statement: Statement::Sql(Tree::new(statement, deep)),
         parameters,
         plan: None,
+        described: None,
     })
 }
 

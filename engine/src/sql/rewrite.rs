@@ -162,6 +162,24 @@ pub(crate) fn check(statement: &ast::Statement) -> Result<()> {
     }
 }
 
+struct InstantFinder;
+
+impl Visitor for InstantFinder {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+        match factor {
+            TableFactor::Table { version: Some(_), .. } => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+}
+
+/// Whether a statement reads a table as of an instant that it names.
+pub(crate) fn names_instant(statement: &ast::Statement) -> bool {
+    statement.visit(&mut InstantFinder).is_break()
+}
+
 struct Rewriter;
 
 impl VisitorMut for Rewriter {

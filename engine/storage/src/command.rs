@@ -11,8 +11,10 @@
 //!   not repeated.
 //! * kind 2, define: JSON of [`catalog::Define`].
 //! * kind 3, tick: nothing. It only moves the commit timestamp.
+//! * kind 4, transaction: next id `u32`, number of catalog changes `u32`; per change length `u32` and
+//!   JSON as in kind 2; then the writes as in kind 1.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -25,12 +27,14 @@ use arrow_ipc::writer::{
 use catalog::Define;
 use types::{CommitTs, RowId, TableId};
 
+use crate::memtable::schema_of_columns;
 use crate::wal::Cursor;
 
 const VERSION: u8 = 1;
 const KIND_WRITE: u8 = 1;
 const KIND_DEFINE: u8 = 2;
 const KIND_TICK: u8 = 3;
+const KIND_TRANSACTION: u8 = 4;
 
 /// A change, the unit of atomicity: all of it becomes visible at one commit timestamp or nothing.
 #[derive(Debug, Clone)]
@@ -39,8 +43,22 @@ pub enum Command {
     Write(Vec<TableWrite>),
     /// The catalog changes.
     Define(Define),
+    /// The catalog changes, and then rows do.
+    Transaction(Transacted),
     /// Nothing changes: closes all instants up to its commit timestamp.
     Tick,
+}
+
+/// What a transaction did that changed the catalog.
+#[derive(Debug, Clone)]
+pub struct Transacted {
+    /// The id that the catalog gave next when the transaction began. The transaction knew its new
+    /// objects by ids from this one on; when others came first, all of them move up.
+    pub next_id: u32,
+    /// The changes, in order.
+    pub defines: Vec<Define>,
+    /// What it wrote, each table once.
+    pub writes: Vec<TableWrite>,
 }
 
 /// The part of a write that concerns one table.
@@ -80,10 +98,18 @@ impl Command {
         match self {
             Self::Write(writes) => {
                 out.push(KIND_WRITE);
-                put_u32(&mut out, writes.len());
-                for write in writes {
-                    encode_write(&mut out, write)?;
+                encode_writes(&mut out, writes)?;
+            }
+            Self::Transaction(Transacted { next_id, defines, writes }) => {
+                out.push(KIND_TRANSACTION);
+                out.extend_from_slice(&next_id.to_le_bytes());
+                put_u32(&mut out, defines.len());
+                for define in defines {
+                    let json = serde_json::to_vec(define)?;
+                    put_u32(&mut out, json.len());
+                    out.extend_from_slice(&json);
                 }
+                encode_writes(&mut out, writes)?;
             }
             Self::Define(define) => {
                 out.push(KIND_DEFINE);
@@ -105,6 +131,9 @@ impl Command {
         match bytes {
             [VERSION, KIND_WRITE, rest @ ..] => decode_writes(rest, schema_of).map(Self::Write),
             [VERSION, KIND_DEFINE, rest @ ..] => Ok(Self::Define(serde_json::from_slice(rest)?)),
+            [VERSION, KIND_TRANSACTION, rest @ ..] => {
+                decode_transaction(rest, schema_of).map(Self::Transaction)
+            }
             [VERSION, KIND_TICK] => Ok(Self::Tick),
             _ => Err(DecodeError::Malformed("unknown version or kind")),
         }
@@ -122,6 +151,13 @@ impl Command {
             [VERSION, KIND_DEFINE, rest @ ..] => {
                 format!("define {}", String::from_utf8_lossy(rest))
             }
+            [VERSION, KIND_TRANSACTION, rest @ ..] => {
+                let mut cursor = Cursor(rest);
+                let changes = cursor.u32().and_then(|_| cursor.u32());
+                changes.map_or("a malformed transaction".to_owned(), |n| {
+                    format!("transaction with {n} changes of the catalog")
+                })
+            }
             [VERSION, KIND_TICK] => "tick".to_owned(),
             _ => "of an unknown kind".to_owned(),
         }
@@ -130,6 +166,11 @@ impl Command {
 
 fn put_u32(out: &mut Vec<u8>, value: usize) {
     out.extend_from_slice(&u32::try_from(value).unwrap_or(u32::MAX).to_le_bytes());
+}
+
+fn encode_writes(out: &mut Vec<u8>, writes: &[TableWrite]) -> Result<(), DecodeError> {
+    put_u32(out, writes.len());
+    writes.iter().try_for_each(|write| encode_write(out, write))
 }
 
 fn encode_write(out: &mut Vec<u8>, write: &TableWrite) -> Result<(), DecodeError> {
@@ -166,6 +207,29 @@ fn encode_batch(out: &mut Vec<u8>, batch: &RecordBatch) -> Result<(), ArrowError
     out.extend_from_slice(&message);
     out.extend_from_slice(&body);
     Ok(())
+}
+
+fn decode_transaction(
+    bytes: &[u8],
+    schema_of: impl Fn(TableId) -> Option<SchemaRef>,
+) -> Result<Transacted, DecodeError> {
+    let mut cursor = Cursor(bytes);
+    let head = cursor.u32().zip(cursor.u32());
+    let (next_id, count) = head.ok_or(DecodeError::Malformed("cut off"))?;
+    let (mut defines, mut made, mut id) = (Vec::new(), BTreeMap::new(), next_id);
+    for _ in 0..count {
+        let json = cursor.u32().and_then(|length| cursor.take(length as usize));
+        let json = json.ok_or(DecodeError::Malformed("cut off"))?;
+        let define: Define = serde_json::from_slice(json)?;
+        if let Define::CreateCollection { columns, .. } = &define {
+            made.insert(TableId(id), schema_of_columns(columns));
+        }
+        id = id.saturating_add(define.ids_given());
+        defines.push(define);
+    }
+    let known = |id| made.get(&id).map(Arc::clone).or_else(|| schema_of(id));
+    let writes = decode_writes(cursor.0, known)?;
+    Ok(Transacted { next_id, defines, writes })
 }
 
 fn decode_writes(

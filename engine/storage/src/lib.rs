@@ -29,9 +29,10 @@ mod mvcc;
 mod progress;
 mod segment;
 mod store;
+mod transaction;
 pub mod wal;
 
-pub use command::{Command, DecodeError, TableWrite};
+pub use command::{Command, DecodeError, TableWrite, Transacted};
 pub use commit::{Applied, CommitLog, Effect, Outcome, Reply};
 pub use error::{Rejection, StorageError, format_micros};
 pub use inspect::{FileReport, inspect};
@@ -39,3 +40,4 @@ pub use manifest::CheckpointFile;
 pub use mvcc::{Pin, ReadView};
 pub use progress::{Phase, Working};
 pub use store::{OpenReport, Store, StoreOptions};
+pub use transaction::Transaction;

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use catalog::{Define, Defined};
 use parking_lot::RwLock;
-use types::CommitTs;
+use types::{CommitTs, TableId};
 
-use crate::command::{Command, TableWrite};
+use crate::command::{Command, TableWrite, Transacted};
 use crate::commit::{Effect, Outcome};
 use crate::error::{Rejection, StorageError};
 use crate::indexer::Indexer;
@@ -84,12 +84,16 @@ impl Machine {
             Command::Define(define) => {
                 apply_define(&mut after, define, position.commit_ts, self.chunk_bits)?
             }
+            Command::Transaction(transacted) => {
+                apply_transaction(&mut after, transacted, position.commit_ts, self.chunk_bits)?
+            }
             Command::Tick => Ok(Effect::Ticked),
         };
+        *self.state.write() = Arc::new(after);
+        // Not before there is something to find: a table may have come with its rows and index.
         if matches!(outcome, Ok(Effect::Written | Effect::Defined(_))) {
             self.indexer.wake();
         }
-        *self.state.write() = Arc::new(after);
         self.log_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         Ok(outcome)
     }
@@ -130,37 +134,87 @@ fn apply_define(
     at: CommitTs,
     chunk_bits: u32,
 ) -> Result<Outcome, StorageError> {
+    let defined = match change_catalog(state, define, at, chunk_bits)? {
+        Ok(defined) => defined,
+        Err(rejection) => return Ok(Err(rejection)),
+    };
+    change_indexes(state, &defined, at);
+    Ok(Ok(Effect::Defined(defined)))
+}
+
+/// All changes of the catalog and all writes are checked before the first table changes.
+fn apply_transaction(
+    state: &mut State,
+    transacted: &Transacted,
+    at: CommitTs,
+    chunk_bits: u32,
+) -> Result<Outcome, StorageError> {
+    let first = transacted.next_id;
+    let Some(later) = state.catalog.next_id().checked_sub(first) else {
+        return Ok(Err(Rejection::Malformed("ids that were never given")));
+    };
+    let moved = |id: u32| if id >= first { id.saturating_add(later) } else { id };
+    let mut next = state.clone();
+    let mut done = Vec::with_capacity(transacted.defines.len());
+    for define in &transacted.defines {
+        match change_catalog(&mut next, &define.with_ids(moved), at, chunk_bits)? {
+            Ok(defined) => done.push(defined),
+            Err(rejection) => return Ok(Err(rejection)),
+        }
+    }
+    let write =
+        |write: &TableWrite| TableWrite { table: TableId(moved(write.table.0)), ..write.clone() };
+    let writes: Vec<TableWrite> = transacted.writes.iter().map(write).collect();
+    if let Err(rejection) = apply_writes(&next, &writes, at)? {
+        return Ok(Err(rejection));
+    }
+    done.iter().for_each(|defined| change_indexes(&next, defined, at));
+    *state = next;
+    Ok(Ok(Effect::Written))
+}
+
+/// Changes the catalog of `state`, and adds the table that came. Tables that are shared do not change.
+fn change_catalog(
+    state: &mut State,
+    define: &Define,
+    at: CommitTs,
+    chunk_bits: u32,
+) -> Result<Result<Defined, Rejection>, StorageError> {
     let (catalog, defined) = match state.catalog.define(define, at) {
         Ok(changed) => changed,
         Err(error) => return Ok(Err(Rejection::Catalog(error))),
     };
-    match &defined {
-        Defined::Collection(id) => {
-            if let Some(collection) = catalog.collection_by_id(*id) {
-                let table = Table::new(collection.clone(), chunk_bits);
-                let table = table.map_err(StorageError::apply)?;
-                let mut tables = BTreeMap::clone(&state.tables);
-                tables.insert(*id, Arc::new(table));
-                state.tables = Arc::new(tables);
-            }
-        }
+    if let Defined::Collection(id) = &defined
+        && let Some(collection) = catalog.collection_by_id(*id)
+    {
+        let table = Table::new(collection.clone(), chunk_bits).map_err(StorageError::apply)?;
+        let mut tables = BTreeMap::clone(&state.tables);
+        tables.insert(*id, Arc::new(table));
+        state.tables = Arc::new(tables);
+    }
+    state.catalog = Arc::new(catalog);
+    Ok(Ok(defined))
+}
+
+/// Gives tables the index that came at `at`, and takes those that went.
+fn change_indexes(state: &State, defined: &Defined, at: CommitTs) {
+    match defined {
         Defined::Index(id) => {
-            if let Some(index) = catalog.index_by_id(*id)
+            let index = state.catalog.index_by_id(*id).filter(|index| index.life.contains(at));
+            if let Some(index) = index
                 && let Some(table) = state.tables.get(&index.table)
             {
                 table.add_index(index);
             }
         }
         Defined::Dropped => {
-            let gone = catalog.indexes_ever().filter(|index| index.life.dropped == Some(at));
+            let gone = state.catalog.indexes_ever().filter(|index| index.life.dropped == Some(at));
             for index in gone {
                 if let Some(table) = state.tables.get(&index.table) {
                     table.drop_index(index);
                 }
             }
         }
-        Defined::Namespace(_) | Defined::Altered => {}
+        Defined::Collection(_) | Defined::Namespace(_) | Defined::Altered => {}
     }
-    state.catalog = Arc::new(catalog);
-    Ok(Ok(Effect::Defined(defined)))
 }

@@ -21,6 +21,7 @@ use crate::manifest::{self, CheckpointFile, Manifest, Restored};
 use crate::memtable::Table;
 use crate::mvcc::{ReadView, Retention, State, Thorough};
 use crate::progress::{Pace, Phase, Progress, Working};
+use crate::transaction::Transaction;
 use crate::wal::{self, LogOptions, LogPosition, RecoveryReport, StoreId};
 
 /// How far in the future an instant may lie that a read waits for.
@@ -210,6 +211,12 @@ impl Store {
     #[must_use]
     pub fn read_view(&self) -> ReadView {
         self.machine.view()
+    }
+
+    /// A transaction at the newest state.
+    #[must_use]
+    pub fn begin(&self) -> Transaction {
+        Transaction::new(self.read_view(), self.machine.chunk_bits)
     }
 
     /// The way to change anything.

@@ -31,6 +31,8 @@ mod random_commands;
 mod rejections;
 #[path = "crash/support.rs"]
 mod support;
+#[path = "crash/transactions.rs"]
+mod transactions;
 #[path = "crash/vacuuming.rs"]
 mod vacuuming;
 #[path = "crash/while_checkpointing.rs"]

@@ -16,6 +16,8 @@ macro_rules! sql_states {
 }
 
 sql_states! {
+    /// No error: what a notice has.
+    SUCCESSFUL_COMPLETION = "00000";
     /// Malformed message on the wire.
     PROTOCOL_VIOLATION = "08P01";
     /// A clause or statement this server does not have.
@@ -60,6 +62,14 @@ sql_states! {
     NOT_NULL_VIOLATION = "23502";
     /// Duplicate key.
     UNIQUE_VIOLATION = "23505";
+    /// A statement that has no place inside a transaction.
+    ACTIVE_SQL_TRANSACTION = "25001";
+    /// A statement that has no place outside of a transaction.
+    NO_ACTIVE_SQL_TRANSACTION = "25P01";
+    /// A session that was idle inside a transaction for too long.
+    IDLE_IN_TRANSACTION_TIMEOUT = "25P03";
+    /// A savepoint that does not exist.
+    INVALID_SAVEPOINT_SPECIFICATION = "3B001";
     /// A write where only reading is possible.
     READ_ONLY_SQL_TRANSACTION = "25006";
     /// A statement inside an aborted transaction.

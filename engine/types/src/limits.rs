@@ -55,6 +55,9 @@ pub const COLUMNS_MAX: usize = 1_600;
 /// Most bytes of an identifier; PostgreSQL truncates at this length, we refuse.
 pub const IDENTIFIER_BYTES_MAX: usize = 63;
 
+/// Savepoints of one transaction.
+pub const SAVEPOINTS_MAX: usize = 1_000;
+
 /// Least and most links of an HNSW point per layer (`m`); pgvector's range.
 pub const HNSW_M: std::ops::RangeInclusive<u32> = 2..=100;
 

@@ -67,10 +67,15 @@ pub(crate) fn table(
         return Ok(None);
     }
     let (view, settings) = (scope.view(), scope.settings());
+    // What the server is doing is a matter of what is committed.
+    let committed = || scope.store().read_view();
     let built = match set {
+        Set::PgCatalog if name.starts_with("pg_stat_") => {
+            relations::pg_catalog(name, &committed(), &settings)
+        }
         Set::PgCatalog => relations::pg_catalog(name, &view, &settings),
         Set::InformationSchema => relations::information_schema(name, &view),
-        Set::Azimuth => views::azimuth(name, &view, scope),
+        Set::Azimuth => views::azimuth(name, &committed(), scope),
     };
     built.provider().map(Some)
 }

@@ -99,7 +99,7 @@ impl VectorColumn {
 }
 
 /// The columns of a chunk.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Columns {
     batch: RecordBatch,
     vectors: Vec<Option<VectorColumn>>,
@@ -119,7 +119,7 @@ pub(crate) fn batch_bytes(batch: &RecordBatch) -> usize {
 }
 
 /// Where the columns are.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Place {
     Memory(Columns),
     /// In a chunk of a segment; read and checked when first asked for.
@@ -219,11 +219,44 @@ impl Chunk {
         let batch =
             concat_batches(left.schema_ref(), [left, right]).map_err(StorageError::apply)?;
         let begins = [&*self.begins, &*next.begins].concat();
-        let joined = Self::new(self.row_id(0), batch, begins.into());
+        let ids = match (&self.ids, &next.ids) {
+            (RowIds::From(first), RowIds::From(then)) if first + self.len() as u64 == *then => {
+                RowIds::From(*first)
+            }
+            // The part of a segment that a transaction took.
+            _ => RowIds::Listed(
+                [self.row_ids().values(), next.row_ids().values()]
+                    .map(|ids| &**ids)
+                    .concat()
+                    .into(),
+            ),
+        };
+        let joined = Self { ids, ..Self::new(self.row_id(0), batch, begins.into()) };
         for (slot, end) in self.ended().chain(next.ended().map(|(s, e)| (s + self.len(), e))) {
             joined.end(slot, end);
         }
         Ok(joined)
+    }
+
+    /// The same rows, which end by themselves from now on.
+    pub(super) fn own(&self) -> Self {
+        let (ids, begins, place) = (self.ids.clone(), self.begins.clone(), self.place.clone());
+        let own = Self { ids, begins, ends: Arc::default(), place };
+        self.ended().for_each(|(slot, end)| own.end(slot, end));
+        own
+    }
+
+    /// The first `rows` of the rows, which end by themselves from now on.
+    pub(super) fn first(&self, rows: usize) -> Result<Self, StorageError> {
+        let ids = match &self.ids {
+            RowIds::From(first) => RowIds::From(*first),
+            RowIds::Listed(ids) => RowIds::Listed(ids.slice(0, rows)),
+        };
+        let place = Place::Memory(Columns::of(self.batch()?.slice(0, rows)));
+        let first = Self { ids, begins: self.begins.slice(0, rows), ends: Arc::default(), place };
+        let ended = self.ended().filter(|(slot, _)| *slot < rows);
+        ended.for_each(|(slot, end)| first.end(slot, end));
+        Ok(first)
     }
 
     /// The id of row `slot`.

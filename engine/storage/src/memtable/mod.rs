@@ -24,3 +24,4 @@ pub(crate) use chunk::{RowIds, batch_bytes};
 pub(crate) use index::IndexerOptions;
 pub(crate) use layout::{Layout, Origin, Part};
 pub(crate) use rows::{Files, HISTORY};
+pub(crate) use schema::schema_of_columns;

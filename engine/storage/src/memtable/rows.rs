@@ -10,6 +10,8 @@
 //! The youngest rows form a tail of smaller chunks in memory, merged like the digits of a binary
 //! counter: a row is copied at most `log2(chunk_rows)` times however small the writes are.
 
+mod fork;
+
 use std::sync::{Arc, OnceLock};
 
 use arrow::array::RecordBatch;
@@ -38,6 +40,8 @@ pub struct Rows {
     live: u32,
     /// The id of the next row.
     next_row: RowId,
+    /// In the rows of a transaction, how many ordinals are those of the table they were taken from.
+    shared: Option<u32>,
     /// The first damage that reading vectors met. Vectors are read where an error cannot be
     /// returned; whoever reads them asks for it afterwards.
     damage: Arc<OnceLock<StorageError>>,
@@ -81,6 +85,7 @@ impl Rows {
             points: 0,
             live: 0,
             next_row: RowId(0),
+            shared: None,
             damage: Arc::default(),
         }
     }

@@ -84,5 +84,10 @@ fn arrow_field(column: &Column) -> Field {
 /// The Arrow schema of a collection.
 #[must_use]
 pub fn arrow_schema(collection: &Collection) -> SchemaRef {
-    Arc::new(Schema::new(collection.columns.iter().map(arrow_field).collect::<Vec<_>>()))
+    schema_of_columns(&collection.columns)
+}
+
+/// The Arrow schema of columns.
+pub(crate) fn schema_of_columns(columns: &[Column]) -> SchemaRef {
+    Arc::new(Schema::new(columns.iter().map(arrow_field).collect::<Vec<_>>()))
 }

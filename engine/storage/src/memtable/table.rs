@@ -3,6 +3,8 @@
 //! Rows of a segment are found by its own lookup table of keys; the map in memory holds the keys of
 //! the rows that are in no segment yet.
 
+mod fork;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -16,6 +18,7 @@ use parking_lot::{Mutex, RwLock};
 use types::limits::TABLE_ROWS_MAX;
 use types::{CommitTs, IndexId, RowId, RowOrdinal};
 
+use self::fork::Base;
 use super::chunk::Chunk;
 use super::index::VectorIndex;
 use super::layout::{Layout, Origin, Part};
@@ -29,7 +32,7 @@ use crate::segment::{Segment, hash_key};
 type Key = Box<[u8]>;
 
 /// Finds the versions of a row that are in no segment by primary key.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Keys {
     /// Newest version of every key.
     newest: HashMap<Key, RowId>,
@@ -70,6 +73,8 @@ pub struct Table {
     keys: RwLock<Keys>,
     /// The earliest instant that can be read.
     horizon: AtomicI64,
+    /// What a transaction's own table stands on.
+    base: Option<Base>,
 }
 
 /// Proof that a write was checked against the state it will be applied to.
@@ -100,6 +105,7 @@ impl Table {
             }),
             keys: RwLock::default(),
             horizon: AtomicI64::new(i64::MIN),
+            base: None,
         })
     }
 
@@ -131,7 +137,8 @@ impl Table {
     /// The earliest instant that can be read: versions that ended at or before it may be gone.
     #[must_use]
     pub fn horizon(&self) -> CommitTs {
-        CommitTs(self.horizon.load(Ordering::Acquire))
+        let own = CommitTs(self.horizon.load(Ordering::Acquire));
+        self.base.as_ref().map_or(own, |base| own.max(base.horizon()))
     }
 
     /// Moves the earliest instant that can be read up; reads before it are refused from now on.
@@ -151,12 +158,12 @@ impl Table {
     ) -> Result<(Arc<Rows>, Option<RowOrdinal>), StorageError> {
         let Some(converter) = &self.converter else { return Ok((self.rows(), None)) };
         let converted = converter.convert_columns(key).map_err(StorageError::apply)?;
-        let key = converted.row(0);
+        let own = converted.row(0);
         let keys = self.keys.read();
         // Rows leave the map after they came to segments: rows fetched under its lock have them in
         // one or the other.
         let rows = self.rows();
-        let mut version = keys.newest.get(key.data()).copied();
+        let mut version = keys.newest.get(own.data()).copied();
         while let Some(row) = version {
             let ordinal = rows.find_row(row);
             if ordinal.is_some_and(|ordinal| rows.visible(ordinal, at)) {
@@ -165,6 +172,11 @@ impl Table {
             version = keys.previous.get(&row).copied();
         }
         drop(keys);
+        if let Some(base) = &self.base {
+            let found = base.find(key, at, &rows)?;
+            return Ok((rows, found));
+        }
+        let key = own;
         let visible = |chunk: &Chunk, slot| chunk.visible(slot, at);
         let found = self.find_in(&rows, rows.segments(), key.data(), visible, Err)?;
         Ok((rows, found))
@@ -234,7 +246,8 @@ impl Table {
                 .find_row(*row)
                 .and_then(|ordinal| rows.locate(ordinal))
                 .is_some_and(|(chunk, slot)| chunk.life(slot).1 == CommitTs::INFINITY);
-            if !alive || !ended_set.insert(*row) {
+            let stays = self.base.as_ref().is_none_or(|base| base.is_own(*row) || base.lives(*row));
+            if !alive || !stays || !ended_set.insert(*row) {
                 return Ok(Err(Rejection::Conflict));
             }
             ended.push(*row);
@@ -254,18 +267,18 @@ impl Table {
         let Ok(converted) = self.convert_keys(batch) else {
             return Ok(Err(Rejection::Malformed("no key of the rows")));
         };
-        if let Some(row) = self.taken(&converted, &ended_set)? {
+        if let Some(row) = self.taken(&converted, &|row| ended_set.contains(&row))? {
             let constraint = self.collection.primary_key_name();
             return Ok(Err(Rejection::DuplicateKey { constraint, row }));
         }
         Ok(Ok(Checked { ended, keys: converted }))
     }
 
-    /// The first of new rows whose key another row has that will live on.
+    /// The first of new rows whose key another row has that will live on, `ended` ones not counted.
     fn taken(
         &self,
         converted: &[Key],
-        ended: &HashSet<RowId>,
+        ended: &dyn Fn(RowId) -> bool,
     ) -> Result<Option<usize>, StorageError> {
         let keys = self.keys.read();
         // Fetched under the lock, as in `find`: older ones may lack the segment that a key went to.
@@ -273,17 +286,20 @@ impl Table {
         let mut seen = HashSet::with_capacity(converted.len());
         for (row, key) in converted.iter().enumerate() {
             let lives_on = |chunk: &Chunk, slot: usize| {
-                chunk.life(slot).1 == CommitTs::INFINITY && !ended.contains(&chunk.row_id(slot))
+                chunk.life(slot).1 == CommitTs::INFINITY && !ended(chunk.row_id(slot))
             };
-            let taken = match keys.newest.get(key) {
+            let newest = keys.newest.get(key).map(|row| {
+                let found = rows.find_row(*row).and_then(|ordinal| rows.locate(ordinal));
+                found.is_some_and(|(chunk, slot)| lives_on(chunk, slot))
+            });
+            let taken = match (newest, &self.base) {
+                (Some(true), _) => true,
+                (_, Some(base)) => base.has(key, &rows, ended)?,
                 // Older versions have ended.
-                Some(row) => rows
-                    .find_row(*row)
-                    .and_then(|ordinal| rows.locate(ordinal))
-                    .is_some_and(|(chunk, slot)| lives_on(chunk, slot)),
+                (Some(false), None) => false,
                 // What is decided here must not depend on damage: an equal hash is an equal key but
                 // for one case in 2^64.
-                None => {
+                (None, None) => {
                     let young = rows.segments().filter(|(base, _)| *base < HISTORY);
                     self.find_in(&rows, young, key, lives_on, |_| Ok(true))?.is_some()
                 }
@@ -304,8 +320,10 @@ impl Table {
     ) -> Result<(), StorageError> {
         let _guard = self.changing.lock();
         let mut rows = Rows::clone(&self.rows());
-        for row in checked.ended {
-            rows.end(row, at);
+        if self.base.is_some() {
+            rows.end_own(&checked.ended, at);
+        } else {
+            checked.ended.into_iter().for_each(|row| rows.end(row, at));
         }
         if let Some(batch) = &write.begun {
             let first = rows.next_row();

@@ -65,6 +65,15 @@ impl ReadView {
         Self { pin: None, ..self.clone() }
     }
 
+    /// The same instant with another catalog, and other tables in the place of some.
+    pub(crate) fn with(&self, catalog: &Arc<Catalog>, own: &BTreeMap<TableId, Arc<Table>>) -> Self {
+        let mut tables = BTreeMap::clone(&self.state.tables);
+        tables.extend(own.iter().map(|(id, table)| (*id, Arc::clone(table))));
+        let (catalog, tables) = (Arc::clone(catalog), Arc::new(tables));
+        let state = State { catalog, tables, position: self.state.position };
+        Self { state: Arc::new(state), ..self.clone() }
+    }
+
     /// The catalog; ask it for what exists [`ReadView::at`] the instant.
     #[must_use]
     pub fn catalog(&self) -> &Catalog {

@@ -151,7 +151,7 @@ impl VectorIndex {
     ) -> Result<(Vec<Neighbor>, SearchReport), StorageError> {
         let vectors = rows.vectors(self.definition.column, self.coding.dim());
         // Before the codes are fetched: points are covered after they have codes.
-        let covered = self.covered().min(rows.len());
+        let covered = self.covered().min(rows.shared_len());
         let search = Search { index: self, rows, vectors: &vectors, request, covered };
         let codes = self.coding.codes();
         let view = codes.as_ref().map(|codes| codes.view()).filter(|view| view.len() >= covered);
@@ -205,7 +205,7 @@ impl VectorIndex {
             return f64::from(rows.len()) * sparse_row_nanos(lists);
         }
         let vector_bytes = self.vector_bytes();
-        let covered = self.covered().min(rows.len());
+        let covered = self.covered().min(rows.shared_len());
         let codes = self.coding.codes().filter(|codes| codes.len() >= covered);
         let bytes = codes.map_or(vector_bytes, |codes| codes.codec().record_bytes());
         let (walk, scan) = self.nanos(rows, ef, bytes, qualifying);
@@ -383,14 +383,15 @@ impl Search<'_> {
         let stop = request.may_stop.then(|| Stop::with(request.k, ef));
         let options = SearchOptions { k, ef, visits_max, stop };
         let graph = &self.index.graph;
-        let all = request.admitted.is_none() && rows.all_points_visible(request.at);
+        let all =
+            request.admitted.is_none() && !rows.is_fork() && rows.all_points_visible(request.at);
         let (outcome, stats) = if all {
             graph.search(quantizer, query, options)
         } else {
             let bits = request.admitted.map(|admitted| Bits::of(admitted, covered));
             let admit = |point: u32| match &bits {
                 Some(bits) => bits.contains(point),
-                None => rows.visible(RowOrdinal(point), request.at),
+                None => point < covered && rows.visible(RowOrdinal(point), request.at),
             };
             graph.search_admitted(quantizer, query, options, admit)
         };

@@ -1,0 +1,248 @@
+//! `ON CONFLICT`: what becomes of a row whose key a row has that the statement can see.
+//!
+//! The rows that are there are looked up by key. Those that are to be updated meet the new ones in a
+//! query over both in memory, the new ones under the name `excluded`. A key that a concurrent commit
+//! takes is met when the log refuses the write: the statement then begins anew.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt64Array};
+use arrow::compute::{concat_batches, filter_record_batch, interleave_record_batch};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::row::{OwnedRow, RowConverter, SortField};
+use catalog::Collection;
+use datafusion::common::ScalarValue;
+use datafusion::execution::SessionState;
+use datafusion::sql::sqlparser::ast::{
+    Assignment, BinaryOperator, ConflictTarget, Expr, Ident, Insert, Join, JoinConstraint,
+    JoinOperator, OnConflictAction, OnInsert, Query, TableWithJoins,
+};
+use storage::ReadView;
+use storage::memtable::Table;
+use types::SqlState;
+
+use super::changes::{column_of, new_columns, query_of, table_factor, table_name};
+use super::write::WriteBuilder;
+use crate::error::{EngineError, Result};
+use crate::provider::{MEMORY_CATALOG, ROW_ID};
+use crate::query::Planner;
+use crate::sql::types::{fold, last_part};
+
+/// Names of the two sides among the tables in memory.
+const EXISTING: &str = "existing";
+const EXCLUDED: &str = "excluded";
+
+/// What to do with rows whose key is taken.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum OnConflict<'a> {
+    Nothing,
+    Update { assignments: &'a [Assignment], selection: Option<&'a Expr> },
+}
+
+impl<'a> OnConflict<'a> {
+    /// What an INSERT says.
+    pub(crate) fn of(insert: &'a Insert, collection: &Collection) -> Result<Option<Self>> {
+        let conflict = match &insert.on {
+            None => return Ok(None),
+            Some(OnInsert::OnConflict(conflict)) => conflict,
+            Some(_) => return Err(EngineError::unsupported("ON DUPLICATE KEY")),
+        };
+        check_target(conflict.conflict_target.as_ref(), collection)?;
+        match &conflict.action {
+            OnConflictAction::DoNothing => Ok(Some(Self::Nothing)),
+            OnConflictAction::DoUpdate(_) if conflict.conflict_target.is_none() => {
+                let message =
+                    "ON CONFLICT DO UPDATE requires inference specification or constraint name";
+                Err(EngineError::syntax(message)
+                    .with_hint("For example, ON CONFLICT (column_name)."))
+            }
+            OnConflictAction::DoUpdate(update) => Ok(Some(Self::Update {
+                assignments: &update.assignments,
+                selection: update.selection.as_ref(),
+            })),
+        }
+    }
+
+    /// The query for the row ids and new columns of rows that are updated; `None` when none are.
+    pub(crate) fn query(
+        &self,
+        collection: &Collection,
+        qualifier: &Ident,
+    ) -> Result<Option<Query>> {
+        let Self::Update { assignments, selection } = self else { return Ok(None) };
+        let table = |name: &str, alias: Ident| {
+            table_factor(table_name(MEMORY_CATALOG, MEMORY_CATALOG, name), alias)
+        };
+        let excluded = Ident::new(EXCLUDED);
+        let same = Expr::BinaryOp {
+            left: Box::new(column_of(qualifier, ROW_ID)),
+            op: BinaryOperator::Eq,
+            right: Box::new(column_of(&excluded, ROW_ID)),
+        };
+        let join = Join {
+            relation: table(EXCLUDED, excluded),
+            global: false,
+            join_operator: JoinOperator::Inner(JoinConstraint::On(same)),
+        };
+        let relation = table(EXISTING, qualifier.clone());
+        let from = vec![TableWithJoins { relation, joins: vec![join] }];
+        let projection = new_columns(assignments, collection, qualifier)?;
+        Ok(Some(query_of(projection, from, selection.cloned())))
+    }
+}
+
+/// The only constraint that rows can be in conflict with is the primary key.
+fn check_target(target: Option<&ConflictTarget>, collection: &Collection) -> Result<()> {
+    match target {
+        None => Ok(()),
+        Some(ConflictTarget::Columns(columns)) => {
+            let named: BTreeSet<String> = columns.iter().map(fold).collect();
+            for name in &named {
+                if collection.column_position(name).is_none() {
+                    let message = format!("column \"{name}\" does not exist");
+                    return Err(EngineError::new(SqlState::UNDEFINED_COLUMN, message));
+                }
+            }
+            let key = collection.primary_key.iter().map(|at| &collection.columns[*at].name);
+            if !named.is_empty() && key.cloned().collect::<BTreeSet<_>>() == named {
+                return Ok(());
+            }
+            let message = "there is no unique or exclusion constraint matching the ON CONFLICT \
+                           specification";
+            Err(EngineError::new(SqlState::INVALID_COLUMN_REFERENCE, message))
+        }
+        Some(ConflictTarget::OnConstraint(name)) => {
+            let name = last_part(name);
+            if !collection.primary_key.is_empty() && collection.primary_key_name() == name {
+                return Ok(());
+            }
+            let message =
+                format!("constraint \"{name}\" for table \"{}\" does not exist", collection.name);
+            Err(EngineError::new(SqlState::UNDEFINED_OBJECT, message))
+        }
+    }
+}
+
+/// The columns of a row with its id, which no user can name.
+pub(crate) fn with_row_id(schema: &Schema) -> SchemaRef {
+    let mut fields = schema.fields().to_vec();
+    fields.push(Arc::new(Field::new(ROW_ID, DataType::UInt64, false)));
+    Arc::new(Schema::new(fields))
+}
+
+/// Makes room in memory for the rows of both sides; none yet.
+pub(crate) fn keep_empty(planner: &Planner, schema: &Schema) -> Result<()> {
+    let wide = with_row_id(schema);
+    for name in [EXISTING, EXCLUDED] {
+        planner.scope.keep(name, RecordBatch::new_empty(Arc::clone(&wide)))?;
+    }
+    Ok(())
+}
+
+/// New rows, and for each the row that has its key.
+struct Proposed {
+    rows: RecordBatch,
+    /// Row ids and rows of one.
+    existing: Vec<Option<(u64, RecordBatch)>>,
+    /// Whether an earlier one of the new rows has the key.
+    repeated: Vec<bool>,
+}
+
+impl Proposed {
+    fn of(rows: RecordBatch, table: &Table, view: &ReadView) -> Result<Self> {
+        let key = &table.collection().primary_key;
+        let columns: Vec<ArrayRef> = key.iter().map(|at| Arc::clone(rows.column(*at))).collect();
+        let (mut existing, mut repeated) = (Vec::new(), Vec::new());
+        if key.is_empty() {
+            existing.resize_with(rows.num_rows(), || None);
+            repeated.resize(rows.num_rows(), false);
+            return Ok(Self { rows, existing, repeated });
+        }
+        let fields = columns.iter().map(|c| SortField::new(c.data_type().clone())).collect();
+        let keys = RowConverter::new(fields)?.convert_columns(&columns)?;
+        let mut seen: HashSet<OwnedRow> = HashSet::with_capacity(rows.num_rows());
+        for (row, key) in keys.iter().enumerate() {
+            repeated.push(!seen.insert(key.owned()));
+            let key: Vec<ArrayRef> = columns.iter().map(|column| column.slice(row, 1)).collect();
+            let (there, found) = table.find(&key, view.at())?;
+            let located = found.and_then(|ordinal| there.locate(ordinal));
+            existing.push(match located {
+                Some((chunk, slot)) => Some((chunk.row_id(slot).0, chunk.batch()?.slice(slot, 1))),
+                None => None,
+            });
+        }
+        Ok(Self { rows, existing, repeated })
+    }
+
+    /// The rows that are there, and the new ones with their keys, both with row ids.
+    fn sides(&self) -> Result<(RecordBatch, RecordBatch)> {
+        let taken = |row: usize| self.existing[row].is_some();
+        let mask: BooleanArray = (0..self.rows.num_rows()).map(|row| Some(taken(row))).collect();
+        let excluded = filter_record_batch(&self.rows, &mask)?;
+        let existing = self.existing.iter().flatten().map(|(_, row)| row);
+        let existing = concat_batches(&self.rows.schema(), existing)?;
+        let ids: ArrayRef =
+            Arc::new(self.existing.iter().flatten().map(|(id, _)| *id).collect::<UInt64Array>());
+        let wide = with_row_id(&self.rows.schema());
+        let widened = |batch: &RecordBatch| {
+            let mut columns = batch.columns().to_vec();
+            columns.push(Arc::clone(&ids));
+            RecordBatch::try_new(Arc::clone(&wide), columns)
+        };
+        Ok((widened(&existing)?, widened(&excluded)?))
+    }
+}
+
+/// Replaces the rows that `builder` would insert by those that are left of them, and by what the
+/// others make of rows that are there.
+pub(crate) async fn resolve(
+    planner: &Planner,
+    state: SessionState,
+    (conflict, query): (OnConflict<'_>, Option<&Query>),
+    (builder, table): (&mut WriteBuilder, &Table),
+    parameters: &[ScalarValue],
+) -> Result<()> {
+    let view = planner.scope.view();
+    let proposed = Proposed::of(builder.rows()?, table, &view)?;
+    let is_new = |row: usize| proposed.existing[row].is_none();
+    let rows = 0..proposed.rows.num_rows();
+    let Some(query) = query else {
+        debug_assert!(matches!(conflict, OnConflict::Nothing));
+        let kept: BooleanArray =
+            rows.map(|row| Some(is_new(row) && !proposed.repeated[row])).collect();
+        builder.set_rows(filter_record_batch(&proposed.rows, &kept)?);
+        return Ok(());
+    };
+    if proposed.repeated.contains(&true) {
+        let message = "ON CONFLICT DO UPDATE command cannot affect row a second time";
+        return Err(EngineError::new(SqlState::CARDINALITY_VIOLATION, message).with_hint(
+            "Ensure that no rows proposed for insertion within the same command have duplicate \
+             constrained values.",
+        ));
+    }
+    let (existing, excluded) = proposed.sides()?;
+    planner.scope.keep(EXISTING, existing)?;
+    planner.scope.keep(EXCLUDED, excluded)?;
+    let planned = planner.plan_here(state, query, parameters).await?;
+    builder.set_rows(RecordBatch::new_empty(proposed.rows.schema()));
+    let positions: Vec<usize> = (0..proposed.rows.num_columns()).collect();
+    let mut updated: Vec<u64> = Vec::new();
+    for batch in planned.collect().await? {
+        updated.extend(builder.end(batch.column(0))?);
+        builder.begin(&batch.columns()[1..], &positions)?;
+    }
+    // In the order of the new rows, as they are returned.
+    let updates = builder.rows()?;
+    let place = |row: usize| match &proposed.existing[row] {
+        None => Some((0, row)),
+        Some((id, _)) => updated.iter().position(|other| other == id).map(|at| (1, at)),
+    };
+    let places: Vec<(usize, usize)> = rows.filter_map(place).collect();
+    if places.is_empty() {
+        builder.set_rows(RecordBatch::new_empty(proposed.rows.schema()));
+    } else {
+        builder.set_rows(interleave_record_batch(&[&proposed.rows, &updates], &places)?);
+    }
+    Ok(())
+}

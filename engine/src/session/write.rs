@@ -1,0 +1,150 @@
+//! Statements that write, and COPY both ways.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use datafusion::common::ScalarValue;
+use datafusion::sql::sqlparser::ast::{self, Query};
+use types::{Coded as _, SqlState};
+
+use super::{Outcome, Session, done};
+use crate::error::{EngineError, Result};
+use crate::pg_types;
+use crate::planner::{
+    CopyFormat, CopyIn, CopyOptions, CopyTarget, PlannedWrite, WriteBuilder, plan_write,
+    read_columns, target, truncations,
+};
+use crate::query::{RowStream, require_select};
+use crate::sql::Tree;
+
+/// Times a statement is planned again after a concurrent commit got in its way. Nothing of a failed
+/// try is visible, so trying again is safe; giving up leaves the retry to the client.
+const CONFLICT_RETRIES: usize = 10;
+
+impl Session {
+    pub(super) async fn write(
+        &mut self,
+        statement: &Arc<Tree>,
+        parameters: &[ScalarValue],
+        described: Option<&SchemaRef>,
+    ) -> Result<Outcome> {
+        self.check_writable(match &***statement {
+            ast::Statement::Insert(_) => "INSERT",
+            ast::Statement::Update(_) => "UPDATE",
+            _ => "DELETE",
+        })?;
+        for _ in 0..CONFLICT_RETRIES {
+            let (planner, statement) = (self.planner(), Arc::clone(statement));
+            let parameters = parameters.to_vec();
+            let task = self
+                .engine
+                .executor
+                .spawn(async move { plan_write(&planner, &statement, &parameters).await });
+            let PlannedWrite { builder, tag, returned, may_conflict } =
+                self.interruptible(task).await?;
+            if let (Some((schema, _)), true) = (&returned, described.is_some()) {
+                // Told before anything is committed.
+                pg_types::check_described(described, schema)?;
+            }
+            let outcome = match returned {
+                Some((schema, rows)) => Outcome::Rows(RowStream::of_write(schema, rows, tag)),
+                None => Outcome::done(tag),
+            };
+            let Some(write) = builder.finish()? else { return Ok(outcome) };
+            let error = match self.commit_or_keep(write).await {
+                Ok(()) => return Ok(outcome),
+                Err(error) => error,
+            };
+            let again = error.sql_state() == SqlState::SERIALIZATION_FAILURE
+                || may_conflict && error.sql_state() == SqlState::UNIQUE_VIOLATION;
+            if !again {
+                return Err(error);
+            }
+            // A transaction would meet the same again.
+            if self.transaction.is_some() {
+                break;
+            }
+        }
+        let message = "could not serialize access due to concurrent update";
+        Err(EngineError::new(SqlState::SERIALIZATION_FAILURE, message)
+            .with_hint("Run the statement again."))
+    }
+
+    /// Empties tables, all of them or none.
+    pub(super) async fn truncate(&mut self, truncate: &ast::Truncate) -> Result<Outcome> {
+        self.check_writable("TRUNCATE TABLE")?;
+        let own = self.transaction.is_none();
+        self.begin_implicit();
+        self.look(None).await?;
+        for delete in truncations(truncate)? {
+            self.write(&Tree::new(Box::new(delete), false), &[], None).await?;
+        }
+        if own {
+            self.end_implicit().await?;
+        }
+        Ok(done("TRUNCATE TABLE"))
+    }
+
+    pub(super) async fn copy(&self, statement: &ast::Statement) -> Result<Outcome> {
+        let ast::Statement::Copy { source, to, target: place, options, legacy_options, .. } =
+            statement
+        else {
+            return Err(EngineError::bug("COPY was not read"));
+        };
+        let options = CopyOptions::parse(options, legacy_options)?;
+        let (table_name, columns) = match (source, to, place) {
+            (ast::CopySource::Table { table_name, columns }, false, ast::CopyTarget::Stdin) => {
+                (table_name, columns)
+            }
+            (ast::CopySource::Table { table_name, columns }, true, ast::CopyTarget::Stdout) => {
+                return self.copy_out(read_columns(table_name, columns), options).await;
+            }
+            (ast::CopySource::Query(query), true, ast::CopyTarget::Stdout) => {
+                return self.copy_out(Query::clone(query), options).await;
+            }
+            _ => return Err(EngineError::unsupported("COPY but FROM STDIN and TO STDOUT")),
+        };
+        if options.format() == CopyFormat::Binary {
+            return Err(EngineError::unsupported("COPY FROM in binary format"));
+        }
+        self.check_writable("COPY FROM")?;
+        let view = self.view();
+        let collection = target(&view, &self.settings.default_schema(), table_name)?;
+        let target = CopyTarget::new(collection, table_name, columns)?;
+        Ok(Outcome::CopyIn(Box::new(CopyIn::new(target, options))))
+    }
+
+    async fn copy_out(&self, query: Query, options: CopyOptions) -> Result<Outcome> {
+        require_select(&query)?;
+        // What a client may write is as deep as any statement.
+        let tree = Tree::new(Box::new(ast::Statement::Query(Box::new(query))), true);
+        match self.select(tree, None, Vec::new()).await? {
+            Outcome::Rows(rows) => Ok(Outcome::CopyOut(Box::new((rows, options)))),
+            other => Ok(other),
+        }
+    }
+
+    /// Commits the rows of a COPY; its command tag.
+    ///
+    /// # Errors
+    /// When the data is cut off or a row cannot be inserted; nothing is inserted then.
+    pub async fn copy_done(&mut self, copy: CopyIn) -> Result<String> {
+        let view = self.view();
+        let id = copy.target().collection.id;
+        let name = copy.target().name.to_string();
+        let table = view.table(id).map(Arc::clone).ok_or_else(|| EngineError::no_table(&name))?;
+        let task = self.engine.executor.spawn_blocking(move || {
+            let (target, columns, rows) = copy.finish()?;
+            let mut builder = WriteBuilder::new(&target.collection, table.schema(), view.at());
+            if rows > 0 {
+                builder.begin(&columns, &target.positions)?;
+            }
+            Ok((builder.finish()?, rows))
+        });
+        let (write, rows) = self.interruptible(task).await?;
+        if let Some(write) = write {
+            self.commit_or_keep(write).await?;
+        }
+        Ok(format!("COPY {rows}"))
+    }
+}
