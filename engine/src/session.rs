@@ -1,6 +1,7 @@
 //! A session: one principal's settings and statements, one at a time.
 
 mod base_state;
+mod cursors;
 mod session_statement;
 mod transaction;
 mod write;
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use types::{Coded as _, Principal, SqlState};
 
 use self::base_state::base_state;
+use self::cursors::Cursors;
 use self::transaction::Open;
 pub use self::transaction::TransactionStatus;
 use crate::engine::Engine;
@@ -93,6 +95,7 @@ pub struct Session {
     cancel: Arc<Mutex<CancellationToken>>,
     /// The transaction of several statements that is open.
     transaction: Option<Box<Open>>,
+    cursors: Cursors,
 }
 
 impl Session {
@@ -100,8 +103,8 @@ impl Session {
         let scope = Arc::new(Scope::new(Arc::clone(&engine.store), Arc::clone(&engine.tuner)));
         let base = Arc::new(base_state(&engine, &scope)?);
         let settings = Settings::default();
-        let (cancel, transaction) = (Arc::default(), None);
-        Ok(Self { engine, principal, settings, scope, base, cancel, transaction })
+        let (cancel, transaction, cursors) = (Arc::default(), None, Cursors::new());
+        Ok(Self { engine, principal, settings, scope, base, cancel, transaction, cursors })
     }
 
     /// Who the session acts for.
@@ -195,6 +198,7 @@ impl Session {
             Statement::CheckTable(name) => {
                 return self.check_table(name).await;
             }
+            Statement::Fetch(fetch) => return self.fetch(fetch).await,
             Statement::Vacuum(names) => {
                 self.check_outside("VACUUM")?;
                 return self.vacuum(names).await;
@@ -216,6 +220,8 @@ impl Session {
             ast::Statement::Insert(_) | ast::Statement::Update(_) | ast::Statement::Delete(_) => {
                 self.write(sql, &parameters, statement.described.as_ref()).await
             }
+            ast::Statement::Declare { stmts } => self.declare(stmts).await,
+            ast::Statement::Close { cursor } => self.close_cursor(cursor),
             ast::Statement::Truncate(truncate) => self.truncate(truncate).await,
             ast::Statement::Copy { .. } => self.copy(sql).await,
             other => self.define(other).await,
@@ -439,7 +445,11 @@ impl Session {
         let count = statement.parameters.max(declared.len());
         let known = declared_types(declared)?;
         let Statement::Sql(sql) = &statement.statement else {
-            return Ok((statement, Described { parameters: Vec::new(), columns: None }));
+            let columns = match &statement.statement {
+                Statement::Fetch(fetch) => self.cursor_columns(fetch)?,
+                _ => None,
+            };
+            return Ok((statement, Described { parameters: Vec::new(), columns }));
         };
         let _rest = self.scope.until_rest();
         let (planner, mut sql, casts) = (self.planner(), Arc::clone(sql), known.clone());

@@ -29,6 +29,8 @@ enum Kind {
     Duration,
     /// One of a few values; anything else would have to be honoured and cannot be.
     OneOf(&'static [&'static str]),
+    /// A name of UTF-8, in which only letters and digits count.
+    Encoding,
     /// A level of isolation that is not above what every transaction has.
     Isolation,
     /// Cannot be changed.
@@ -41,11 +43,7 @@ const AUTO: &str = "auto";
 const SETTINGS: &[(&str, &str, Kind)] = &[
     ("application_name", "", Kind::Text),
     ("bytea_output", "hex", Kind::OneOf(&["hex"])),
-    (
-        "client_encoding",
-        "UTF8",
-        Kind::OneOf(&["UTF8", "utf8", "utf-8", "UTF-8", "unicode", "UNICODE"]),
-    ),
+    ("client_encoding", "UTF8", Kind::Encoding),
     (
         "client_min_messages",
         "notice",
@@ -266,6 +264,14 @@ fn check(name: &str, kind: Kind, value: &str) -> Result<String> {
         Kind::OneOf(values) if values.contains(&value) => Ok(value.to_owned()),
         Kind::OneOf(values) => {
             Err(invalid().with_hint(format!("Supported values: {}.", values.join("; "))))
+        }
+        Kind::Encoding => {
+            let counts = |c: &char| c.is_ascii_alphanumeric();
+            let plain: String = value.chars().filter(counts).collect();
+            match plain.to_ascii_lowercase().as_str() {
+                "utf8" | "unicode" => Ok("UTF8".to_owned()),
+                _ => Err(invalid().with_hint("The only encoding is UTF8.")),
+            }
         }
         Kind::Isolation => match value.to_lowercase().as_str() {
             "read uncommitted" | "read committed" | "repeatable read" => {

@@ -75,6 +75,14 @@ fn check_float(value: f64, type_name: &str, text: &str) -> Result<()> {
     Err(EngineError::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, message))
 }
 
+fn without_zero(text: &str) -> Result<&str> {
+    if text.contains('\0') {
+        let message = "text cannot contain a zero byte";
+        return Err(EngineError::new(SqlState::CHARACTER_NOT_IN_REPERTOIRE, message));
+    }
+    Ok(text)
+}
+
 fn parse_boolean(text: &str) -> Option<bool> {
     let lower = text.trim().to_lowercase();
     let is = |word: &str, least: usize| lower.len() >= least && word.starts_with(&lower);
@@ -147,14 +155,7 @@ impl ColumnBuilder {
                 check_float(value, name, text)?;
                 b.append_value(canonical_f64(value));
             }
-            Self::Text(b) if text.contains('\0') => {
-                let _ = b;
-                return Err(EngineError::new(
-                    SqlState::CHARACTER_NOT_IN_REPERTOIRE,
-                    "text cannot contain a zero byte",
-                ));
-            }
-            Self::Text(b) => b.append_value(text),
+            Self::Text(b) => b.append_value(without_zero(text)?),
             Self::Bytea(b) => b.append_value(parse_bytea(text)?),
             Self::Date(b) => {
                 b.append_value(
@@ -165,6 +166,40 @@ impl ColumnBuilder {
                 parse_timestamp(text).ok_or_else(|| invalid(&column_type.sql_name(), text))?,
             ),
             Self::Vector(b) => b.push_text(text)?,
+        }
+        Ok(())
+    }
+
+    /// Appends a value of the column's own type, or NULL.
+    pub(crate) fn push_value(&mut self, value: &ScalarValue) -> Result<()> {
+        if value.is_null() {
+            self.push_null();
+            return Ok(());
+        }
+        match (self, value) {
+            (Self::Boolean(b), ScalarValue::Boolean(value)) => b.append_option(*value),
+            (Self::Int2(b), ScalarValue::Int16(value)) => b.append_option(*value),
+            (Self::Int4(b), ScalarValue::Int32(value)) => b.append_option(*value),
+            (Self::Int8(b), ScalarValue::Int64(value)) => b.append_option(*value),
+            (Self::Float4(b), ScalarValue::Float32(value)) => {
+                b.append_option(value.map(canonical_f32));
+            }
+            (Self::Float8(b), ScalarValue::Float64(value)) => {
+                b.append_option(value.map(canonical_f64));
+            }
+            (Self::Text(b), ScalarValue::Utf8(Some(value))) => {
+                b.append_value(without_zero(value)?);
+            }
+            (Self::Bytea(b), ScalarValue::Binary(value)) => b.append_option(value.as_ref()),
+            (Self::Date(b), ScalarValue::Date32(value)) => b.append_option(*value),
+            (Self::Timestamp(b, _), ScalarValue::TimestampMicrosecond(value, _)) => {
+                b.append_option(*value);
+            }
+            (Self::Vector(b), value) => {
+                let vector = udfs::vector_of(value);
+                b.push(vector.ok_or_else(|| EngineError::bug("not a vector"))?.row())?;
+            }
+            _ => return Err(EngineError::bug("a value is not of its column's type")),
         }
         Ok(())
     }

@@ -19,6 +19,13 @@ SELECT count(*) FROM stars;
 ROLLBACK TO before_the_doubtful;
 SELECT count(*) FROM stars;
 
+-- Rows in parts, as they were when the cursor was declared.
+DECLARE c CURSOR FOR SELECT id, name FROM stars ORDER BY at <-> '[0.1,0.2,0.3]' LIMIT 100;
+FETCH 2 FROM c;
+DELETE FROM stars WHERE id > 100;
+MOVE 96 FROM c;
+FETCH ALL FROM c;
+
 -- A table that is there for others when the rows are.
 CREATE TABLE named (id int PRIMARY KEY, name text);
 INSERT INTO named SELECT id, name FROM stars WHERE id < 3;

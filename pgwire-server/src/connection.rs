@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use types::limits::MESSAGE_BYTES_MAX;
 use types::{Principal, SqlState};
 
+use crate::copy_binary::BinaryRows;
 use crate::error::{ConnectionError, fields};
 use crate::extended::Extended;
 use crate::listener::Shared;
@@ -434,12 +435,8 @@ impl Connection {
         (stream, options): (RowStream, CopyOptions),
         token: &CancellationToken,
     ) -> Result<std::result::Result<String, EngineError>> {
-        let schema = Arc::clone(stream.schema());
-        let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-        self.out.copy_out(names.len(), options.format() == CopyFormat::Binary);
-        if let Some(head) = options.head(&names) {
-            self.out.message(b'd', |out| out.extend_from_slice(&head));
-        }
+        let columns = stream.schema().fields().len();
+        self.out.copy_out(columns, options.format() == CopyFormat::Binary);
         let mut rows = Rows::of_copy(stream, options);
         if let Err(error) = self.send_rows(&mut rows, usize::MAX, token).await? {
             return Ok(Err(error));
@@ -453,7 +450,8 @@ impl Connection {
         &mut self,
         mut copy: CopyIn,
     ) -> Result<std::result::Result<String, EngineError>> {
-        self.out.copy_in(copy.columns());
+        let mut binary = copy.is_binary().then(|| BinaryRows::new(&copy));
+        self.out.copy_in(copy.columns(), binary.is_some());
         self.flush().await?;
         loop {
             match self.receive().await? {
@@ -462,7 +460,11 @@ impl Connection {
                     return Err(gone.into());
                 }
                 Some(Frontend::CopyData(data)) => {
-                    if let Err(error) = copy.push(&data) {
+                    let taken = match &mut binary {
+                        Some(binary) => binary.push(&data, &mut copy),
+                        None => copy.push(&data),
+                    };
+                    if let Err(error) = taken {
                         return Ok(Err(error));
                     }
                 }
@@ -478,6 +480,9 @@ impl Connection {
                     return Err(ConnectionError::protocol(message));
                 }
             }
+        }
+        if let Some(Err(error)) = binary.map(|binary| binary.finish()) {
+            return Ok(Err(error));
         }
         Ok(self.session.copy_done(copy).await)
     }

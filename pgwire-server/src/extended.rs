@@ -43,7 +43,7 @@ struct Portal {
 #[derive(Debug)]
 enum PortalState {
     Bound,
-    Running(Rows, CancellationToken),
+    Running(Box<Rows>, CancellationToken),
     Done,
 }
 
@@ -118,7 +118,10 @@ impl Extended {
             Frontend::Close(target) => {
                 match target {
                     Target::Statement(name) => drop(self.statements.remove(&name)),
-                    Target::Portal(name) => drop(self.portals.remove(&name)),
+                    Target::Portal(name) => {
+                        self.portals.remove(&name);
+                        connection.session.forget_cursor(&name);
+                    }
                 }
                 connection.out.bare(b'3');
                 Ok(())
@@ -226,8 +229,13 @@ impl Extended {
                 (prepared.described.columns.as_ref(), Formats::default())
             }
             Target::Portal(name) => {
-                let portal = self.portals.get(name).ok_or_else(|| no_portal(name))?;
-                (portal.prepared.described.columns.as_ref(), portal.formats.clone())
+                match (self.portals.get(name), connection.session.cursor(name)) {
+                    (Some(portal), _) => {
+                        (portal.prepared.described.columns.as_ref(), portal.formats.clone())
+                    }
+                    (None, Some(columns)) => (Some(columns), Formats::default()),
+                    (None, None) => return Err(no_portal(name)),
+                }
             }
         };
         match columns {
@@ -283,7 +291,7 @@ impl Extended {
                     if let Err(error) = pg_types::check_described(described, stream.schema()) {
                         return Ok(Err(error));
                     }
-                    let rows = Rows::new(stream, portal.formats.clone());
+                    let rows = Box::new(Rows::new(stream, portal.formats.clone()));
                     portal.state = PortalState::Running(rows, token);
                 }
                 Outcome::CopyOut(copy) => {

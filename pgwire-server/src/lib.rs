@@ -12,6 +12,7 @@
 )]
 
 mod connection;
+mod copy_binary;
 mod encode;
 mod error;
 mod extended;

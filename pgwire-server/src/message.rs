@@ -316,8 +316,8 @@ impl Out {
         });
     }
 
-    pub(crate) fn copy_in(&mut self, columns: usize) {
-        self.copy(b'G', columns, false);
+    pub(crate) fn copy_in(&mut self, columns: usize, binary: bool) {
+        self.copy(b'G', columns, binary);
     }
 
     pub(crate) fn copy_out(&mut self, columns: usize, binary: bool) {

@@ -46,6 +46,8 @@ pub(crate) struct Rows {
     batch: Option<Prepared>,
     /// The format of a COPY.
     copy: Option<CopyOptions>,
+    /// What has to come before the next row, in one message with it.
+    head: Vec<u8>,
     pub(crate) sent: u64,
 }
 
@@ -60,7 +62,7 @@ struct Prepared {
 
 impl Rows {
     pub(crate) fn new(stream: RowStream, formats: Formats) -> Self {
-        Self { stream, formats, batch: None, copy: None, sent: 0 }
+        Self { stream, formats, batch: None, copy: None, head: Vec::new(), sent: 0 }
     }
 
     /// Rows in a format of COPY.
@@ -69,7 +71,10 @@ impl Rows {
             CopyFormat::Text | CopyFormat::Csv => Format::Text,
             CopyFormat::Binary => Format::Binary,
         };
-        Self { copy: Some(options), ..Self::new(stream, Formats(vec![format])) }
+        let names: Vec<&str> =
+            stream.schema().fields().iter().map(|field| field.name().as_str()).collect();
+        let head = options.head(&names);
+        Self { copy: Some(options), head, ..Self::new(stream, Formats(vec![format])) }
     }
 
     pub(crate) fn schema(&self) -> &SchemaRef {
@@ -106,7 +111,12 @@ impl Rows {
             let start = out.buffer.len();
             let text = self.copy.as_ref().filter(|copy| copy.format() != CopyFormat::Binary);
             let kind = if self.copy.is_some() { b'd' } else { b'D' };
+            if text.is_some() && !self.head.is_empty() {
+                // A line of its own; what comes before binary rows is no message of its own.
+                out.message(kind, |buffer| buffer.put_slice(&std::mem::take(&mut self.head)));
+            }
             out.message(kind, |buffer| {
+                buffer.put_slice(&std::mem::take(&mut self.head));
                 let written = match text {
                     Some(copy) => copy_line(columns, row, copy, buffer),
                     None => {
@@ -129,10 +139,17 @@ impl Rows {
         Ok(Some(written))
     }
 
-    /// Answers the end of a COPY; its rows are behind what [`CopyOptions::head`] gave.
-    pub(crate) fn end_copy(&self, out: &mut Out) {
-        if self.copy.as_ref().is_some_and(|copy| copy.format() == CopyFormat::Binary) {
-            out.message(b'd', |buffer| buffer.put_i16(-1));
+    /// Tells the client that a COPY is at its end.
+    pub(crate) fn end_copy(&mut self, out: &mut Out) {
+        let binary = self.copy.as_ref().is_some_and(|copy| copy.format() == CopyFormat::Binary);
+        let head = std::mem::take(&mut self.head);
+        if binary || !head.is_empty() {
+            out.message(b'd', |buffer| {
+                buffer.put_slice(&head);
+                if binary {
+                    buffer.put_i16(-1);
+                }
+            });
         }
         out.bare(b'c');
     }

@@ -22,14 +22,14 @@ async fn start() -> (TestServer, Wire) {
 }
 
 /// Runs a COPY with its data in pieces of some bytes; all answers.
-async fn copy(wire: &mut Wire, sql: &str, data: &str, piece: usize) -> Vec<Message> {
+async fn copy(wire: &mut Wire, sql: &str, data: impl AsRef<[u8]>, piece: usize) -> Vec<Message> {
     wire.send(&query(sql)).await;
     let begun = wire.next().await.expect("an answer");
     if begun.kind == 'E' {
         return [vec![begun], wire.until('Z').await].concat();
     }
     assert_eq!(begun.kind, 'G', "{sql}");
-    for piece in data.as_bytes().chunks(piece) {
+    for piece in data.as_ref().chunks(piece) {
         wire.send(&message(b'd', piece)).await;
     }
     wire.ask(&message(b'c', b"")).await
@@ -111,7 +111,8 @@ const BAD: &[Bad] = &[
     ("COPY nope FROM STDIN", "", "42P01", &[]),
     ("COPY k (nope) FROM STDIN", "", "42703", &[]),
     ("COPY k (id, id) FROM STDIN", "", "42701", &[]),
-    ("COPY k FROM STDIN BINARY", "", "0A000", &[]),
+    ("COPY k FROM STDIN BINARY", "", "22P04", &[]),
+    ("COPY k FROM STDIN BINARY", "PGCOPX", "22P04", &[]),
     ("COPY k FROM STDIN (FORMAT parquet)", "", "22023", &[]),
 ];
 
@@ -253,16 +254,35 @@ async fn rows_leave_in_every_format() {
     let row = [0, 2, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 1, 255, 255, 255, 255, 255, 255];
     assert_eq!(data, [b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0".as_slice(), &row].concat());
     // What leaves comes back.
-    for format in ["text", "csv"] {
+    for format in ["text", "csv", "binary"] {
         let (data, _) = copied(&mut wire, &format!("COPY k TO STDOUT (FORMAT {format})")).await;
         let copy_in = format!("COPY k2 FROM STDIN (FORMAT {format})");
         wire.run(&TABLE.replace("TABLE k", "TABLE k2")).await;
-        copy(&mut wire, &copy_in, std::str::from_utf8(&data).unwrap(), 5).await;
+        let answer = copy(&mut wire, &copy_in, &data, 5).await;
+        assert_eq!(tags(&answer), ["COPY 3"], "{format}");
         let same = "SELECT count(*) FROM k JOIN k2 ON k.id = k2.id AND k.name = k2.name AND \
                     k.v::text IS NOT DISTINCT FROM k2.v::text";
         assert_eq!(column(&wire.run(same).await), ["3"], "{format}");
         wire.run("DROP TABLE k2").await;
     }
+    // What is wrong is told with its place, wherever the data is cut.
+    let head = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0".as_slice();
+    let short = [0, 1, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 9];
+    for (rest, expected) in [
+        (&short[..], "22P04"),
+        (&[0, 4, 0, 0, 0, 8, 0], "22P04"),
+        (&[0, 4, 0, 0, 0, 3, 1, 2, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], "22P03"),
+        (&[0, 4, 255, 0, 0, 0], "22P04"),
+        (&[255, 255, 0], "22P04"),
+        (&[255], "22P04"),
+    ] {
+        for piece in [1, 3, 1_000] {
+            let data = [head, rest].concat();
+            let answer = copy(&mut wire, "COPY k FROM STDIN BINARY", &data, piece).await;
+            assert_eq!(code(&answer), expected, "{rest:?}, pieces of {piece}");
+        }
+    }
+    assert_eq!(column(&wire.run("SELECT count(*) FROM k").await), ["3"]);
     // An error in the middle ends it with an error alone.
     let failed =
         wire.query("COPY (SELECT 1 / (i - 3) FROM generate_series(1, 5) AS g(i)) TO STDOUT").await;

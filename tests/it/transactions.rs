@@ -4,7 +4,8 @@ use tests::TestServer;
 
 use crate::support::{column, rows, value};
 use crate::wire::{
-    Message, Values, Wire, bind, code, column as wire_column, execute, kinds, parse, sync, tags,
+    Message, Values, Wire, bind, close, code, column as wire_column, describe, execute, kinds,
+    parse, sync, tags,
 };
 
 /// Where the session stands, as the last message says.
@@ -136,6 +137,29 @@ async fn portals_last_as_long_as_their_transaction() {
     let late = wire.ask(&[execute("p", 1), sync()].concat()).await;
     assert_eq!(code(&late), "34000");
     assert_eq!(wire_column(&wire.run("SELECT id FROM docs ORDER BY id").await), ["1", "2"]);
+}
+
+/// A cursor of SQL is a portal that can be described and closed, as drivers do.
+#[tokio::test(flavor = "multi_thread")]
+async fn cursors_are_portals() {
+    let (_server, mut wire) = start().await;
+    wire.run("BEGIN").await;
+    wire.run("DECLARE c CURSOR FOR SELECT id, title AS name FROM docs ORDER BY id").await;
+    let described = wire.ask(&[describe(b'P', "c"), sync()].concat()).await;
+    assert_eq!(kinds(&described), "TZ");
+    let names: Vec<String> = described[0].columns().into_iter().map(|column| column.0).collect();
+    assert_eq!(names, ["id", "name"]);
+    let fetch = [
+        parse("", "FETCH FORWARD 1 FROM c", &[]),
+        bind("", "", &Values { results: &[1], ..Values::default() }),
+        describe(b'P', ""),
+        execute("", 0),
+        sync(),
+    ];
+    let answer = wire.ask(&fetch.concat()).await;
+    assert_eq!((kinds(&answer), tags(&answer)), ("12TDCZ".to_owned(), vec!["FETCH 1".to_owned()]));
+    wire.ask(&[close(b'P', "c"), sync()].concat()).await;
+    assert_eq!(code(&wire.query("FETCH c").await), "34000");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,19 +1,21 @@
-//! `COPY table FROM STDIN`: text and csv, row by row into columns, one transaction.
+//! `COPY table FROM STDIN`: text and csv, or values, row by row into columns, one transaction.
 //!
 //! Formats: PostgreSQL 15 manual, COPY, "File Formats".
 
 use std::borrow::Cow;
 
 use arrow::array::ArrayRef;
+use arrow::datatypes::FieldRef;
 use catalog::Collection;
+use datafusion::common::ScalarValue;
 use datafusion::sql::sqlparser::ast::{Ident, ObjectName};
 use types::limits::{ENTRY_BYTES_MAX, MESSAGE_BYTES_MAX};
 use types::{Coded as _, SqlState};
 
-use super::copy_options::CopyOptions;
+use super::copy_options::{CopyFormat, CopyOptions};
 use super::write::column_positions;
 use crate::error::{EngineError, Result};
-use crate::sql::types::fold;
+use crate::sql::types::{field_of, fold};
 use crate::values::ColumnBuilder;
 
 /// Table and columns of a COPY.
@@ -80,6 +82,33 @@ impl CopyIn {
         self.builders.len()
     }
 
+    /// Names and types of the columns of a row.
+    #[must_use]
+    pub fn fields(&self) -> Vec<FieldRef> {
+        let columns = &self.target.collection.columns;
+        self.target.positions.iter().map(|at| field_of(columns[*at].column_type)).collect()
+    }
+
+    /// Whether the data is in the binary format, and comes by [`CopyIn::push_row`].
+    #[must_use]
+    pub fn is_binary(&self) -> bool {
+        self.options.format == CopyFormat::Binary
+    }
+
+    /// Takes a row as values of the types of [`CopyIn::fields`].
+    ///
+    /// # Errors
+    /// When a value cannot be stored.
+    pub fn push_row(&mut self, values: &[ScalarValue]) -> Result<()> {
+        self.line += 1;
+        let mut columns = self.builders.iter_mut().zip(values);
+        if let Err(error) = columns.try_for_each(|(builder, value)| builder.push_value(value)) {
+            return Err(self.located(error));
+        }
+        self.rows += 1;
+        self.check_size()
+    }
+
     pub(crate) fn target(&self) -> &CopyTarget {
         &self.target
     }
@@ -107,6 +136,10 @@ impl CopyIn {
                 self.located(EngineError::new(SqlState::CONFIGURATION_LIMIT_EXCEEDED, message))
             );
         }
+        self.check_size()
+    }
+
+    fn check_size(&self) -> Result<()> {
         if self.builders.iter().map(ColumnBuilder::bytes).sum::<usize>() > ENTRY_BYTES_MAX {
             let message = format!("COPY holds more than {ENTRY_BYTES_MAX} bytes");
             return Err(EngineError::new(SqlState::CONFIGURATION_LIMIT_EXCEEDED, message)
@@ -160,7 +193,9 @@ impl CopyIn {
         Ok((self.target, columns?, self.rows))
     }
 
-    fn located(&self, error: EngineError) -> EngineError {
+    /// An error with the place where the data is wrong.
+    #[must_use]
+    pub fn located(&self, error: EngineError) -> EngineError {
         let detail = format!("COPY {}, line {}.", self.target.collection.name, self.line);
         error.with_detail(detail)
     }

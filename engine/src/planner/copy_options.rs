@@ -124,9 +124,9 @@ impl CopyOptions {
         self.format
     }
 
-    /// What comes before the first row; `None` when there is nothing.
+    /// What comes before the first row: nothing, names in a line, or the head of the binary format.
     #[must_use]
-    pub fn head(&self, names: &[&str]) -> Option<Vec<u8>> {
+    pub fn head(&self, names: &[&str]) -> Vec<u8> {
         let mut out = Vec::new();
         if self.format == CopyFormat::Binary {
             out.extend_from_slice(BINARY_HEADER);
@@ -135,10 +135,8 @@ impl CopyOptions {
                 self.put(at, Some(name.as_bytes()), names.len(), &mut out);
             }
             out.push(b'\n');
-        } else {
-            return None;
         }
-        Some(out)
+        out
     }
 
     /// Appends value `at` of the `count` values of a row in text form; `None` is NULL.

@@ -4,7 +4,7 @@
 //! query over both in memory, the new ones under the name `excluded`. A key that a concurrent commit
 //! takes is met when the log refuses the write: the statement then begins anew.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt64Array};
@@ -227,16 +227,18 @@ pub(crate) async fn resolve(
     let planned = planner.plan_here(state, query, parameters).await?;
     builder.set_rows(RecordBatch::new_empty(proposed.rows.schema()));
     let positions: Vec<usize> = (0..proposed.rows.num_columns()).collect();
-    let mut updated: Vec<u64> = Vec::new();
+    let mut updated: HashMap<u64, usize> = HashMap::new();
     for batch in planned.collect().await? {
-        updated.extend(builder.end(batch.column(0))?);
+        for id in builder.end(batch.column(0))? {
+            updated.insert(*id, updated.len());
+        }
         builder.begin(&batch.columns()[1..], &positions)?;
     }
     // In the order of the new rows, as they are returned.
     let updates = builder.rows()?;
     let place = |row: usize| match &proposed.existing[row] {
         None => Some((0, row)),
-        Some((id, _)) => updated.iter().position(|other| other == id).map(|at| (1, at)),
+        Some((id, _)) => updated.get(id).map(|at| (1, *at)),
     };
     let places: Vec<(usize, usize)> = rows.filter_map(place).collect();
     if places.is_empty() {

@@ -133,7 +133,10 @@ impl Session {
     pub fn check_not_failed(&self, statement: Option<&ParsedStatement>) -> Result<()> {
         let exits = |statement: &ParsedStatement| match &statement.statement {
             Statement::Sql(tree) => is_exit(tree),
-            Statement::Checkpoint | Statement::CheckTable(_) | Statement::Vacuum(_) => false,
+            Statement::Checkpoint
+            | Statement::CheckTable(_)
+            | Statement::Vacuum(_)
+            | Statement::Fetch(_) => false,
         };
         if self.transaction_status() != TransactionStatus::Failed || statement.is_none_or(exits) {
             return Ok(());
@@ -150,6 +153,12 @@ impl Session {
         }
         let message = format!("{what} cannot run inside a transaction block");
         Err(EngineError::new(SqlState::ACTIVE_SQL_TRANSACTION, message))
+    }
+
+    /// Refuses what only a block of statements can have; the number of its savepoints.
+    pub(super) fn check_block(&self, what: &str) -> Result<usize> {
+        let open = self.transaction.as_ref().filter(|open| !open.implicit);
+        open.map(|open| open.savepoints.len()).ok_or_else(|| only_inside(what))
     }
 
     /// Refuses a write where only reading is allowed.
@@ -330,6 +339,7 @@ impl Session {
     }
 
     fn roll_back(&mut self) {
+        self.cursors.clear();
         if let Some(open) = self.transaction.take() {
             self.settings = open.before;
             self.scope.leave();
@@ -337,6 +347,7 @@ impl Session {
     }
 
     async fn commit_open(&mut self) -> Result<()> {
+        self.cursors.clear();
         let Some(open) = self.transaction.take() else { return Ok(()) };
         self.settings = open.before;
         self.scope.leave();
@@ -400,6 +411,7 @@ impl Session {
         open.after = kept.after.clone();
         (open.work, open.failed) = (Some(work), false);
         self.settings = settings;
+        self.cursors.retain(|_, cursor| cursor.savepoints <= place);
         Ok(done("ROLLBACK"))
     }
 

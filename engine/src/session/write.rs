@@ -11,8 +11,8 @@ use super::{Outcome, Session, done};
 use crate::error::{EngineError, Result};
 use crate::pg_types;
 use crate::planner::{
-    CopyFormat, CopyIn, CopyOptions, CopyTarget, PlannedWrite, WriteBuilder, plan_write,
-    read_columns, target, truncations,
+    CopyIn, CopyOptions, CopyTarget, PlannedWrite, WriteBuilder, plan_write, read_columns, target,
+    truncations,
 };
 use crate::query::{RowStream, require_select};
 use crate::sql::Tree;
@@ -104,9 +104,6 @@ impl Session {
             }
             _ => return Err(EngineError::unsupported("COPY but FROM STDIN and TO STDOUT")),
         };
-        if options.format() == CopyFormat::Binary {
-            return Err(EngineError::unsupported("COPY FROM in binary format"));
-        }
         self.check_writable("COPY FROM")?;
         let view = self.view();
         let collection = target(&view, &self.settings.default_schema(), table_name)?;

@@ -10,6 +10,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use types::limits::STATEMENT_DEPTH_MAX;
 
 use super::dialect::AzimuthDialect;
+use super::fetch::{self, Fetch};
 use super::rewrite;
 use super::tokens::{self, StatementTokens};
 use super::types::parameter_number;
@@ -34,6 +35,10 @@ pub struct ParsedStatement {
 }
 
 impl ParsedStatement {
+    fn of(statement: Statement, parameters: usize) -> Self {
+        Self { statement, parameters, plan: None, described: None }
+    }
+
     /// Whether it reads or writes, and so takes part in a transaction.
     #[must_use]
     pub fn is_transactional(&self) -> bool {
@@ -71,6 +76,8 @@ pub enum Statement {
     CheckTable(ast::ObjectName),
     /// `VACUUM [t, ...]`; all tables when none is named
     Vacuum(Vec<ast::ObjectName>),
+    /// `FETCH` or `MOVE`
+    Fetch(Fetch),
 }
 
 /// A syntax tree. Trees are as deep as a statement has operators and are dropped by recursion, so a
@@ -139,12 +146,7 @@ fn parse_one(tokens: Vec<TokenWithSpan>, deep: bool) -> Result<ParsedStatement> 
         && word.quote_style.is_none()
         && word.value.eq_ignore_ascii_case("checkpoint")
     {
-        return Ok(ParsedStatement {
-            statement: Statement::Checkpoint,
-            parameters,
-            plan: None,
-            described: None,
-        });
+        return Ok(ParsedStatement::of(Statement::Checkpoint, parameters));
     }
     if let [Token::Word(check), Token::Word(table), _, ..] = words.as_slice()
         && check.keyword == Keyword::CHECK
@@ -155,23 +157,16 @@ fn parse_one(tokens: Vec<TokenWithSpan>, deep: bool) -> Result<ParsedStatement> 
         parser.expect_keywords(&[Keyword::CHECK, Keyword::TABLE])?;
         let name = parser.parse_object_name(false)?;
         parser.expect_token(&Token::EOF)?;
-        return Ok(ParsedStatement {
-            statement: Statement::CheckTable(name),
-            parameters,
-            plan: None,
-            described: None,
-        });
+        return Ok(ParsedStatement::of(Statement::CheckTable(name), parameters));
+    }
+    if let Some(fetch) = fetch::fetch(&words)? {
+        return Ok(ParsedStatement::of(Statement::Fetch(fetch), parameters));
     }
     if let Some(Token::Word(word)) = words.first()
         && word.keyword == Keyword::VACUUM
     {
         let names = vacuumed(&words, tokens.clone())?;
-        return Ok(ParsedStatement {
-            statement: Statement::Vacuum(names),
-            parameters,
-            plan: None,
-            described: None,
-        });
+        return Ok(ParsedStatement::of(Statement::Vacuum(names), parameters));
     }
     if let Some(Token::Word(word)) = words.first()
         && word.keyword == Keyword::EXPLAIN
@@ -188,12 +183,7 @@ fn parse_one(tokens: Vec<TokenWithSpan>, deep: bool) -> Result<ParsedStatement> 
     }
     rewrite::check(&statement)?;
     rewrite::postgresql(&mut statement);
-    Ok(ParsedStatement {
-        statement: Statement::Sql(Tree::new(statement, deep)),
-        parameters,
-        plan: None,
-        described: None,
-    })
+    Ok(ParsedStatement::of(Statement::Sql(Tree::new(statement, deep)), parameters))
 }
 
 /// The tables that `VACUUM [t, ...]` names.

@@ -130,6 +130,10 @@ sql_states! {
     TOO_MANY_CONNECTIONS = "53300";
     /// A named limit of this server was reached.
     CONFIGURATION_LIMIT_EXCEEDED = "53400";
+    /// An object that is not in the state that the statement needs.
+    OBJECT_NOT_IN_PREREQUISITE_STATE = "55000";
+    /// A cursor that exists already.
+    DUPLICATE_CURSOR = "42P03";
     /// Another process or statement holds the object.
     OBJECT_IN_USE = "55006";
     /// The statement was cancelled or timed out.

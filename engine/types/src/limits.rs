@@ -55,6 +55,9 @@ pub const COLUMNS_MAX: usize = 1_600;
 /// Most bytes of an identifier; PostgreSQL truncates at this length, we refuse.
 pub const IDENTIFIER_BYTES_MAX: usize = 63;
 
+/// Cursors of one transaction.
+pub const CURSORS_MAX: usize = 1_000;
+
 /// Savepoints of one transaction.
 pub const SAVEPOINTS_MAX: usize = 1_000;
 
