@@ -41,6 +41,10 @@ pub(crate) struct Planner {
     pub(crate) transaction: Option<(ReadView, DateTime<Utc>)>,
 }
 
+/// Which of the session's statements a state is of.
+#[derive(Debug)]
+struct StatementNumber(u64);
+
 /// A plan and the state it was made in.
 pub(crate) struct Planned {
     pub(crate) plan: LogicalPlan,
@@ -68,8 +72,21 @@ impl Planner {
             None => self.store.read_view(),
         };
         let started = state.execution_props().query_execution_start_time;
-        self.scope.begin(view, self.settings.clone(), started);
+        let statement = self.scope.begin(view, self.settings.clone(), started);
+        state.config_mut().set_extension(Arc::new(StatementNumber(statement)));
         state
+    }
+
+    /// Keeps rows for the rest of the statement that `state` is of.
+    pub(crate) fn keep(
+        &self,
+        state: &SessionState,
+        name: &'static str,
+        rows: RecordBatch,
+    ) -> Result<()> {
+        let statement = state.config().get_extension::<StatementNumber>();
+        let statement = statement.ok_or_else(|| EngineError::bug("a statement without number"))?;
+        self.scope.keep(statement.0, name, rows)
     }
 
     /// Plans a query at a fresh read view. `parameters` is `None` when the values are not known yet.
@@ -308,6 +325,12 @@ impl RowStream {
     /// Rows that a write returns.
     pub(crate) fn of_write(schema: SchemaRef, batch: RecordBatch, tag: String) -> Self {
         Self { tag: Some(tag), ..Self::ready(schema, batch) }
+    }
+
+    /// Whether what the rows tell of is done: they are those of a write, or were fetched.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.tag.is_some()
     }
 
     /// The command tag after `rows` rows were sent.

@@ -220,7 +220,7 @@ impl Session {
             ast::Statement::Insert(_) | ast::Statement::Update(_) | ast::Statement::Delete(_) => {
                 self.write(sql, &parameters, statement.described.as_ref()).await
             }
-            ast::Statement::Declare { stmts } => self.declare(stmts).await,
+            ast::Statement::Declare { stmts } => self.declare(stmts, parameters).await,
             ast::Statement::Close { cursor } => self.close_cursor(cursor),
             ast::Statement::Truncate(truncate) => self.truncate(truncate).await,
             ast::Statement::Copy { .. } => self.copy(sql).await,
@@ -446,7 +446,7 @@ impl Session {
         let known = declared_types(declared)?;
         let Statement::Sql(sql) = &statement.statement else {
             let columns = match &statement.statement {
-                Statement::Fetch(fetch) => self.cursor_columns(fetch)?,
+                Statement::Fetch(fetch) => self.cursor_columns(fetch),
                 _ => None,
             };
             return Ok((statement, Described { parameters: Vec::new(), columns }));
@@ -456,9 +456,16 @@ impl Session {
         let task = self.engine.executor.spawn(async move {
             let is_values = matches!(&**sql, ast::Statement::Insert(insert)
                 if insert.source.as_ref().is_some_and(|s| InsertRows::of(s).is_some()));
-            if !is_values && casts.iter().any(Option::is_some) {
+            if casts.iter().any(Option::is_some) {
                 let mut copy = sql.copy();
-                cast_parameters(&mut copy, &casts);
+                match &mut *copy {
+                    // Values are read as what their columns are.
+                    ast::Statement::Insert(insert) if is_values => {
+                        cast_parameters(&mut insert.on, &casts);
+                        cast_parameters(&mut insert.returning, &casts);
+                    }
+                    other => cast_parameters(other, &casts),
+                }
                 sql = Tree::new(copy, sql.is_deep());
             }
             let (inferred, columns) = describe_plan(&planner, &sql).await?;

@@ -1,6 +1,7 @@
 //! One connection: start-up, then messages until the client leaves.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use engine::{
@@ -24,6 +25,8 @@ use crate::startup::{self, Opening};
 
 /// Bytes gathered before they are written to the socket.
 const FLUSH_BYTES: usize = 64 << 10;
+/// How long to wait for Sync behind a statement before it is taken for one of several.
+const SYNC_PATIENCE: Duration = Duration::from_millis(1);
 /// Rows encoded between two looks at the buffer and the cancel token.
 pub(crate) const ROWS_STEP: usize = 256;
 
@@ -262,10 +265,12 @@ impl Connection {
     }
 
     /// Whether the client has sent Sync behind the message that is being answered.
-    pub(crate) fn sync_is_next(&mut self) -> bool {
+    pub(crate) async fn sync_is_next(&mut self) -> bool {
         if self.input.is_empty() {
-            // What has arrived; an error is met again by the next read that waits.
-            let _ = self.socket.try_read_buf(&mut self.input);
+            // Most clients send both at once, if perhaps in two pieces. An error is met again by the
+            // next read.
+            let arrived = self.socket.read_buf(&mut self.input);
+            let _ = tokio::time::timeout(SYNC_PATIENCE, arrived).await;
         }
         message::next_but_close_and_flush(&self.input) == Some(b'S')
     }
@@ -346,7 +351,7 @@ impl Connection {
                 Ok(tag) => Ok(self.conclude(Outcome::done(tag), last, extended).await),
                 Err(error) => Ok(Err(error)),
             },
-            Outcome::CopyIn(copy) => match self.copy_in(*copy).await? {
+            Outcome::CopyIn(copy) => match self.copy_in(*copy, &token).await? {
                 Ok(tag) => Ok(self.conclude(Outcome::done(tag), last, extended).await),
                 Err(error) => Ok(Err(error)),
             },
@@ -404,6 +409,9 @@ impl Connection {
         token: &CancellationToken,
     ) -> Result<std::result::Result<bool, EngineError>> {
         let timeout = self.session.settings().statement_timeout();
+        // What a write returns is told, as the write is done.
+        let is_done = rows.is_done();
+        let timeout = timeout.filter(|_| !is_done);
         let deadline = timeout.map(|timeout| tokio::time::Instant::now() + timeout);
         let mut left = most;
         while left > 0 {
@@ -416,7 +424,7 @@ impl Connection {
             };
             let written = tokio::select! {
                 written = step => written,
-                () = token.cancelled() => Err(EngineError::cancelled()),
+                () = token.cancelled(), if !is_done => Err(EngineError::cancelled()),
                 () = expired => Err(engine::timed_out()),
             };
             match written {
@@ -449,12 +457,26 @@ impl Connection {
     pub(crate) async fn copy_in(
         &mut self,
         mut copy: CopyIn,
+        token: &CancellationToken,
     ) -> Result<std::result::Result<String, EngineError>> {
         let mut binary = copy.is_binary().then(|| BinaryRows::new(&copy));
         self.out.copy_in(copy.columns(), binary.is_some());
         self.flush().await?;
+        let timeout = self.session.settings().statement_timeout();
+        let deadline = timeout.map(|timeout| tokio::time::Instant::now() + timeout);
         loop {
-            match self.receive().await? {
+            let expired = async {
+                match deadline {
+                    Some(deadline) => tokio::time::sleep_until(deadline).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let received = tokio::select! {
+                received = self.receive() => received?,
+                () = token.cancelled() => return Ok(Err(EngineError::cancelled())),
+                () = expired => return Ok(Err(engine::timed_out())),
+            };
+            match received {
                 None => {
                     let gone = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
                     return Err(gone.into());
@@ -481,7 +503,7 @@ impl Connection {
                 }
             }
         }
-        if let Some(Err(error)) = binary.map(|binary| binary.finish()) {
+        if let Some(Err(error)) = binary.map(|mut binary| binary.finish(&mut copy)) {
             return Ok(Err(error));
         }
         Ok(self.session.copy_done(copy).await)

@@ -15,6 +15,8 @@ use crate::parameter;
 const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
 /// Signature, flags and the length of the extension.
 const HEAD_BYTES: usize = 19;
+/// What is left of the data in front of a row's end is read anew up to this length.
+const RETRIED_BYTES: usize = 64 << 10;
 /// Flags that a reader has to know; none is known.
 const CRITICAL_FLAGS: u32 = 0xffff_0000;
 
@@ -26,6 +28,8 @@ pub(crate) struct BinaryRows {
     pending: BytesMut,
     begun: bool,
     ended: bool,
+    /// With fewer bytes than this there is no row to be found.
+    enough: usize,
 }
 
 fn malformed(what: impl Into<String>) -> EngineError {
@@ -34,7 +38,13 @@ fn malformed(what: impl Into<String>) -> EngineError {
 
 impl BinaryRows {
     pub(crate) fn new(copy: &CopyIn) -> Self {
-        Self { fields: copy.fields(), pending: BytesMut::new(), begun: false, ended: false }
+        Self {
+            fields: copy.fields(),
+            pending: BytesMut::new(),
+            begun: false,
+            ended: false,
+            enough: 0,
+        }
     }
 
     /// Takes a piece of the data, cut anywhere; whole rows go to `copy`.
@@ -49,6 +59,10 @@ impl BinaryRows {
         if !self.begun && !self.head()? {
             return Ok(());
         }
+        if self.pending.len() >= self.enough { self.rows(copy) } else { Ok(()) }
+    }
+
+    fn rows(&mut self, copy: &mut CopyIn) -> Result<(), EngineError> {
         let mut left = self.pending.split().freeze();
         while !self.ended {
             let Some(bytes) = self.row(&left, copy)? else { break };
@@ -57,6 +71,13 @@ impl BinaryRows {
         if self.ended && left.has_remaining() {
             return Err(malformed("received copy data after EOF marker"));
         }
+        if left.len() > MESSAGE_BYTES_MAX {
+            let message = format!("a row of COPY data is longer than {MESSAGE_BYTES_MAX} bytes");
+            let error = EngineError::new(SqlState::CONFIGURATION_LIMIT_EXCEEDED, message);
+            return Err(copy.located(error));
+        }
+        // A long row is looked for again when there is twice as much of it.
+        self.enough = if left.len() > RETRIED_BYTES { 2 * left.len() } else { 0 };
         self.pending.extend_from_slice(&left);
         Ok(())
     }
@@ -65,7 +86,10 @@ impl BinaryRows {
     ///
     /// # Errors
     /// When a row is, or the head.
-    pub(crate) fn finish(&self) -> Result<(), EngineError> {
+    pub(crate) fn finish(&mut self, copy: &mut CopyIn) -> Result<(), EngineError> {
+        if self.begun {
+            self.rows(copy)?;
+        }
         if self.begun && self.pending.is_empty() {
             return Ok(());
         }

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use types::SqlState;
 
 use crate::connection::Connection;
+use crate::encode::Column;
 use crate::error::ConnectionError;
 use crate::message::{Bind, Format, Frontend, Target};
 use crate::parameter;
@@ -200,6 +201,12 @@ impl Extended {
             let message = format!("a connection has at most {NAMES_MAX} portals");
             return Err(EngineError::new(SqlState::CONFIGURATION_LIMIT_EXCEEDED, message));
         }
+        let results = Formats(bind.results);
+        // Told before anything is done that could not be sent.
+        for (at, field) in prepared.described.columns.iter().flat_map(|c| c.fields()).enumerate() {
+            let nothing = arrow::array::new_empty_array(field.data_type());
+            Column::new(&nothing, pg_types::oid_of_field(field).0, results.of(at))?;
+        }
         let formats = Formats(bind.formats);
         let values: Answer<Vec<ScalarValue>> = bind
             .values
@@ -208,12 +215,8 @@ impl Extended {
             .enumerate()
             .map(|(at, (value, field))| parameter::read(field, formats.of(at), value.as_ref()))
             .collect();
-        let portal = Portal {
-            prepared,
-            values: values?,
-            formats: Formats(bind.results),
-            state: PortalState::Bound,
-        };
+        let portal =
+            Portal { prepared, values: values?, formats: results, state: PortalState::Bound };
         self.portals.insert(bind.portal, portal);
         connection.out.bare(b'2');
         Ok(())
@@ -276,7 +279,10 @@ impl Extended {
         }
         if let PortalState::Bound = portal.state {
             // What comes up to Sync is one transaction; a statement alone needs none.
-            if statement.is_transactional() && !connection.sync_is_next() {
+            if statement.is_transactional()
+                && connection.session.transaction_status() == TransactionStatus::Idle
+                && !connection.sync_is_next().await
+            {
                 connection.session.begin_implicit();
             }
             let token = connection.session.begin_statement();
@@ -288,7 +294,11 @@ impl Extended {
             match outcome {
                 Outcome::Rows(stream) => {
                     let described = portal.prepared.described.columns.as_ref();
-                    if let Err(error) = pg_types::check_described(described, stream.schema()) {
+                    let checked = pg_types::check_described(described, stream.schema());
+                    // The cursor may have come after the statement that fetches from it.
+                    if let Err(error) = checked
+                        && !(described.is_none() && statement.is_fetch())
+                    {
                         return Ok(Err(error));
                     }
                     let rows = Box::new(Rows::new(stream, portal.formats.clone()));
@@ -302,7 +312,7 @@ impl Extended {
                 }
                 Outcome::CopyIn(copy) => {
                     portal.state = PortalState::Done;
-                    return Ok(connection.copy_in(*copy).await?.map(|tag| {
+                    return Ok(connection.copy_in(*copy, &token).await?.map(|tag| {
                         connection.out.command_complete(&tag);
                     }));
                 }

@@ -12,6 +12,9 @@ use types::{SqlState, VectorKind};
 use crate::encode::{EPOCH_DAYS, EPOCH_MICROS};
 use crate::message::Format;
 
+/// The type `oid`.
+const OID: u32 = 26;
+
 /// Reads one value.
 ///
 /// # Errors
@@ -35,7 +38,7 @@ pub(crate) fn read(
             })?;
             read_text(data_type, text)
         }
-        Format::Binary => read_binary(data_type, bytes),
+        Format::Binary => read_binary(data_type, bytes, pg_types::oid_of_field(field).0 == OID),
     }
 }
 
@@ -69,7 +72,11 @@ fn malformed(data_type: &DataType) -> EngineError {
     )
 }
 
-fn read_binary(data_type: &DataType, bytes: &[u8]) -> Result<ScalarValue, EngineError> {
+fn read_binary(
+    data_type: &DataType,
+    bytes: &[u8],
+    is_oid: bool,
+) -> Result<ScalarValue, EngineError> {
     let error = || malformed(data_type);
     let text = || match std::str::from_utf8(bytes) {
         Ok(text) => Ok(text.to_owned()),
@@ -88,18 +95,23 @@ fn read_binary(data_type: &DataType, bytes: &[u8]) -> Result<ScalarValue, Engine
         DataType::Int16 => ScalarValue::Int16(Some(number!(i16))),
         DataType::Int32 => ScalarValue::Int32(Some(number!(i32))),
         // An oid is four bytes and is kept in eight.
-        DataType::Int64 if bytes.len() == 4 => ScalarValue::Int64(Some(i64::from(number!(u32)))),
+        DataType::Int64 if is_oid => ScalarValue::Int64(Some(i64::from(number!(u32)))),
         DataType::Int64 => ScalarValue::Int64(Some(number!(i64))),
         DataType::Float32 => ScalarValue::Float32(Some(number!(f32))),
         DataType::Float64 => ScalarValue::Float64(Some(number!(f64))),
         DataType::Utf8 => ScalarValue::Utf8(Some(text()?)),
         DataType::Binary => ScalarValue::Binary(Some(bytes.to_vec())),
         DataType::Date32 => {
-            let days = number!(i32).checked_add(EPOCH_DAYS).ok_or_else(error)?;
+            let days = number!(i32);
+            let days = days.checked_add(EPOCH_DAYS).filter(|_| days != i32::MIN);
+            let days = days.ok_or_else(error)?;
             ScalarValue::Date32(Some(days))
         }
         DataType::Timestamp(TimeUnit::Microsecond, zone) => {
-            let micros = number!(i64).checked_add(EPOCH_MICROS).ok_or_else(error)?;
+            // The least number is PostgreSQL's -infinity, the greatest its infinity.
+            let micros = number!(i64);
+            let micros = micros.checked_add(EPOCH_MICROS).filter(|_| micros != i64::MIN);
+            let micros = micros.ok_or_else(error)?;
             ScalarValue::TimestampMicrosecond(Some(micros), zone.clone())
         }
         other if let Some((kind, dim)) = vector_shape(other) => {

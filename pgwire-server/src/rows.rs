@@ -81,6 +81,11 @@ impl Rows {
         self.stream.schema()
     }
 
+    /// Whether the statement is done, and its rows are all there.
+    pub(crate) fn is_done(&self) -> bool {
+        self.stream.is_done()
+    }
+
     /// The command tag.
     pub(crate) fn tag(&self) -> String {
         self.stream.tag(self.sent)

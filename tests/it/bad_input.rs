@@ -267,6 +267,12 @@ fn deep_statements() -> Vec<(&'static str, String, Expected)> {
         ("100,000 terms", chain("1", "+", 100_000), Code("53400")),
         ("3,000 terms", chain("1", "+", 3_001), Anything),
         ("most terms", chain("1", "+", most + 1), Anything),
+        ("COPY of many terms", format!("COPY ({}) TO STDOUT", chain("1", "+", most)), Anything),
+        (
+            "a cursor of many terms",
+            format!("DECLARE c CURSOR FOR {}", chain("1", "+", most)),
+            Anything,
+        ),
         ("most AND", chain("true", " AND ", most + 1), Anything),
         ("most concatenations", chain("'a'", "||", most + 1), Anything),
         ("most casts", format!("SELECT 1{}", "::int".repeat(most)), Anything),

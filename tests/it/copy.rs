@@ -261,17 +261,35 @@ async fn rows_leave_in_every_format() {
         let answer = copy(&mut wire, &copy_in, &data, 5).await;
         assert_eq!(tags(&answer), ["COPY 3"], "{format}");
         let same = "SELECT count(*) FROM k JOIN k2 ON k.id = k2.id AND k.name = k2.name AND \
-                    k.v::text IS NOT DISTINCT FROM k2.v::text";
+                    k.v::text IS NOT DISTINCT FROM k2.v::text AND \
+                    k.score IS NOT DISTINCT FROM k2.score";
         assert_eq!(column(&wire.run(same).await), ["3"], "{format}");
         wire.run("DROP TABLE k2").await;
     }
-    // What is wrong is told with its place, wherever the data is cut.
+    // An error in the middle ends it with an error alone.
+    let failed =
+        wire.query("COPY (SELECT 1 / (i - 3) FROM generate_series(1, 5) AS g(i)) TO STDOUT").await;
+    assert_eq!(code(&failed), "22012");
+    assert!(!kinds(&failed).contains('c'), "{failed:?}");
+    assert_eq!(column(&wire.run("SELECT 1").await), ["1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn malformed_binary_rows_are_refused() {
+    let (_server, mut wire) = start().await;
     let head = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0".as_slice();
     let short = [0, 1, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 9];
     for (rest, expected) in [
         (&short[..], "22P04"),
         (&[0, 4, 0, 0, 0, 8, 0], "22P04"),
         (&[0, 4, 0, 0, 0, 3, 1, 2, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], "22P03"),
+        (
+            &[
+                0, 4, 0, 0, 0, 4, 255, 255, 255, 255, 0, 0, 0, 0, 255, 255, 255, 255, 255, 255,
+                255, 255,
+            ],
+            "22P03",
+        ),
         (&[0, 4, 255, 0, 0, 0], "22P04"),
         (&[255, 255, 0], "22P04"),
         (&[255], "22P04"),
@@ -282,11 +300,48 @@ async fn rows_leave_in_every_format() {
             assert_eq!(code(&answer), expected, "{rest:?}, pieces of {piece}");
         }
     }
-    assert_eq!(column(&wire.run("SELECT count(*) FROM k").await), ["3"]);
-    // An error in the middle ends it with an error alone.
-    let failed =
-        wire.query("COPY (SELECT 1 / (i - 3) FROM generate_series(1, 5) AS g(i)) TO STDOUT").await;
-    assert_eq!(code(&failed), "22012");
-    assert!(!kinds(&failed).contains('c'), "{failed:?}");
-    assert_eq!(column(&wire.run("SELECT 1").await), ["1"]);
+    assert_eq!(column(&wire.run("SELECT count(*) FROM k").await), ["1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn csv_of_other_marks_comes_back() {
+    let (_server, mut wire) = start().await;
+    let marks = "(FORMAT csv, QUOTE '|', ESCAPE '\\')";
+    wire.run("INSERT INTO k VALUES (4, E'a,\\\\', 1, NULL), (5, E'it|s, \\\\|x\\n', 2, NULL)")
+        .await;
+    let (data, _) = copied(&mut wire, &format!("COPY k TO STDOUT {marks}")).await;
+    for piece in [1, 2, 1_000] {
+        wire.run(&TABLE.replace("TABLE k", "TABLE k2")).await;
+        let answer = copy(&mut wire, &format!("COPY k2 FROM STDIN {marks}"), &data, piece).await;
+        assert_eq!(tags(&answer), ["COPY 3"], "{:?}", String::from_utf8_lossy(&data));
+        let same = "SELECT count(*) FROM k JOIN k2 ON k.id = k2.id AND k.name = k2.name AND \
+                    k.score IS NOT DISTINCT FROM k2.score";
+        assert_eq!(column(&wire.run(same).await), ["3"], "pieces of {piece}");
+        wire.run("DROP TABLE k2").await;
+    }
+    for (options, expected) in [
+        ("(DELIMITER 'a')", "22023"),
+        ("(DELIMITER '|', NULL 'a|b')", "22023"),
+        ("(FORMAT csv, DELIMITER '\"')", "22023"),
+        ("(NULL E'\\n')", "22023"),
+        ("(QUOTE '|')", "0A000"),
+    ] {
+        let refused = wire.query(&format!("COPY k TO STDOUT {options}")).await;
+        assert_eq!(code(&refused), expected, "{options}");
+    }
+}
+
+/// A client that stalls in the middle of its data does not hold up whoever cancels, nor a timeout.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_stalls_can_be_ended() {
+    let (_server, mut wire) = start().await;
+    wire.run("SET statement_timeout = 200").await;
+    wire.send(&query("COPY k FROM STDIN")).await;
+    assert_eq!(wire.next().await.expect("an answer").kind, 'G');
+    wire.send(&message(b'd', b"7\tseven\t1\t\\N\n")).await;
+    let answer = wire.until('Z').await;
+    assert_eq!(code(&answer), "57014");
+    wire.send(&message(b'd', b"8\teight\t1\t\\N\n")).await;
+    wire.send(&message(b'c', b"")).await;
+    assert_eq!(column(&wire.run("SELECT count(*) FROM k").await), ["1"]);
 }

@@ -267,3 +267,46 @@ async fn searches_see_the_rows_of_their_transaction() {
     assert_eq!(found, ["80001", "80002", "90001", "90002"]);
     assert_eq!(value(&client, "SELECT count(*) FROM p").await, "9003");
 }
+
+/// What cannot be sent is refused before anything is done.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_that_cannot_be_sent_changes_nothing() {
+    let (_server, mut wire) = start().await;
+    let sql = "INSERT INTO docs VALUES (3, 'x') RETURNING ARRAY[id]";
+    let binary = Values { results: &[1], ..Values::default() };
+    let messages = [parse("", sql, &[]), bind("", "", &binary), execute("", 0), sync()];
+    assert_eq!(code(&wire.ask(&messages.concat()).await), "0A000");
+    assert_eq!(wire_column(&wire.run("SELECT count(*) FROM docs").await), ["2"]);
+    let text = Values::default();
+    let messages = [parse("", sql, &[]), bind("", "", &text), execute("", 0), sync()];
+    assert_eq!(wire_column(&wire.ask(&messages.concat()).await), ["{3}"]);
+    // Types that a client declares count in what is returned, too.
+    let sql = "INSERT INTO docs VALUES ($1, 'x') RETURNING id + $2";
+    let messages = [
+        parse("", sql, &[20, 20]),
+        bind("", "", &Values { values: &[Some(b"4"), Some(b"6")], ..Values::default() }),
+        execute("", 0),
+        sync(),
+    ];
+    assert_eq!(wire_column(&wire.ask(&messages.concat()).await), ["10"]);
+}
+
+/// A cursor that comes later, and one in a message of several statements.
+#[tokio::test(flavor = "multi_thread")]
+async fn cursors_come_when_they_are_declared() {
+    let (_server, mut wire) = start().await;
+    let sql = "DECLARE c CURSOR FOR SELECT id FROM docs ORDER BY id; FETCH ALL c";
+    assert_eq!(wire_column(&wire.run(sql).await), ["1", "2"]);
+    assert_eq!(code(&wire.query("FETCH c").await), "34000");
+    wire.run("BEGIN").await;
+    assert_eq!(kinds(&wire.ask(&[parse("f", "FETCH c", &[]), sync()].concat()).await), "1Z");
+    let declare = [
+        parse("", "DECLARE c CURSOR FOR SELECT title FROM docs WHERE id = $1", &[]),
+        bind("", "", &Values { values: &[Some(b"2")], ..Values::default() }),
+        execute("", 0),
+        sync(),
+    ];
+    assert_eq!(tags(&wire.ask(&declare.concat()).await), ["DECLARE CURSOR"]);
+    let fetch = [bind("", "f", &Values::default()), execute("", 0), sync()].concat();
+    assert_eq!(wire_column(&wire.ask(&fetch).await), ["two"]);
+}

@@ -157,6 +157,11 @@ impl CopyIn {
                 // An escaped quote does not end the quotes. Where escape and quote are the same,
                 // two of them toggle twice, which comes to the same.
                 if self.options.escape != self.options.quote {
+                    if at + 1 == self.pending.len() {
+                        // What is escaped comes with the next piece.
+                        self.searched = at;
+                        return None;
+                    }
                     at += 2;
                     continue;
                 }
@@ -276,9 +281,12 @@ impl CopyIn {
         loop {
             let next = characters.next();
             match next {
-                Some(c) if quoted && c == escape && characters.peek() == Some(&quote) => {
-                    field.push(quote);
-                    characters.next();
+                Some(c)
+                    if quoted
+                        && c == escape
+                        && characters.peek().is_some_and(|c| *c == quote || *c == escape) =>
+                {
+                    field.extend(characters.next());
                 }
                 Some(c) if c == quote => {
                     quoted = !quoted;

@@ -101,17 +101,43 @@ impl CopyOptions {
         let csv = format == CopyFormat::Csv;
         if !csv && (quote.is_some() || escape.is_some()) {
             let message = "COPY quote and escape are available only in CSV mode";
-            return Err(EngineError::unsupported(message));
+            return Err(EngineError::new(SqlState::FEATURE_NOT_SUPPORTED, message));
         }
         let quote = quote.unwrap_or(b'"');
-        Ok(Self {
+        let options = Self {
             format,
             delimiter: delimiter.unwrap_or(if csv { b',' } else { b'\t' }),
             null: null.unwrap_or_else(|| if csv { String::new() } else { "\\N".to_owned() }),
             header,
             quote,
             escape: escape.unwrap_or(quote),
-        })
+        };
+        options.check()?;
+        Ok(options)
+    }
+
+    /// Refuses options by which rows could not be read back.
+    fn check(&self) -> Result<()> {
+        let invalid = |message: &str| {
+            Err(EngineError::new(SqlState::INVALID_PARAMETER_VALUE, message.to_owned()))
+        };
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'.';
+        if self.format == CopyFormat::Text && (plain(self.delimiter) || self.delimiter == b'\\') {
+            return invalid(&format!(
+                "COPY delimiter cannot be \"{}\"",
+                char::from(self.delimiter)
+            ));
+        }
+        if self.null.contains(['\r', '\n']) {
+            return invalid("COPY null representation cannot use newline or carriage return");
+        }
+        if self.null.contains(char::from(self.delimiter)) {
+            return invalid("COPY delimiter must not appear in the NULL specification");
+        }
+        if self.is_csv() && self.delimiter == self.quote {
+            return invalid("COPY delimiter and quote must be different");
+        }
+        Ok(())
     }
 
     pub(crate) fn is_csv(&self) -> bool {

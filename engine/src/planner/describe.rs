@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use arrow::datatypes::{FieldRef, SchemaRef};
 use datafusion::logical_expr::Expr as LogicalExpr;
-use datafusion::sql::sqlparser::ast::{self, Expr, Query, SetExpr, Value, visit_expressions_mut};
+use datafusion::sql::sqlparser::ast::{
+    self, Expr, Query, SetExpr, Value, VisitMut, visit_expressions_mut,
+};
 
 use super::plan_write::{Verb, Write};
+use super::returning::check_returning;
 use super::write::InsertRows;
 use crate::error::{EngineError, Result};
 use crate::explain::Explain;
@@ -38,7 +41,7 @@ fn placeholder(expr: &Expr) -> Option<usize> {
 }
 
 /// Writes declared types into a statement: `$1` becomes `$1::type`.
-pub(crate) fn cast_parameters(statement: &mut ast::Statement, declared: &[Declared]) {
+pub(crate) fn cast_parameters(statement: &mut impl VisitMut, declared: &[Declared]) {
     let _ = visit_expressions_mut(statement, |expr| {
         if let Some((name, _)) = placeholder(expr).and_then(|at| declared.get(at)?.as_ref()) {
             *expr = cast(expr.clone(), named_type(name, Vec::new()));
@@ -72,6 +75,14 @@ pub(crate) async fn describe_plan(
         ast::Statement::Insert(_) | ast::Statement::Update(_) | ast::Statement::Delete(_) => {
             describe_write(planner, statement).await
         }
+        ast::Statement::Declare { stmts } => match stmts.as_slice() {
+            [ast::Declare { for_query: Some(query), .. }] => {
+                require_select(query)?;
+                let planned = planner.plan(query, None).await?;
+                Ok((parameter_types(&planned)?, None))
+            }
+            _ => Ok((Inferred::new(), None)),
+        },
         _ => Ok((Inferred::new(), None)),
     }
 }
@@ -80,7 +91,7 @@ async fn describe_write(
     planner: &Planner,
     statement: &ast::Statement,
 ) -> Result<(Inferred, Option<SchemaRef>)> {
-    let state = planner.begin(None);
+    planner.begin(None);
     let view = planner.scope.view();
     let write = Write::resolve(&view, &planner.settings.default_schema(), statement)?;
     let Some(write) = write else { return Ok((Inferred::new(), None)) };
@@ -91,13 +102,14 @@ async fn describe_write(
     };
     let table = view.table(write.collection.id);
     let table = table.ok_or_else(|| EngineError::no_table(&write.collection.name))?;
-    let mut columns = None;
-    for query in write.other_queries(planner, table.schema())? {
+    let (mut columns, state) = (None, planner.begin(None));
+    for query in write.other_queries(planner, &state, table.schema())? {
         let planned = planner.describe_here(state.clone(), query).await?;
         let mut here = parameter_types(&planned)?;
         here.extend(inferred);
         inferred = here;
         if write.returning.as_ref() == Some(query) {
+            check_returning(&planned.plan)?;
             columns = Some(named_schema(query, planned.plan.schema().as_arrow()));
         }
     }

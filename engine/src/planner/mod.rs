@@ -20,4 +20,4 @@ pub use copy_options::{CopyFormat, CopyOptions};
 pub(crate) use define::{define, target};
 pub(crate) use describe::{cast_parameters, declared_types, describe_plan};
 pub(crate) use plan_write::{PlannedWrite, plan_write};
-pub(crate) use write::{InsertRows, WriteBuilder};
+pub(crate) use write::{InsertRows, WriteBuilder, key_detail};

@@ -23,7 +23,7 @@ use storage::memtable::Table;
 use types::SqlState;
 
 use super::changes::{column_of, new_columns, query_of, table_factor, table_name};
-use super::write::WriteBuilder;
+use super::write::{WriteBuilder, key_detail};
 use crate::error::{EngineError, Result};
 use crate::provider::{MEMORY_CATALOG, ROW_ID};
 use crate::query::Planner;
@@ -132,10 +132,10 @@ pub(crate) fn with_row_id(schema: &Schema) -> SchemaRef {
 }
 
 /// Makes room in memory for the rows of both sides; none yet.
-pub(crate) fn keep_empty(planner: &Planner, schema: &Schema) -> Result<()> {
+pub(crate) fn keep_empty(planner: &Planner, state: &SessionState, schema: &Schema) -> Result<()> {
     let wide = with_row_id(schema);
     for name in [EXISTING, EXCLUDED] {
-        planner.scope.keep(name, RecordBatch::new_empty(Arc::clone(&wide)))?;
+        planner.keep(state, name, RecordBatch::new_empty(Arc::clone(&wide)))?;
     }
     Ok(())
 }
@@ -222,8 +222,8 @@ pub(crate) async fn resolve(
         ));
     }
     let (existing, excluded) = proposed.sides()?;
-    planner.scope.keep(EXISTING, existing)?;
-    planner.scope.keep(EXCLUDED, excluded)?;
+    planner.keep(&state, EXISTING, existing)?;
+    planner.keep(&state, EXCLUDED, excluded)?;
     let planned = planner.plan_here(state, query, parameters).await?;
     builder.set_rows(RecordBatch::new_empty(proposed.rows.schema()));
     let positions: Vec<usize> = (0..proposed.rows.num_columns()).collect();
@@ -246,5 +246,28 @@ pub(crate) async fn resolve(
     } else {
         builder.set_rows(interleave_record_batch(&[&proposed.rows, &updates], &places)?);
     }
-    Ok(())
+    check_new_keys(builder, table, &view)
+}
+
+/// An update may have given a row a key that another row has: that is no conflict to resolve.
+fn check_new_keys(builder: &WriteBuilder, table: &Table, view: &ReadView) -> Result<()> {
+    let ended: HashSet<u64> = builder.ended().iter().map(|row| row.0).collect();
+    if ended.is_empty() {
+        return Ok(());
+    }
+    let after = Proposed::of(builder.rows()?, table, view)?;
+    let taken = |row: &usize| {
+        let other = after.existing[*row].as_ref().is_some_and(|(id, _)| !ended.contains(id));
+        other || after.repeated[*row]
+    };
+    let Some(row) = (0..after.rows.num_rows()).find(taken) else { return Ok(()) };
+    let collection = table.collection();
+    let constraint = collection.primary_key_name();
+    let message = format!("duplicate key value violates unique constraint \"{constraint}\"");
+    // Of this kind, a write that met another commit is begun anew; this one would meet the same.
+    Err(EngineError::new(SqlState::UNIQUE_VIOLATION, message).with_detail(key_detail(
+        collection,
+        &after.rows,
+        row,
+    )))
 }

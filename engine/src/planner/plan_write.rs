@@ -74,6 +74,14 @@ impl<'a> Write<'a> {
         let returning = |items: &Option<Vec<SelectItem>>, qualifier| {
             items.as_ref().map(|items| returning_query(items, qualifier))
         };
+        let joins = |joins: bool, items: &Option<Vec<SelectItem>>| {
+            let all = |item: &SelectItem| matches!(item, SelectItem::Wildcard(_));
+            if joins && items.iter().flatten().any(all) {
+                return Err(EngineError::unsupported("RETURNING * of joined tables")
+                    .with_hint("Name the columns of the table that changes."));
+            }
+            Ok(joins)
+        };
         Ok(Some(match statement {
             ast::Statement::Insert(insert) => {
                 let ast::TableObject::TableName(name) = &insert.table else {
@@ -104,7 +112,7 @@ impl<'a> Write<'a> {
                     collection,
                     positions: (0..collection.columns.len()).collect(),
                     query: Cow::Owned(update_query(update, &target, collection, schema)?),
-                    joins: update.from.is_some(),
+                    joins: joins(update.from.is_some(), &update.returning)?,
                     conflict: None,
                     returning: returning(&update.returning, target.qualifier(collection)),
                 }
@@ -117,7 +125,7 @@ impl<'a> Write<'a> {
                     collection,
                     positions: (0..collection.columns.len()).collect(),
                     query: Cow::Owned(delete_query(delete, &target, collection, schema)?),
-                    joins: delete.using.is_some(),
+                    joins: joins(delete.using.is_some(), &delete.returning)?,
                     conflict: None,
                     returning: returning(&delete.returning, target.qualifier(collection)),
                 }
@@ -130,10 +138,11 @@ impl<'a> Write<'a> {
     pub(crate) fn other_queries(
         &self,
         planner: &Planner,
+        state: &SessionState,
         schema: &SchemaRef,
     ) -> Result<Vec<&Query>> {
-        on_conflict::keep_empty(planner, schema)?;
-        planner.scope.keep(ROWS, RecordBatch::new_empty(Arc::clone(schema)))?;
+        on_conflict::keep_empty(planner, state, schema)?;
+        planner.keep(state, ROWS, RecordBatch::new_empty(Arc::clone(schema)))?;
         let update = self.conflict.as_ref().and_then(|(_, query)| query.as_ref());
         Ok(update.into_iter().chain(&self.returning).collect())
     }
@@ -193,7 +202,7 @@ async fn plan_write_here(
         None => None,
         Some(query) => {
             let of = if write.verb == Verb::Delete { &gone } else { &builder };
-            planner.scope.keep(ROWS, of.rows()?)?;
+            planner.keep(&state, ROWS, of.rows()?)?;
             Some(returned(planner, state, query, parameters).await?)
         }
     };

@@ -77,6 +77,11 @@ impl WriteBuilder {
         self.begun = vec![rows];
     }
 
+    /// Ids of the rows that end.
+    pub(crate) fn ended(&self) -> &[RowId] {
+        &self.ended
+    }
+
     /// Rows added and rows ended.
     pub(crate) fn counts(&self) -> (usize, usize) {
         (self.begun.iter().map(RecordBatch::num_rows).sum(), self.ended.len())
@@ -377,4 +382,16 @@ fn mixed_column(
     let arrays: Vec<ArrayRef> = cells.iter().map(one).collect::<Result<_>>()?;
     let arrays: Vec<&dyn arrow::array::Array> = arrays.iter().map(AsRef::as_ref).collect();
     Ok(arrow::compute::concat(&arrays)?)
+}
+
+/// `Key (id)=(5) already exists.`
+pub(crate) fn key_detail(collection: &Collection, batch: &RecordBatch, row: usize) -> String {
+    let name = |at: &usize| collection.columns[*at].name.clone();
+    let value = |at: &usize| {
+        let value = ScalarValue::try_from_array(batch.column(*at), row);
+        value.map_or_else(|_| String::new(), |value| value.to_string())
+    };
+    let names: Vec<String> = collection.primary_key.iter().map(name).collect();
+    let values: Vec<String> = collection.primary_key.iter().map(value).collect();
+    format!("Key ({})=({}) already exists.", names.join(", "), values.join(", "))
 }

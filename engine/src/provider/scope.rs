@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::RecordBatch;
 use chrono::{DateTime, Utc};
-use datafusion::common::DataFusionError;
 use datafusion::datasource::MemTable;
 use parking_lot::Mutex;
 use storage::{ReadView, Store};
 use types::CommitTs;
 
+use crate::error::EngineError;
 use crate::settings::Settings;
 use crate::tuner::Tuner;
 
@@ -32,7 +32,23 @@ pub(crate) struct Scope {
     /// The statement's `now()`, the same however often it is planned.
     started: Mutex<Option<DateTime<Utc>>>,
     /// Rows that a part of the statement reads and another part made.
-    memory: Mutex<BTreeMap<&'static str, Arc<MemTable>>>,
+    memory: Mutex<Memory>,
+}
+
+/// Rows in memory, and the statement they belong to: one that was cancelled may go on for a moment and
+/// must not give its rows to the next.
+#[derive(Debug, Default)]
+struct Memory {
+    statement: u64,
+    tables: BTreeMap<&'static str, Arc<MemTable>>,
+}
+
+impl Memory {
+    fn next(&mut self) -> u64 {
+        self.tables.clear();
+        self.statement += 1;
+        self.statement
+    }
 }
 
 impl Scope {
@@ -49,15 +65,20 @@ impl Scope {
         }
     }
 
-    /// Begins a statement at `view`.
-    pub(crate) fn begin(&self, view: ReadView, settings: Settings, started: Option<DateTime<Utc>>) {
+    /// Begins a statement at `view`; the number that [`Scope::keep`] asks for.
+    pub(crate) fn begin(
+        &self,
+        view: ReadView,
+        settings: Settings,
+        started: Option<DateTime<Utc>>,
+    ) -> u64 {
         *self.started.lock() = started;
         let mut kept = self.view.lock();
         *kept = if self.busy.load(Ordering::Acquire) { view } else { view.unpinned() };
         drop(kept);
         *self.beyond.lock() = None;
-        self.memory.lock().clear();
         *self.settings.lock() = settings;
+        self.memory.lock().next()
     }
 
     /// Forgets the view of a transaction that ended.
@@ -73,20 +94,25 @@ impl Scope {
         Rest(Arc::clone(self))
     }
 
-    /// Keeps rows for the rest of the statement, under a name of [`super::MEMORY_CATALOG`].
+    /// Keeps rows for the rest of statement `statement`, under a name of [`super::MEMORY_CATALOG`].
     pub(crate) fn keep(
         &self,
+        statement: u64,
         name: &'static str,
         rows: RecordBatch,
-    ) -> Result<(), DataFusionError> {
+    ) -> Result<(), EngineError> {
         let table = MemTable::try_new(rows.schema(), vec![vec![rows]])?;
-        self.memory.lock().insert(name, Arc::new(table));
+        let mut memory = self.memory.lock();
+        if memory.statement != statement {
+            return Err(EngineError::cancelled());
+        }
+        memory.tables.insert(name, Arc::new(table));
         Ok(())
     }
 
     /// What [`Scope::keep`] keeps.
     pub(crate) fn kept(&self, name: &str) -> Option<Arc<MemTable>> {
-        self.memory.lock().get(name).map(Arc::clone)
+        self.memory.lock().tables.get(name).map(Arc::clone)
     }
 
     /// What the views of the server's own state ask.
@@ -137,7 +163,7 @@ struct Rest(Arc<Scope>);
 impl Drop for Rest {
     fn drop(&mut self) {
         let mut view = self.0.view.lock();
-        self.0.memory.lock().clear();
+        self.0.memory.lock().next();
         self.0.busy.store(false, Ordering::Release);
         *view = view.unpinned();
     }

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
-use datafusion::sql::sqlparser::ast::{self, CloseCursor, Declare};
+use datafusion::common::ScalarValue;
+use datafusion::sql::sqlparser::ast::{CloseCursor, Declare};
 use types::SqlState;
-use types::limits::CURSORS_MAX;
+use types::limits::{CURSORS_MAX, FETCH_BYTES_MAX};
 
 use super::{Outcome, Session, done};
 use crate::error::{EngineError, Result};
@@ -35,7 +36,7 @@ pub(super) struct Cursor {
 impl Cursor {
     /// The next rows, at most `most` of them.
     async fn take(&mut self, most: usize) -> Result<RecordBatch> {
-        let (mut batches, mut count) = (Vec::new(), 0);
+        let (mut batches, mut count, mut bytes) = (Vec::new(), 0, 0);
         while count < most {
             let batch = match self.left.take() {
                 Some(batch) => batch,
@@ -48,7 +49,17 @@ impl Cursor {
             if wanted < batch.num_rows() {
                 self.left = Some(batch.slice(wanted, batch.num_rows() - wanted));
             }
-            batches.push(batch.slice(0, wanted));
+            let taken = batch.slice(0, wanted);
+            let columns = taken.columns().iter();
+            bytes += columns
+                .map(|column| column.to_data().get_slice_memory_size().unwrap_or(0))
+                .sum::<usize>();
+            if bytes > FETCH_BYTES_MAX {
+                let message = format!("the rows to fetch are more than {FETCH_BYTES_MAX} bytes");
+                return Err(EngineError::new(SqlState::CONFIGURATION_LIMIT_EXCEEDED, message)
+                    .with_hint("Fetch fewer rows at a time."));
+            }
+            batches.push(taken);
             count += wanted;
         }
         // The names of the result are not those that the plan has.
@@ -80,7 +91,11 @@ fn no_cursor(name: &str) -> EngineError {
 
 impl Session {
     /// `DECLARE name CURSOR FOR query`
-    pub(super) async fn declare(&mut self, declares: &[Declare]) -> Result<Outcome> {
+    pub(super) async fn declare(
+        &mut self,
+        declares: &[Declare],
+        parameters: Vec<ScalarValue>,
+    ) -> Result<Outcome> {
         let [Declare { names, binary, scroll, hold, for_query: Some(query), .. }] = declares else {
             return Err(EngineError::unsupported("DECLARE of anything but a cursor"));
         };
@@ -103,8 +118,7 @@ impl Session {
             return Err(EngineError::new(SqlState::CONFIGURATION_LIMIT_EXCEEDED, message)
                 .with_hint("Close those that are not needed."));
         }
-        let tree = Tree::new(Box::new(ast::Statement::Query(query.clone())), true);
-        match self.select(tree, None, Vec::new()).await? {
+        match self.select(Tree::of_query(query), None, parameters).await? {
             Outcome::Rows(rows) => {
                 self.cursors.insert(name, Cursor { rows, left: None, savepoints });
                 Ok(done("DECLARE CURSOR"))
@@ -121,6 +135,10 @@ impl Session {
         let most = match forward {
             Forward::Rows(rows) => *rows,
             Forward::All => usize::MAX,
+            Forward::Backward => {
+                let message = "cursor can only scan forward";
+                return Err(EngineError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message));
+            }
         };
         let outcome = if *moves {
             let passed = self.interruptible(cursor.pass(most)).await?;
@@ -160,9 +178,8 @@ impl Session {
         self.cursors.remove(name);
     }
 
-    /// The columns that `FETCH` answers with.
-    pub(super) fn cursor_columns(&self, fetch: &Fetch) -> Result<Option<SchemaRef>> {
-        let cursor = self.cursors.get(&fetch.cursor).ok_or_else(|| no_cursor(&fetch.cursor))?;
-        Ok((!fetch.moves).then(|| Arc::clone(cursor.rows.schema())))
+    /// The columns that `FETCH` answers with; a cursor that is not there is missed when it runs.
+    pub(super) fn cursor_columns(&self, fetch: &Fetch) -> Option<SchemaRef> {
+        self.cursor(&fetch.cursor).filter(|_| !fetch.moves).map(Arc::clone)
     }
 }

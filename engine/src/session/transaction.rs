@@ -7,7 +7,6 @@
 
 use arrow::array::RecordBatch;
 use chrono::{DateTime, Utc};
-use datafusion::common::ScalarValue;
 use datafusion::sql::sqlparser::ast::{
     self, TransactionAccessMode, TransactionIsolationLevel, TransactionMode,
 };
@@ -17,6 +16,7 @@ use types::{CommitTs, SqlState};
 
 use super::{Notice, Outcome, Session, done};
 use crate::error::{EngineError, Result};
+use crate::planner::key_detail;
 use crate::settings::{Settings, serializable};
 use crate::sql::rewrite::names_instant;
 use crate::sql::types::fold;
@@ -155,9 +155,9 @@ impl Session {
         Err(EngineError::new(SqlState::ACTIVE_SQL_TRANSACTION, message))
     }
 
-    /// Refuses what only a block of statements can have; the number of its savepoints.
+    /// Refuses what only a transaction of several statements can have; the number of its savepoints.
     pub(super) fn check_block(&self, what: &str) -> Result<usize> {
-        let open = self.transaction.as_ref().filter(|open| !open.implicit);
+        let open = self.transaction.as_ref();
         open.map(|open| open.savepoints.len()).ok_or_else(|| only_inside(what))
     }
 
@@ -254,6 +254,9 @@ impl Session {
             ast::Statement::ReleaseSavepoint { name } => {
                 let (open, place) = self.find_savepoint("RELEASE SAVEPOINT", &fold(name))?;
                 open.savepoints.truncate(place);
+                for cursor in self.cursors.values_mut() {
+                    cursor.savepoints = cursor.savepoints.min(place);
+                }
                 done("RELEASE")
             }
             _ => return Ok(None),
@@ -480,18 +483,6 @@ fn explained(
         Some(detail) => error.with_detail(detail),
         None => error,
     }
-}
-
-/// `Key (id)=(5) already exists.`
-fn key_detail(collection: &catalog::Collection, batch: &RecordBatch, row: usize) -> String {
-    let name = |at: &usize| collection.columns[*at].name.clone();
-    let value = |at: &usize| {
-        let value = ScalarValue::try_from_array(batch.column(*at), row);
-        value.map_or_else(|_| String::new(), |value| value.to_string())
-    };
-    let names: Vec<String> = collection.primary_key.iter().map(name).collect();
-    let values: Vec<String> = collection.primary_key.iter().map(value).collect();
-    format!("Key ({})=({}) already exists.", names.join(", "), values.join(", "))
 }
 
 /// Every level up to the one that there is, is that one.

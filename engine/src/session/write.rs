@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use datafusion::common::ScalarValue;
-use datafusion::sql::sqlparser::ast::{self, Query};
+use datafusion::sql::sqlparser::ast;
 use types::{Coded as _, SqlState};
 
 use super::{Outcome, Session, done};
@@ -16,6 +16,7 @@ use crate::planner::{
 };
 use crate::query::{RowStream, require_select};
 use crate::sql::Tree;
+use crate::sql::rewrite::check_relation;
 
 /// Times a statement is planned again after a concurrent commit got in its way. Nothing of a failed
 /// try is visible, so trying again is safe; giving up leaves the retry to the client.
@@ -97,10 +98,12 @@ impl Session {
                 (table_name, columns)
             }
             (ast::CopySource::Table { table_name, columns }, true, ast::CopyTarget::Stdout) => {
-                return self.copy_out(read_columns(table_name, columns), options).await;
+                check_relation(table_name)?;
+                let query = read_columns(table_name, columns);
+                return self.copy_out(Tree::of_query(&query), options).await;
             }
             (ast::CopySource::Query(query), true, ast::CopyTarget::Stdout) => {
-                return self.copy_out(Query::clone(query), options).await;
+                return self.copy_out(Tree::of_query(query), options).await;
             }
             _ => return Err(EngineError::unsupported("COPY but FROM STDIN and TO STDOUT")),
         };
@@ -111,10 +114,10 @@ impl Session {
         Ok(Outcome::CopyIn(Box::new(CopyIn::new(target, options))))
     }
 
-    async fn copy_out(&self, query: Query, options: CopyOptions) -> Result<Outcome> {
-        require_select(&query)?;
-        // What a client may write is as deep as any statement.
-        let tree = Tree::new(Box::new(ast::Statement::Query(Box::new(query))), true);
+    async fn copy_out(&self, tree: Arc<Tree>, options: CopyOptions) -> Result<Outcome> {
+        if let ast::Statement::Query(query) = &**tree {
+            require_select(query)?;
+        }
         match self.select(tree, None, Vec::new()).await? {
             Outcome::Rows(rows) => Ok(Outcome::CopyOut(Box::new((rows, options)))),
             other => Ok(other),

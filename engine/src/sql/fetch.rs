@@ -1,16 +1,19 @@
 //! `FETCH` and `MOVE`: the parser below knows only some of PostgreSQL's spellings.
 
+use crate::error::{EngineError, Result};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::Token;
-use types::SqlState;
 
-use crate::error::{EngineError, Result};
+/// Directions other than forward.
+const BACKWARD: [&str; 6] = ["prior", "first", "last", "absolute", "relative", "backward"];
 
 /// Rows that a cursor is to go forward by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Forward {
     Rows(usize),
     All,
+    /// Which none can.
+    Backward,
 }
 
 /// `FETCH` or `MOVE`
@@ -20,11 +23,6 @@ pub struct Fetch {
     pub(crate) forward: Forward,
     /// Whether the rows are passed over.
     pub(crate) moves: bool,
-}
-
-fn backward() -> EngineError {
-    let message = "cursor can only scan forward";
-    EngineError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
 }
 
 /// Reads `FETCH [NEXT | n | ALL | FORWARD [n | ALL]] [FROM | IN] cursor`, without white space;
@@ -50,14 +48,14 @@ pub(super) fn fetch(words: &[&Token]) -> Result<Option<Fetch>> {
             _ => (Forward::Rows(1), rest),
         },
         [Token::Number(number, _), rest @ ..] => (rows(number)?, rest),
-        [Token::Minus, ..] => return Err(backward()),
-        [other, ..]
-            if ["prior", "first", "last", "absolute", "relative", "backward"]
-                .iter()
-                .any(|name| is(other, name)) =>
-        {
-            return Err(backward());
-        }
+        [Token::Minus, Token::Number(..), rest @ ..] => (Forward::Backward, rest),
+        [direction, rest @ ..] if BACKWARD.iter().any(|name| is(direction, name)) => match rest {
+            [Token::Minus, Token::Number(..), rest @ ..] | [Token::Number(..), rest @ ..] => {
+                (Forward::Backward, rest)
+            }
+            [all, rest @ ..] if is(all, "all") => (Forward::Backward, rest),
+            rest => (Forward::Backward, rest),
+        },
         _ => (Forward::Rows(1), rest),
     };
     let rest = match rest {
@@ -79,7 +77,7 @@ pub(super) fn fetch(words: &[&Token]) -> Result<Option<Fetch>> {
 
 fn rows(number: &str) -> Result<Forward> {
     match number.parse() {
-        Ok(0) => Err(backward()),
+        Ok(0) => Ok(Forward::Backward),
         Ok(rows) => Ok(Forward::Rows(rows)),
         Err(_) => Err(EngineError::syntax(format!("syntax error at or near \"{number}\""))),
     }
@@ -118,12 +116,17 @@ mod tests {
         }
         assert_eq!(read("FETCH \"All\"").unwrap().unwrap().cursor, "All");
         assert_eq!(read("SELECT 1").unwrap(), None);
+        for sql in [
+            "FETCH PRIOR FROM c",
+            "FETCH BACKWARD 2 FROM c",
+            "FETCH BACKWARD ALL c",
+            "FETCH -1 FROM c",
+            "FETCH 0 FROM c",
+            "FETCH ABSOLUTE -1 IN c",
+        ] {
+            assert_eq!(read(sql).unwrap().unwrap().forward, Forward::Backward, "{sql}");
+        }
         for (sql, state) in [
-            ("FETCH PRIOR FROM c", "55000"),
-            ("FETCH BACKWARD 2 FROM c", "55000"),
-            ("FETCH -1 FROM c", "55000"),
-            ("FETCH 0 FROM c", "55000"),
-            ("MOVE ABSOLUTE 1 IN c", "55000"),
             ("FETCH 1.5 FROM c", "42601"),
             ("FETCH", "42601"),
             ("FETCH FROM c d", "42601"),

@@ -39,6 +39,12 @@ impl ParsedStatement {
         Self { statement, parameters, plan: None, described: None }
     }
 
+    /// Whether it is `FETCH` or `MOVE`.
+    #[must_use]
+    pub fn is_fetch(&self) -> bool {
+        matches!(self.statement, Statement::Fetch(_))
+    }
+
     /// Whether it reads or writes, and so takes part in a transaction.
     #[must_use]
     pub fn is_transactional(&self) -> bool {
@@ -91,6 +97,12 @@ pub struct Tree {
 impl Tree {
     pub(crate) fn new(statement: Box<ast::Statement>, deep: bool) -> Arc<Self> {
         Arc::new(Self { statement: Some(statement), deep })
+    }
+
+    /// A query taken out of another statement, however deep it is.
+    pub(crate) fn of_query(query: &ast::Query) -> Arc<Self> {
+        let query = on_large_stack(true, || Box::new(query.clone()));
+        Self::new(Box::new(ast::Statement::Query(query)), true)
     }
 
     /// A copy to change; for a thread of the CPU executor, whose stack is large.

@@ -16,6 +16,7 @@ use types::VectorKind;
 
 use super::types::{cast, fold, last_part};
 use crate::error::{EngineError, Result};
+use crate::provider::DATABASE;
 
 /// Catalog tables that have no rows in this server.
 pub(crate) const EMPTY_CATALOGS: [&str; 21] = [
@@ -48,8 +49,26 @@ fn refuse(what: &str) -> ControlFlow<EngineError> {
     ControlFlow::Break(EngineError::unsupported(what))
 }
 
+/// Refuses a table of another database: there are some that no user is to see.
+pub(crate) fn check_relation(name: &ObjectName) -> Result<()> {
+    match name.0.as_slice() {
+        [database, _, _, ..] if database.as_ident().is_none_or(|d| fold(d) != DATABASE) => {
+            let message = format!("cross-database references are not implemented: {name}");
+            Err(EngineError::new(types::SqlState::FEATURE_NOT_SUPPORTED, message))
+        }
+        _ => Ok(()),
+    }
+}
+
 impl Visitor for Checker {
     type Break = EngineError;
+
+    fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<EngineError> {
+        match check_relation(relation) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(error),
+        }
+    }
 
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<EngineError> {
         match factor {
@@ -461,7 +480,7 @@ fn count_parameter(expr: &mut Expr) {
 const UNIQUE: char = '\u{1}';
 
 /// `SELECT a, a`: the planner wants every column to have a name of its own.
-fn name_repeated(select: &mut Select) {
+pub(crate) fn name_repeated(select: &mut Select) {
     let mut seen = std::collections::HashSet::new();
     for (at, item) in select.projection.iter_mut().enumerate() {
         let SelectItem::UnnamedExpr(expr) = item else { continue };

@@ -58,6 +58,9 @@ pub const IDENTIFIER_BYTES_MAX: usize = 63;
 /// Cursors of one transaction.
 pub const CURSORS_MAX: usize = 1_000;
 
+/// Bytes of the rows of one `FETCH`.
+pub const FETCH_BYTES_MAX: usize = 512 << 20;
+
 /// Savepoints of one transaction.
 pub const SAVEPOINTS_MAX: usize = 1_000;
 
