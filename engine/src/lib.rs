@@ -33,7 +33,7 @@ pub use engine::{Engine, EngineOptions, inspect};
 pub use error::{EngineError, Result};
 pub use planner::{CopyFormat, CopyIn, CopyOptions};
 pub use query::RowStream;
-pub use session::{Canceller, timed_out};
+pub use session::{Canceller, passed, timed_out};
 pub use session::{Described, Notice, Outcome, Session, TransactionStatus};
 pub use settings::Settings;
 pub use sql::{ParsedStatement, Statement, types::PG_TYPE_KEY};

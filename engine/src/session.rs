@@ -7,6 +7,7 @@ mod transaction;
 mod write;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
 use datafusion::common::ScalarValue;
@@ -331,12 +332,7 @@ impl Session {
     /// Waits for `work` unless the statement is cancelled or runs out of time first.
     async fn interruptible<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         let token = self.cancel.lock().clone();
-        let timeout = async {
-            match self.settings.statement_timeout() {
-                Some(duration) => tokio::time::sleep(duration).await,
-                None => std::future::pending().await,
-            }
-        };
+        let timeout = passed(self.settings.statement_timeout());
         tokio::select! {
             result = work => result,
             () = token.cancelled() => Err(EngineError::cancelled()),
@@ -500,6 +496,14 @@ impl Canceller {
     /// Cancels the statement that runs now; without one nothing happens.
     pub fn cancel(&self) {
         self.current.lock().cancel();
+    }
+}
+
+/// Waits for a time to pass; for ever without one.
+pub async fn passed(time: Option<Duration>) {
+    match time {
+        Some(time) => tokio::time::sleep(time).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -1,5 +1,6 @@
 //! One connection: start-up, then messages until the client leaves.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -222,16 +223,10 @@ impl Connection {
                     self.session.settings().idle_in_transaction_timeout()
                 }
             };
-            let too_long = async {
-                match idle {
-                    Some(duration) => tokio::time::sleep(duration).await,
-                    None => std::future::pending().await,
-                }
-            };
             let frontend = tokio::select! {
                 biased;
                 frontend = self.receive() => frontend?,
-                () = too_long => {
+                () = engine::passed(idle) => {
                     let message = "terminating connection due to idle-in-transaction timeout";
                     let state = SqlState::IDLE_IN_TRANSACTION_TIMEOUT;
                     return Err(EngineError::new(state, message).into());
@@ -411,21 +406,14 @@ impl Connection {
         let timeout = self.session.settings().statement_timeout();
         // What a write returns is told, as the write is done.
         let is_done = rows.is_done();
-        let timeout = timeout.filter(|_| !is_done);
-        let deadline = timeout.map(|timeout| tokio::time::Instant::now() + timeout);
+        let mut expired = pin!(engine::passed(timeout.filter(|_| !is_done)));
         let mut left = most;
         while left > 0 {
             let step = rows.write_some(left.min(ROWS_STEP), &mut self.out);
-            let expired = async {
-                match deadline {
-                    Some(deadline) => tokio::time::sleep_until(deadline).await,
-                    None => std::future::pending().await,
-                }
-            };
             let written = tokio::select! {
                 written = step => written,
                 () = token.cancelled(), if !is_done => Err(EngineError::cancelled()),
-                () = expired => Err(engine::timed_out()),
+                () = &mut expired => Err(engine::timed_out()),
             };
             match written {
                 Ok(Some(count)) => left -= count,
@@ -462,19 +450,12 @@ impl Connection {
         let mut binary = copy.is_binary().then(|| BinaryRows::new(&copy));
         self.out.copy_in(copy.columns(), binary.is_some());
         self.flush().await?;
-        let timeout = self.session.settings().statement_timeout();
-        let deadline = timeout.map(|timeout| tokio::time::Instant::now() + timeout);
+        let mut expired = pin!(engine::passed(self.session.settings().statement_timeout()));
         loop {
-            let expired = async {
-                match deadline {
-                    Some(deadline) => tokio::time::sleep_until(deadline).await,
-                    None => std::future::pending().await,
-                }
-            };
             let received = tokio::select! {
                 received = self.receive() => received?,
                 () = token.cancelled() => return Ok(Err(EngineError::cancelled())),
-                () = expired => return Ok(Err(engine::timed_out())),
+                () = &mut expired => return Ok(Err(engine::timed_out())),
             };
             match received {
                 None => {

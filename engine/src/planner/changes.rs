@@ -30,6 +30,19 @@ impl Target<'_> {
             |alias| alias.name.clone(),
         )
     }
+
+    /// The query over the table, with its row ids, and `others`.
+    fn query(
+        &self,
+        (collection, schema): (&Collection, &str),
+        projection: Vec<SelectItem>,
+        others: &[TableWithJoins],
+        selection: Option<&Expr>,
+    ) -> Query {
+        let name = table_name(DML_CATALOG, schema, &collection.name);
+        let from = joined(table_factor(name, self.qualifier(collection)), others);
+        query_of(projection, from, selection.cloned())
+    }
 }
 
 fn single_table<'a>(tables: &'a [TableWithJoins], verb: &str) -> Result<Target<'a>> {
@@ -104,25 +117,21 @@ pub(crate) fn truncations(truncate: &ast::Truncate) -> Result<Vec<ast::Statement
 pub(crate) fn update_query(
     update: &Update,
     target: &Target<'_>,
-    collection: &Collection,
-    schema: &str,
+    (collection, schema): (&Collection, &str),
 ) -> Result<Query> {
     EngineError::refuse_present(&[
         (update.output.is_some(), "OUTPUT"),
         (!update.order_by.is_empty() || update.limit.is_some(), "ORDER BY or LIMIT in UPDATE"),
         (update.or.is_some(), "UPDATE OR"),
     ])?;
-    let qualifier = target.qualifier(collection);
-    let projection = new_columns(&update.assignments, collection, &qualifier)?;
+    let projection = new_columns(&update.assignments, collection, &target.qualifier(collection))?;
     let others = match &update.from {
         None => &[],
         Some(UpdateTableFromKind::BeforeSet(tables) | UpdateTableFromKind::AfterSet(tables)) => {
             tables.as_slice()
         }
     };
-    let name = table_name(DML_CATALOG, schema, &collection.name);
-    let from = joined(table_factor(name, qualifier), others);
-    Ok(query_of(projection, from, update.selection.clone()))
+    Ok(target.query((collection, schema), projection, others, update.selection.as_ref()))
 }
 
 /// A row id, and all columns of the row after `assignments`.
@@ -164,8 +173,7 @@ pub(crate) fn column_of(qualifier: &Ident, name: &str) -> Expr {
 pub(crate) fn delete_query(
     delete: &Delete,
     target: &Target<'_>,
-    collection: &Collection,
-    schema: &str,
+    (collection, schema): (&Collection, &str),
 ) -> Result<Query> {
     EngineError::refuse_present(&[
         (delete.output.is_some(), "OUTPUT"),
@@ -173,13 +181,12 @@ pub(crate) fn delete_query(
         (!delete.tables.is_empty(), "DELETE of more than one table"),
     ])?;
     let qualifier = target.qualifier(collection);
-    let mut projection = vec![row_id_item(&qualifier)];
-    if delete.returning.is_some() {
-        projection = new_columns(&[], collection, &qualifier)?;
-    }
-    let name = table_name(DML_CATALOG, schema, &collection.name);
-    let from = joined(table_factor(name, qualifier), delete.using.as_deref().unwrap_or_default());
-    Ok(query_of(projection, from, delete.selection.clone()))
+    let projection = match delete.returning {
+        Some(_) => new_columns(&[], collection, &qualifier)?,
+        None => vec![row_id_item(&qualifier)],
+    };
+    let others = delete.using.as_deref().unwrap_or_default();
+    Ok(target.query((collection, schema), projection, others, delete.selection.as_ref()))
 }
 
 fn row_id_item(qualifier: &Ident) -> SelectItem {

@@ -14,7 +14,7 @@ use datafusion::execution::SessionState;
 use datafusion::sql::sqlparser::ast::{self, Query, SelectItem};
 use storage::ReadView;
 
-use super::changes::{delete_query, delete_target, update_query, update_target};
+use super::changes::{Target, delete_query, delete_target, update_query, update_target};
 use super::define::target;
 use super::on_conflict::{self, OnConflict};
 use super::returning::{ROWS, insert_qualifier, returned, returning_query};
@@ -82,6 +82,19 @@ impl<'a> Write<'a> {
             }
             Ok(joins)
         };
+        let changed =
+            |verb, found: (&'a Collection, &str), target: &Target<'_>, query, items, others| {
+                let (collection, _) = found;
+                Ok::<_, EngineError>(Self {
+                    verb,
+                    collection,
+                    positions: (0..collection.columns.len()).collect(),
+                    query: Cow::Owned(query),
+                    joins: joins(others, items)?,
+                    conflict: None,
+                    returning: returning(items, target.qualifier(collection)),
+                })
+            };
         Ok(Some(match statement {
             ast::Statement::Insert(insert) => {
                 let ast::TableObject::TableName(name) = &insert.table else {
@@ -106,29 +119,17 @@ impl<'a> Write<'a> {
             }
             ast::Statement::Update(update) => {
                 let target = update_target(update)?;
-                let (collection, schema) = find(target.name)?;
-                Self {
-                    verb: Verb::Update,
-                    collection,
-                    positions: (0..collection.columns.len()).collect(),
-                    query: Cow::Owned(update_query(update, &target, collection, schema)?),
-                    joins: joins(update.from.is_some(), &update.returning)?,
-                    conflict: None,
-                    returning: returning(&update.returning, target.qualifier(collection)),
-                }
+                let found = find(target.name)?;
+                let query = update_query(update, &target, found)?;
+                let (items, others) = (&update.returning, update.from.is_some());
+                changed(Verb::Update, found, &target, query, items, others)?
             }
             ast::Statement::Delete(delete) => {
                 let target = delete_target(delete)?;
-                let (collection, schema) = find(target.name)?;
-                Self {
-                    verb: Verb::Delete,
-                    collection,
-                    positions: (0..collection.columns.len()).collect(),
-                    query: Cow::Owned(delete_query(delete, &target, collection, schema)?),
-                    joins: joins(delete.using.is_some(), &delete.returning)?,
-                    conflict: None,
-                    returning: returning(&delete.returning, target.qualifier(collection)),
-                }
+                let found = find(target.name)?;
+                let query = delete_query(delete, &target, found)?;
+                let (items, others) = (&delete.returning, delete.using.is_some());
+                changed(Verb::Delete, found, &target, query, items, others)?
             }
             _ => return Ok(None),
         }))

@@ -11,6 +11,7 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::ScalarValue;
 use datafusion::sql::sqlparser::ast::{CloseCursor, Declare};
+use storage::memtable::batch_bytes;
 use types::SqlState;
 use types::limits::{CURSORS_MAX, FETCH_BYTES_MAX};
 
@@ -50,10 +51,7 @@ impl Cursor {
                 self.left = Some(batch.slice(wanted, batch.num_rows() - wanted));
             }
             let taken = batch.slice(0, wanted);
-            let columns = taken.columns().iter();
-            bytes += columns
-                .map(|column| column.to_data().get_slice_memory_size().unwrap_or(0))
-                .sum::<usize>();
+            bytes += batch_bytes(&taken);
             if bytes > FETCH_BYTES_MAX {
                 let message = format!("the rows to fetch are more than {FETCH_BYTES_MAX} bytes");
                 return Err(EngineError::new(SqlState::CONFIGURATION_LIMIT_EXCEEDED, message)

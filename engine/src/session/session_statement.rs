@@ -6,10 +6,8 @@ use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::sql::sqlparser::ast::{self, Expr, Value};
 
-use types::SqlState;
-
-use super::transaction::check_modes;
-use super::{Notice, Outcome, Session, done};
+use super::transaction::{check_modes, only_inside, warned};
+use super::{Outcome, Session, done};
 use crate::error::{EngineError, Result};
 use crate::explain;
 use crate::query::RowStream;
@@ -34,10 +32,7 @@ impl Session {
                     ast::Set::SingleAssignment { scope: Some(ast::ContextModifier::Local), .. }
                 );
                 if local && self.transaction.is_none() {
-                    return Ok(Some(Outcome::Done {
-                        tag: "SET".to_owned(),
-                        notice: Some(only_inside("SET LOCAL")),
-                    }));
+                    return Ok(Some(warned("SET", &only_inside("SET LOCAL"))));
                 }
                 let kept = self.settings.clone();
                 set_one(&mut self.settings, set)?;
@@ -96,8 +91,7 @@ impl Session {
         session: bool,
     ) -> Result<Outcome> {
         if !session && self.transaction.is_none() {
-            let notice = Some(only_inside("SET TRANSACTION"));
-            return Ok(Outcome::Done { tag: "SET".to_owned(), notice });
+            return Ok(warned("SET", &only_inside("SET TRANSACTION")));
         }
         if !session {
             self.set_modes(modes)?;
@@ -159,14 +153,6 @@ impl Session {
             ast::Statement::Explain { .. } => Ok(Some(explain::schema())),
             _ => Ok(None),
         }
-    }
-}
-
-fn only_inside(what: &str) -> Notice {
-    Notice {
-        severity: "WARNING",
-        state: SqlState::NO_ACTIVE_SQL_TRANSACTION,
-        message: format!("{what} can only be used in transaction blocks"),
     }
 }
 

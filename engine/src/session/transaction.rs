@@ -12,7 +12,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use storage::{Applied, Command, ReadView, Rejection, StorageError, TableWrite, Transaction};
 use types::limits::SAVEPOINTS_MAX;
-use types::{CommitTs, SqlState};
+use types::{Coded as _, CommitTs, SqlState};
 
 use super::{Notice, Outcome, Session, done};
 use crate::error::{EngineError, Result};
@@ -69,18 +69,23 @@ fn is_exit(statement: &ast::Statement) -> bool {
     matches!(statement, ast::Statement::Commit { .. } | ast::Statement::Rollback { .. })
 }
 
+/// Done, with a warning that there is no transaction.
 fn no_transaction(tag: &str) -> Outcome {
-    let notice = Notice {
-        severity: "WARNING",
-        state: SqlState::NO_ACTIVE_SQL_TRANSACTION,
-        message: "there is no transaction in progress".to_owned(),
-    };
-    Outcome::Done { tag: tag.to_owned(), notice: Some(notice) }
+    let message = "there is no transaction in progress";
+    warned(tag, &EngineError::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, message))
 }
 
-fn only_inside(what: &str) -> EngineError {
+/// The error of what has a meaning in transactions alone.
+pub(super) fn only_inside(what: &str) -> EngineError {
     let message = format!("{what} can only be used in transaction blocks");
     EngineError::new(SqlState::NO_ACTIVE_SQL_TRANSACTION, message)
+}
+
+/// Done, with a warning of what PostgreSQL does not take for an error.
+pub(super) fn warned(tag: &str, error: &EngineError) -> Outcome {
+    let (state, message) = (error.sql_state(), error.to_string());
+    let notice = Some(Notice { severity: "WARNING", state, message });
+    Outcome::Done { tag: tag.to_owned(), notice }
 }
 
 impl Session {
@@ -264,24 +269,21 @@ impl Session {
     }
 
     fn start(&mut self, modes: &[TransactionMode]) -> Result<Outcome> {
-        let begun = match &mut self.transaction {
-            Some(open) if open.implicit => {
-                open.implicit = false;
-                None
+        let mut begun = done("BEGIN");
+        match &mut self.transaction {
+            Some(open) if open.implicit => open.implicit = false,
+            Some(_) => {
+                let message = "there is already a transaction in progress";
+                let state = SqlState::ACTIVE_SQL_TRANSACTION;
+                begun = warned("BEGIN", &EngineError::new(state, message));
             }
-            Some(_) => Some(Notice {
-                severity: "WARNING",
-                state: SqlState::ACTIVE_SQL_TRANSACTION,
-                message: "there is already a transaction in progress".to_owned(),
-            }),
             None => {
                 check_modes(modes)?;
                 self.begin();
-                None
             }
-        };
+        }
         self.set_modes(modes)?;
-        Ok(Outcome::Done { tag: "BEGIN".to_owned(), notice: begun })
+        Ok(begun)
     }
 
     /// `SET TRANSACTION`
@@ -341,19 +343,17 @@ impl Session {
         Ok(done(tag))
     }
 
-    fn roll_back(&mut self) {
+    /// Ends the transaction without a commit; what it was.
+    fn roll_back(&mut self) -> Option<Box<Open>> {
         self.cursors.clear();
-        if let Some(open) = self.transaction.take() {
-            self.settings = open.before;
-            self.scope.leave();
-        }
+        let open = self.transaction.take()?;
+        self.settings = open.before.clone();
+        self.scope.leave();
+        Some(open)
     }
 
     async fn commit_open(&mut self) -> Result<()> {
-        self.cursors.clear();
-        let Some(open) = self.transaction.take() else { return Ok(()) };
-        self.settings = open.before;
-        self.scope.leave();
+        let Some(open) = self.roll_back() else { return Ok(()) };
         if let Some(work) = open.work.filter(|work| !work.is_empty()) {
             let gather = self.engine.executor.spawn_blocking(move || Ok(work.command()?));
             if let Some(command) = gather.await? {

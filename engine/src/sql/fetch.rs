@@ -49,13 +49,16 @@ pub(super) fn fetch(words: &[&Token]) -> Result<Option<Fetch>> {
         },
         [Token::Number(number, _), rest @ ..] => (rows(number)?, rest),
         [Token::Minus, Token::Number(..), rest @ ..] => (Forward::Backward, rest),
-        [direction, rest @ ..] if BACKWARD.iter().any(|name| is(direction, name)) => match rest {
-            [Token::Minus, Token::Number(..), rest @ ..] | [Token::Number(..), rest @ ..] => {
-                (Forward::Backward, rest)
-            }
-            [all, rest @ ..] if is(all, "all") => (Forward::Backward, rest),
-            rest => (Forward::Backward, rest),
-        },
+        [direction, rest @ ..] if BACKWARD.iter().any(|name| is(direction, name)) => {
+            let rest = match rest {
+                [Token::Minus, Token::Number(..), rest @ ..] | [Token::Number(..), rest @ ..] => {
+                    rest
+                }
+                [all, rest @ ..] if is(all, "all") => rest,
+                rest => rest,
+            };
+            (Forward::Backward, rest)
+        }
         _ => (Forward::Rows(1), rest),
     };
     let rest = match rest {

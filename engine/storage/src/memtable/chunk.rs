@@ -113,7 +113,8 @@ impl Columns {
 }
 
 /// Bytes of the rows of a batch, which may be a part of larger arrays.
-pub(crate) fn batch_bytes(batch: &RecordBatch) -> usize {
+#[must_use]
+pub fn batch_bytes(batch: &RecordBatch) -> usize {
     let columns = batch.columns().iter();
     columns.map(|column| column.to_data().get_slice_memory_size().unwrap_or(0)).sum()
 }

@@ -20,7 +20,8 @@ pub use table::{Contents, Table};
 
 pub use crate::segment::Zones;
 
-pub(crate) use chunk::{RowIds, batch_bytes};
+pub(crate) use chunk::RowIds;
+pub use chunk::batch_bytes;
 pub(crate) use index::IndexerOptions;
 pub(crate) use layout::{Layout, Origin, Part};
 pub(crate) use rows::{Files, HISTORY};
