@@ -47,8 +47,7 @@ fn open(path: &Path) -> Store {
 fn make_table(store: &Store) -> TableId {
     let view = store.read_view();
     let schema = view.catalog().namespace("public", view.at()).unwrap().id;
-    let column =
-        |name: &str, column_type| Column { name: name.to_owned(), column_type, nullable: false };
+    let column = |name: &str, column_type| Column::new(name, column_type, false);
     let columns = vec![column("id", ColumnType::Int8), column("v", ColumnType::Vector(Dim(DIM)))];
     let define = Define::CreateCollection {
         schema,
@@ -56,6 +55,8 @@ fn make_table(store: &Store) -> TableId {
         columns,
         primary_key: vec![0],
         retention: None,
+        checks: Vec::new(),
+        sequences: Vec::new(),
     };
     let applied = store.propose_blocking(Command::Define(define)).unwrap();
     let Effect::Defined(Defined::Collection(id)) = applied.effect else { unreachable!() };

@@ -43,5 +43,5 @@ pub use udfs::{
     VectorBuilder, check_dimension, parse_vector, vector_row, vector_shape, write_bytea,
     write_vector,
 };
-pub use values::{scalar_from_text, timestamp_text};
+pub use values::{scalar_from_text, timestamp_text, uuid_text};
 pub use vector::{Query, Row};

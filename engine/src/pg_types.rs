@@ -40,6 +40,10 @@ pub const HALFVEC: u32 = 16_387;
 pub const SPARSEVEC: u32 = 16_389;
 /// `bit`
 pub const BIT: u32 = 1560;
+/// `numeric`
+pub const NUMERIC: u32 = 1700;
+/// `uuid`
+pub const UUID: u32 = 2950;
 
 /// Types that values can have.
 pub const TYPES: [PgType; 32] = [
@@ -67,10 +71,10 @@ pub const TYPES: [PgType; 32] = [
     pg(1184, "timestamptz", 1185, 8, "D"),
     pg(1186, "interval", 1187, 16, "T"),
     pg(BIT, "bit", 1561, -1, "V"),
-    pg(1700, "numeric", 1231, -1, "N"),
+    pg(NUMERIC, "numeric", 1231, -1, "N"),
     pg(2205, "regclass", 2210, 4, "N"),
     pg(2206, "regtype", 2211, 4, "N"),
-    pg(2950, "uuid", 2951, 16, "U"),
+    pg(UUID, "uuid", 2951, 16, "U"),
     pg(3802, "jsonb", 3807, -1, "U"),
     pg(VECTOR, "vector", 16_386, -1, "U"),
     pg(HALFVEC, "halfvec", 16_388, -1, "U"),
@@ -94,6 +98,22 @@ pub(crate) fn name_of_column(column_type: ColumnType) -> &'static str {
     by_oid(oid_of_column(column_type)).map_or("text", |known| known.name)
 }
 
+/// Type modifier of a column's type: of `varchar` and `numeric` as PostgreSQL codes it, of vectors their
+/// dimension, as pgvector does.
+#[must_use]
+pub fn typmod_of_column(column_type: ColumnType) -> i32 {
+    match column_type {
+        ColumnType::VarcharN(length) => i32::try_from(length).map_or(-1, |length| length + 4),
+        ColumnType::Numeric { precision, scale } => {
+            (i32::from(precision) << 16 | i32::from(scale)) + 4
+        }
+        other => {
+            let dim = other.vector().and_then(|(_, dim)| i32::try_from(dim.0).ok());
+            dim.unwrap_or(-1)
+        }
+    }
+}
+
 /// Id of a column's type.
 #[must_use]
 pub fn oid_of_column(column_type: ColumnType) -> u32 {
@@ -105,7 +125,10 @@ pub fn oid_of_column(column_type: ColumnType) -> u32 {
         ColumnType::Float4 => 700,
         ColumnType::Float8 => 701,
         ColumnType::Text => 25,
-        ColumnType::Varchar => 1043,
+        ColumnType::Varchar | ColumnType::VarcharN(_) => 1043,
+        ColumnType::Numeric { .. } => NUMERIC,
+        ColumnType::Uuid => UUID,
+        ColumnType::Time => 1083,
         ColumnType::Bytea => 17,
         ColumnType::Date => 1082,
         ColumnType::Timestamp => 1114,
@@ -154,7 +177,8 @@ fn oid_of_data_type(data_type: &DataType) -> u32 {
         DataType::Int8 | DataType::Int16 | DataType::UInt8 => 21,
         DataType::Int32 | DataType::UInt16 => 23,
         DataType::Int64 | DataType::UInt32 | DataType::UInt64 => 20,
-        DataType::Decimal128(..) | DataType::Decimal256(..) => 1700,
+        DataType::Decimal128(..) | DataType::Decimal256(..) => NUMERIC,
+        DataType::FixedSizeBinary(16) => UUID,
         DataType::Float16 | DataType::Float32 => 700,
         DataType::Float64 => 701,
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView => 17,
@@ -184,6 +208,9 @@ pub fn parameter(oid: u32) -> Option<(&'static str, FieldRef)> {
         701 => ("float8", field_of(ColumnType::Float8)),
         1043 => ("varchar", field_of(ColumnType::Varchar)),
         1082 => ("date", field_of(ColumnType::Date)),
+        1083 => ("time", field_of(ColumnType::Time)),
+        NUMERIC => ("numeric", field_of(ColumnType::NUMERIC)),
+        UUID => ("uuid", field_of(ColumnType::Uuid)),
         1114 => ("timestamp", plain(DataType::Timestamp(TimeUnit::Microsecond, None))),
         1184 => ("timestamptz", field_of(ColumnType::TimestampTz)),
         VECTOR => ("vector", Arc::new(vector_field("", VectorKind::Vector, Dim(0)))),

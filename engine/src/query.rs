@@ -25,7 +25,7 @@ use crate::prepared::Lease;
 use crate::provider::Scope;
 use crate::search_config::SearchConfig;
 use crate::settings::Settings;
-use crate::sql::rewrite::output_names;
+use crate::sql::rewrite::{output_names, shown_name};
 
 /// Batches that may wait for a slow reader.
 const BATCHES_BUFFERED: usize = 4;
@@ -262,9 +262,12 @@ impl Planned {
 pub(crate) fn named_schema(query: &Query, schema: &Schema) -> SchemaRef {
     let names = output_names(query, schema.fields().len());
     let Some(names) = names else { return Arc::new(schema.clone()) };
-    let rename = |(field, name): (&Arc<Field>, Option<String>)| match name {
-        Some(name) => Arc::new(field.as_ref().clone().with_name(name)),
-        None => Arc::clone(field),
+    let rename = |(field, name): (&Arc<Field>, Option<String>)| {
+        let name = name.or_else(|| shown_name(field.name()).map(str::to_owned));
+        match name {
+            Some(name) => Arc::new(field.as_ref().clone().with_name(name)),
+            None => Arc::clone(field),
+        }
     };
     Arc::new(Schema::new(schema.fields().iter().zip(names).map(rename).collect::<Vec<_>>()))
 }

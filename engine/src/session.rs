@@ -27,7 +27,8 @@ use crate::error::{EngineError, Result};
 use crate::executor::Executor;
 use crate::explain::{self, Explain};
 use crate::planner::{
-    CopyIn, CopyOptions, InsertRows, cast_parameters, declared_types, define, describe_plan, target,
+    CopyIn, CopyOptions, InsertRows, cast_parameters, check_definition, declared_types, define,
+    describe_plan, target,
 };
 use crate::prepared::{BoundPlan, BoundWork, Found, KeptPlan, PlanSlot};
 use crate::provider::Scope;
@@ -379,6 +380,14 @@ impl Session {
             return Err(EngineError::unsupported(words.join(" ")));
         };
         self.check_writable(change.tag)?;
+        let (planner, defines) = (self.planner(), change.defines.clone());
+        let task = self.engine.executor.spawn(async move {
+            for define in &defines {
+                check_definition(&planner, define).await?;
+            }
+            Ok(())
+        });
+        self.interruptible(task).await?;
         for define in change.defines {
             if self.define_in_transaction(&define)? {
                 continue;

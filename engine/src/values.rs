@@ -5,17 +5,20 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array as _, ArrayRef, AsArray as _, BinaryBuilder, BooleanBuilder, Date32Builder,
-    Float32Builder, Float64Builder, Int16Builder, Int32Builder, Int64Builder, StringBuilder,
+    Decimal128Builder, FixedSizeBinaryBuilder, Float32Builder, Float64Builder, Int16Builder,
+    Int32Builder, Int64Builder, StringBuilder, Time64MicrosecondBuilder,
     TimestampMicrosecondBuilder,
 };
 use arrow::compute::kernels::cast_utils::Parser as _;
 use arrow::compute::{CastOptions, cast, cast_with_options};
 use arrow::datatypes::{
-    DataType, Date32Type, Float16Type, Float32Type, Float64Type, TimestampMicrosecondType,
+    DataType, Date32Type, Decimal128Type, Float16Type, Float32Type, Float64Type,
+    Time64MicrosecondType, TimestampMicrosecondType,
 };
 use catalog::{Column, ColumnType};
 use datafusion::common::ScalarValue;
 use storage::memtable::arrow_type;
+use types::limits::NUMERIC_PRECISION_MAX;
 use types::{Dim, SqlState, VectorKind};
 use udfs::{CheckedFunction, VectorBuilder, check_dimension, parse_bytea};
 use vector::Row;
@@ -30,7 +33,11 @@ pub(crate) enum ColumnBuilder {
     Int8(Int64Builder),
     Float4(Float32Builder),
     Float8(Float64Builder),
-    Text(StringBuilder),
+    /// Text, and the most characters it has.
+    Text(StringBuilder, Option<u32>),
+    Numeric(Decimal128Builder, u8, u8),
+    Uuid(FixedSizeBinaryBuilder),
+    Time(Time64MicrosecondBuilder),
     Bytea(BinaryBuilder),
     Date(Date32Builder),
     Timestamp(TimestampMicrosecondBuilder, ColumnType),
@@ -117,7 +124,14 @@ impl ColumnBuilder {
             ColumnType::Int8 => Self::Int8(Int64Builder::new()),
             ColumnType::Float4 => Self::Float4(Float32Builder::new()),
             ColumnType::Float8 => Self::Float8(Float64Builder::new()),
-            ColumnType::Text | ColumnType::Varchar => Self::Text(StringBuilder::new()),
+            ColumnType::Text | ColumnType::Varchar => Self::Text(StringBuilder::new(), None),
+            ColumnType::VarcharN(length) => Self::Text(StringBuilder::new(), Some(length)),
+            ColumnType::Numeric { precision, scale } => {
+                let builder = Decimal128Builder::new().with_data_type(arrow_type(column_type));
+                Self::Numeric(builder, precision, scale)
+            }
+            ColumnType::Uuid => Self::Uuid(FixedSizeBinaryBuilder::new(UUID_BYTES)),
+            ColumnType::Time => Self::Time(Time64MicrosecondBuilder::new()),
             ColumnType::Bytea => Self::Bytea(BinaryBuilder::new()),
             ColumnType::Date => Self::Date(Date32Builder::new()),
             ColumnType::Timestamp | ColumnType::TimestampTz => Self::Timestamp(
@@ -155,7 +169,15 @@ impl ColumnBuilder {
                 check_float(value, name, text)?;
                 b.append_value(canonical_f64(value));
             }
-            Self::Text(b) => b.append_value(without_zero(text)?),
+            Self::Text(b, most) => b.append_value(of_length(without_zero(text)?, *most)?),
+            Self::Numeric(b, precision, scale) => {
+                b.append_value(parse_numeric(text, *precision, *scale)?);
+            }
+            Self::Uuid(b) => b.append_value(parse_uuid(text)?.as_bytes())?,
+            Self::Time(b) => {
+                let time = Time64MicrosecondType::parse(text.trim());
+                b.append_value(time.ok_or_else(|| invalid("time", text))?);
+            }
             Self::Bytea(b) => b.append_value(parse_bytea(text)?),
             Self::Date(b) => {
                 b.append_value(
@@ -187,9 +209,18 @@ impl ColumnBuilder {
             (Self::Float8(b), ScalarValue::Float64(value)) => {
                 b.append_option(value.map(canonical_f64));
             }
-            (Self::Text(b), ScalarValue::Utf8(Some(value))) => {
-                b.append_value(without_zero(value)?);
+            (Self::Text(b, most), ScalarValue::Utf8(Some(value))) => {
+                b.append_value(of_length(without_zero(value)?, *most)?);
             }
+            (Self::Numeric(b, precision, scale), value @ ScalarValue::Decimal128(..)) => {
+                let own = ColumnType::Numeric { precision: *precision, scale: *scale };
+                let array = cast_checked(&value.to_array()?, &arrow_type(own))?;
+                b.append_value(array.as_primitive::<Decimal128Type>().value(0));
+            }
+            (Self::Uuid(b), ScalarValue::FixedSizeBinary(_, Some(value))) => {
+                b.append_value(value)?;
+            }
+            (Self::Time(b), ScalarValue::Time64Microsecond(value)) => b.append_option(*value),
             (Self::Bytea(b), ScalarValue::Binary(value)) => b.append_option(value.as_ref()),
             (Self::Date(b), ScalarValue::Date32(value)) => b.append_option(*value),
             (Self::Timestamp(b, _), ScalarValue::TimestampMicrosecond(value, _)) => {
@@ -212,7 +243,10 @@ impl ColumnBuilder {
             Self::Int8(b) => b.append_null(),
             Self::Float4(b) => b.append_null(),
             Self::Float8(b) => b.append_null(),
-            Self::Text(b) => b.append_null(),
+            Self::Text(b, _) => b.append_null(),
+            Self::Numeric(b, ..) => b.append_null(),
+            Self::Uuid(b) => b.append_null(),
+            Self::Time(b) => b.append_null(),
             Self::Bytea(b) => b.append_null(),
             Self::Date(b) => b.append_null(),
             Self::Timestamp(b, _) => b.append_null(),
@@ -223,7 +257,7 @@ impl ColumnBuilder {
     /// Bytes held so far, to bound a load.
     pub(crate) fn bytes(&self) -> usize {
         match self {
-            Self::Text(b) => b.values_slice().len(),
+            Self::Text(b, _) => b.values_slice().len(),
             Self::Bytea(b) => b.values_slice().len(),
             Self::Vector(b) => b.bytes(),
             Self::Boolean(_)
@@ -232,6 +266,9 @@ impl ColumnBuilder {
             | Self::Int8(_)
             | Self::Float4(_)
             | Self::Float8(_)
+            | Self::Numeric(..)
+            | Self::Uuid(_)
+            | Self::Time(_)
             | Self::Date(_)
             | Self::Timestamp(..) => 0,
         }
@@ -245,7 +282,10 @@ impl ColumnBuilder {
             Self::Int8(mut b) => Arc::new(b.finish()),
             Self::Float4(mut b) => Arc::new(b.finish()),
             Self::Float8(mut b) => Arc::new(b.finish()),
-            Self::Text(mut b) => Arc::new(b.finish()),
+            Self::Text(mut b, _) => Arc::new(b.finish()),
+            Self::Numeric(mut b, ..) => Arc::new(b.finish()),
+            Self::Uuid(mut b) => Arc::new(b.finish()),
+            Self::Time(mut b) => Arc::new(b.finish()),
             Self::Bytea(mut b) => Arc::new(b.finish()),
             Self::Date(mut b) => Arc::new(b.finish()),
             Self::Timestamp(mut b, _) => Arc::new(b.finish()),
@@ -275,20 +315,18 @@ pub(crate) fn assign(array: &ArrayRef, column: &Column) -> Result<ArrayRef> {
             vector_of_lists(array, (kind, dim))?
         }
         (DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8, other)
-            if !matches!(other, ColumnType::Text | ColumnType::Varchar) =>
+            if !matches!(
+                other,
+                ColumnType::Text | ColumnType::Varchar | ColumnType::VarcharN(_)
+            ) =>
         {
             text_to(array, other)?
         }
         (from, _) if from == &target => Arc::clone(array),
         (from, to) if assignable(from, to) => {
             let rounded = round_if_float(array, to)?;
-            let options = CastOptions { safe: false, ..CastOptions::default() };
-            cast_with_options(&rounded, &target, &options).map_err(|_| {
-                EngineError::new(
-                    SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
-                    format!("{} out of range", to.sql_name()),
-                )
-            })?
+            cast_checked(&rounded, &target)
+                .map_err(|error| error.with_message(format!("{} out of range", to.sql_name())))?
         }
         (from, to) => {
             return Err(EngineError::new(
@@ -313,7 +351,116 @@ pub(crate) fn assign(array: &ArrayRef, column: &Column) -> Result<ArrayRef> {
         _ => assigned,
     };
     check_column(&assigned, column)?;
-    Ok(assigned)
+    match column.column_type {
+        ColumnType::VarcharN(most) => all_of_length(&assigned, most),
+        _ => Ok(assigned),
+    }
+}
+
+/// A cast that fails where a value does not fit.
+fn cast_checked(array: &ArrayRef, target: &DataType) -> Result<ArrayRef> {
+    let options = CastOptions { safe: false, ..CastOptions::default() };
+    let out_of_range = |_| EngineError::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "out of range");
+    cast_with_options(array, target, &options).map_err(out_of_range)
+}
+
+/// A text that is not longer than `most` characters; spaces beyond are cut off.
+fn of_length(text: &str, most: Option<u32>) -> Result<&str> {
+    let end = most.and_then(|most| text.char_indices().nth(most as usize));
+    let Some((end, _)) = end else { return Ok(text) };
+    if text[end..].bytes().all(|byte| byte == b' ') {
+        return Ok(&text[..end]);
+    }
+    let message =
+        format!("value too long for type character varying({})", most.unwrap_or_default());
+    Err(EngineError::new(SqlState::STRING_DATA_RIGHT_TRUNCATION, message))
+}
+
+fn all_of_length(array: &ArrayRef, most: u32) -> Result<ArrayRef> {
+    let texts = array.as_string::<i32>();
+    if texts.iter().flatten().all(|text| text.len() <= most as usize) {
+        return Ok(Arc::clone(array));
+    }
+    let mut builder = ColumnBuilder::new(ColumnType::VarcharN(most));
+    texts.iter().try_for_each(|text| builder.push(text))?;
+    builder.finish()
+}
+
+/// Bytes of a `uuid`.
+const UUID_BYTES: i32 = 16;
+
+/// A `uuid` of 16 bytes as text.
+#[must_use]
+pub fn uuid_text(bytes: &[u8]) -> String {
+    uuid::Uuid::from_slice(bytes).map_or_else(|_| String::new(), |uuid| uuid.to_string())
+}
+
+fn parse_uuid(text: &str) -> Result<uuid::Uuid> {
+    // PostgreSQL takes hyphens after any group of four digits, and braces around all.
+    let inner = text.trim();
+    let inner = inner.strip_prefix('{').and_then(|t| t.strip_suffix('}')).unwrap_or(inner);
+    let digits: String = inner.chars().filter(|c| *c != '-').collect();
+    let grouped = inner.split('-').all(|group| !group.is_empty() && group.len().is_multiple_of(4));
+    let parsed = if grouped { uuid::Uuid::try_parse(&digits).ok() } else { None };
+    parsed.filter(|_| digits.len() == 32).ok_or_else(|| invalid("uuid", text))
+}
+
+/// A decimal number, rounded to an integer, half away from zero.
+pub(crate) fn rounded(text: &str) -> Result<String> {
+    parse_numeric(text, NUMERIC_PRECISION_MAX, 0).map(|value| value.to_string())
+}
+
+/// A decimal number, rounded to `scale` digits after the point, half away from zero; times ten to the
+/// power of `scale`.
+fn parse_numeric(text: &str, precision: u8, scale: u8) -> Result<i128> {
+    let overflow = || {
+        EngineError::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "numeric field overflow")
+            .with_detail(format!(
+                "A field with precision {precision}, scale {scale} must round to an absolute value \
+                 less than 10^{}.",
+                precision - scale
+            ))
+    };
+    let trimmed = text.trim();
+    let (negative, unsigned) = match trimmed.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, trimmed.strip_prefix('+').unwrap_or(trimmed)),
+    };
+    let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => {
+            (mantissa, exponent.parse::<i32>().map_err(|_| invalid("numeric", text))?)
+        }
+        None => (unsigned, 0),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = whole.bytes().chain(fraction.bytes());
+    if whole.len() + fraction.len() == 0 || !digits.clone().all(|digit| digit.is_ascii_digit()) {
+        return Err(invalid("numeric", text));
+    }
+    // Digits that are kept: those before the point, moved by the exponent, and `scale` more.
+    let kept = i64::try_from(whole.len()).unwrap_or(i64::MAX) + i64::from(exponent);
+    let kept = kept.saturating_add(i64::from(scale));
+    let (mut value, mut rounds_up) = (0_i128, false);
+    let mut count = 0_i64;
+    for digit in digits {
+        if count == kept {
+            rounds_up = digit >= b'5';
+        }
+        if count < kept {
+            let next = value.checked_mul(10).and_then(|v| v.checked_add(i128::from(digit - b'0')));
+            value = next.ok_or_else(overflow)?;
+        }
+        count += 1;
+    }
+    while count < kept && value != 0 {
+        value = value.checked_mul(10).ok_or_else(overflow)?;
+        count += 1;
+    }
+    value += i128::from(rounds_up);
+    if value >= 10_i128.pow(u32::from(precision)) {
+        return Err(overflow());
+    }
+    Ok(if negative { -value } else { value })
 }
 
 /// Zero has one sign and NaN one pattern in a column: comparisons and keys go by bits.
@@ -404,8 +551,9 @@ fn assignable(from: &DataType, to: ColumnType) -> bool {
         | ColumnType::Int4
         | ColumnType::Int8
         | ColumnType::Float4
-        | ColumnType::Float8 => number,
-        ColumnType::Text | ColumnType::Varchar => {
+        | ColumnType::Float8
+        | ColumnType::Numeric { .. } => number,
+        ColumnType::Text | ColumnType::Varchar | ColumnType::VarcharN(_) => {
             number
                 || matches!(
                     from,
@@ -416,11 +564,13 @@ fn assignable(from: &DataType, to: ColumnType) -> bool {
                         | DataType::Timestamp(..)
                 )
         }
+        ColumnType::Time => matches!(from, DataType::Time64(_) | DataType::Timestamp(..)),
         ColumnType::Bytea => matches!(from, DataType::BinaryView | DataType::LargeBinary),
         ColumnType::Date | ColumnType::Timestamp | ColumnType::TimestampTz => {
             matches!(from, DataType::Date32 | DataType::Timestamp(..))
         }
         ColumnType::Boolean
+        | ColumnType::Uuid
         | ColumnType::Vector(_)
         | ColumnType::Halfvec(_)
         | ColumnType::Bit(_)
@@ -440,6 +590,9 @@ pub(crate) fn pg_name(data_type: &DataType) -> String {
         DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 => "text".to_owned(),
         DataType::Binary | DataType::BinaryView => "bytea".to_owned(),
         DataType::Date32 => "date".to_owned(),
+        DataType::Decimal128(..) => "numeric".to_owned(),
+        DataType::FixedSizeBinary(16) => "uuid".to_owned(),
+        DataType::Time64(_) => "time without time zone".to_owned(),
         DataType::Timestamp(_, None) => "timestamp without time zone".to_owned(),
         DataType::Timestamp(_, Some(_)) => "timestamp with time zone".to_owned(),
         other => match udfs::vector_shape(other) {
@@ -455,7 +608,7 @@ pub(crate) fn pg_name(data_type: &DataType) -> String {
 /// # Errors
 /// When the text is not of the type's form.
 pub fn scalar_from_text(data_type: &DataType, text: &str) -> Result<ScalarValue> {
-    const COLUMN_TYPES: [ColumnType; 11] = [
+    const COLUMN_TYPES: [ColumnType; 13] = [
         ColumnType::Boolean,
         ColumnType::Int2,
         ColumnType::Int4,
@@ -463,11 +616,23 @@ pub fn scalar_from_text(data_type: &DataType, text: &str) -> Result<ScalarValue>
         ColumnType::Float4,
         ColumnType::Float8,
         ColumnType::Text,
+        ColumnType::Uuid,
+        ColumnType::Time,
         ColumnType::Bytea,
         ColumnType::Date,
         ColumnType::Timestamp,
         ColumnType::TimestampTz,
     ];
+    if let DataType::Decimal128(precision, scale) = data_type
+        && let Ok(scale) = u8::try_from(*scale)
+    {
+        let value = parse_numeric(text, *precision, scale)?;
+        return Ok(ScalarValue::Decimal128(
+            Some(value),
+            *precision,
+            i8::try_from(scale).unwrap_or(0),
+        ));
+    }
     let known = COLUMN_TYPES.into_iter().find(|known| &arrow_type(*known) == data_type);
     let Some(column_type) = known else {
         let text = ScalarValue::Utf8(Some(text.to_owned()));

@@ -9,14 +9,15 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray as _};
 use arrow::compute::cast;
 use arrow::datatypes::{
-    DataType, Date32Type, Float32Type, Float64Type, Int16Type, Int32Type, Int64Type, TimeUnit,
-    TimestampMicrosecondType,
+    DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int16Type, Int32Type,
+    Int64Type, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
 };
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use bytes::{BufMut as _, BytesMut};
-use engine::{EngineError, Row, pg_types, write_bytea, write_vector};
+use engine::{EngineError, Row, pg_types, uuid_text, write_bytea, write_vector};
 
 use crate::message::Format;
+use crate::numeric;
 
 /// Days from 1970-01-01 to 2000-01-01, PostgreSQL's epoch.
 pub(crate) const EPOCH_DAYS: i32 = 10_957;
@@ -45,6 +46,9 @@ impl Column {
             DataType::UInt32 | DataType::UInt64 => Some(DataType::Int64),
             DataType::Float16 => Some(DataType::Float32),
             DataType::Date64 => Some(DataType::Date32),
+            DataType::Time32(_) | DataType::Time64(TimeUnit::Nanosecond) => {
+                Some(DataType::Time64(TimeUnit::Microsecond))
+            }
             DataType::Timestamp(unit, zone) if *unit != TimeUnit::Microsecond => {
                 Some(DataType::Timestamp(TimeUnit::Microsecond, zone.clone()))
             }
@@ -136,6 +140,14 @@ impl Column {
                 let micros = array.as_primitive::<TimestampMicrosecondType>().value(row);
                 out.put_i64(micros - EPOCH_MICROS);
             }
+            DataType::Time64(_) => {
+                out.put_i64(array.as_primitive::<Time64MicrosecondType>().value(row));
+            }
+            DataType::Decimal128(_, scale) => {
+                let value = array.as_primitive::<Decimal128Type>().value(row);
+                numeric::put(value, u8::try_from(*scale).unwrap_or(0), out);
+            }
+            DataType::FixedSizeBinary(_) => out.put_slice(array.as_fixed_size_binary().value(row)),
             _ => {
                 // `has_binary` lets nothing else through but vectors.
                 if let Some(vector) = engine::vector_row(&**array, row) {
@@ -196,7 +208,10 @@ fn has_binary(data_type: &DataType, oid: u32) -> bool {
         | DataType::Binary
         | DataType::Date32
         | DataType::Timestamp(..)
+        | DataType::Time64(_)
+        | DataType::FixedSizeBinary(16)
         | DataType::Null => true,
+        DataType::Decimal128(_, scale) => *scale >= 0,
         _ => false,
     }
 }
@@ -221,6 +236,17 @@ fn scalar_text(array: &ArrayRef, row: usize, text: &mut String) -> Result<(), En
             let micros = array.as_primitive::<TimestampMicrosecondType>().value(row);
             timestamp_text(text, micros, zone.is_some())
         }
+        // A `numeric` that does not say how many digits it has shows those that count.
+        DataType::Decimal128(38, 12) => {
+            write_trimmed(text, &array.as_primitive::<Decimal128Type>().value_as_string(row))
+        }
+        DataType::FixedSizeBinary(16) => {
+            text.push_str(&uuid_text(array.as_fixed_size_binary().value(row)));
+            Ok(())
+        }
+        DataType::Time64(_) => {
+            time_text(text, array.as_primitive::<Time64MicrosecondType>().value(row))
+        }
         _ => {
             let options = FormatOptions::default();
             let formatter = ArrayFormatter::try_new(array.as_ref(), &options)?;
@@ -232,14 +258,24 @@ fn scalar_text(array: &ArrayRef, row: usize, text: &mut String) -> Result<(), En
 
 /// `2026-01-02 03:04:05.5`, with `+00` for a timestamp with time zone.
 fn timestamp_text(text: &mut String, micros: i64, zoned: bool) -> std::fmt::Result {
-    let shown = engine::timestamp_text(micros);
-    let (whole, fraction) = shown.split_once('.').unwrap_or((&shown, ""));
-    text.write_str(whole)?;
-    let fraction = fraction.trim_end_matches('0');
-    if !fraction.is_empty() {
-        write!(text, ".{fraction}")?;
-    }
+    write_trimmed(text, &engine::timestamp_text(micros))?;
     if zoned { text.write_str("+00") } else { Ok(()) }
+}
+
+/// A fraction without the zeros at its end.
+fn write_trimmed(text: &mut String, shown: &str) -> std::fmt::Result {
+    let (whole, fraction) = shown.split_once('.').unwrap_or((shown, ""));
+    text.write_str(whole)?;
+    match fraction.trim_end_matches('0') {
+        "" => Ok(()),
+        fraction => write!(text, ".{fraction}"),
+    }
+}
+
+/// `03:04:05.5`
+fn time_text(text: &mut String, micros: i64) -> std::fmt::Result {
+    let shown = engine::timestamp_text(micros);
+    write_trimmed(text, shown.split_once(' ').map_or(&*shown, |(_, time)| time))
 }
 
 /// `{a,"b c",NULL}`

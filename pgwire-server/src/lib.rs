@@ -18,6 +18,7 @@ mod error;
 mod extended;
 mod listener;
 mod message;
+mod numeric;
 mod parameter;
 mod registry;
 mod rows;

@@ -11,6 +11,7 @@ use types::{SqlState, VectorKind};
 
 use crate::encode::{EPOCH_DAYS, EPOCH_MICROS};
 use crate::message::Format;
+use crate::numeric;
 
 /// The type `oid`.
 const OID: u32 = 26;
@@ -113,6 +114,18 @@ fn read_binary(
             let micros = micros.checked_add(EPOCH_MICROS).filter(|_| micros != i64::MIN);
             let micros = micros.ok_or_else(error)?;
             ScalarValue::TimestampMicrosecond(Some(micros), zone.clone())
+        }
+        DataType::Decimal128(..) => {
+            let text = numeric::text(bytes).ok_or_else(error)?;
+            engine::scalar_from_text(data_type, &text)?
+        }
+        DataType::FixedSizeBinary(16) if bytes.len() == 16 => {
+            ScalarValue::FixedSizeBinary(16, Some(bytes.to_vec()))
+        }
+        DataType::Time64(TimeUnit::Microsecond) => {
+            let micros = number!(i64);
+            let day = 0..=86_400_000_000;
+            ScalarValue::Time64Microsecond(Some(micros).filter(|micros| day.contains(micros)))
         }
         other if let Some((kind, dim)) = vector_shape(other) => {
             let vector = match kind {

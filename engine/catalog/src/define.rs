@@ -2,9 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 use types::limits::{IDENTIFIER_BYTES_MAX, RETENTION_MAX_MICROS};
-use types::{CommitTs, Distance, IndexId, SchemaId, TableId};
+use types::{CommitTs, Distance, IndexId, SchemaId, SequenceId, TableId};
 
-use crate::{Catalog, Collection, Column, HnswOptions, Index, Lifetime, Namespace};
+use crate::{
+    Catalog, Check, Collection, Column, ColumnDefault, HnswOptions, Index, Lifetime, Namespace,
+    Sequence, SequenceOptions, SequencePosition,
+};
 
 /// A change of the catalog. Names are those the statement gave; ids are assigned when the change is
 /// applied.
@@ -38,6 +41,36 @@ pub enum Define {
         /// How long ended row versions can be read, in microseconds; `None` for the default.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         retention: Option<i64>,
+        /// Conditions of its rows.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        checks: Vec<Check>,
+        /// What the sequences of its columns give, in the order of the columns that have one.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        sequences: Vec<SequenceOptions>,
+    },
+    /// `CREATE SEQUENCE`
+    CreateSequence {
+        /// The namespace it goes to.
+        schema: SchemaId,
+        /// Its name.
+        name: String,
+        /// What it gives.
+        options: SequenceOptions,
+        /// The table and the position of the column with which it goes.
+        owner: Option<(TableId, usize)>,
+    },
+    /// `DROP SEQUENCE`
+    DropSequence {
+        /// The sequence.
+        id: SequenceId,
+    },
+    /// Values of a sequence are given away, or it is set. No part of the catalog: see
+    /// [`SequencePosition`].
+    Advance {
+        /// The sequence.
+        id: SequenceId,
+        /// How far it has come.
+        position: SequencePosition,
     },
     /// `ALTER TABLE ... SET (retention = ...)`
     SetRetention {
@@ -77,9 +110,17 @@ impl Define {
     pub fn ids_given(&self) -> u32 {
         match self {
             // One more for the index of its primary key.
-            Self::CreateCollection { .. } => 2,
-            Self::Genesis | Self::CreateNamespace { .. } | Self::CreateIndex { .. } => 1,
+            Self::CreateCollection { sequences, checks, .. } => {
+                let parts = u32::try_from(sequences.len() + checks.len());
+                parts.unwrap_or(u32::MAX).saturating_add(2)
+            }
+            Self::Genesis
+            | Self::CreateNamespace { .. }
+            | Self::CreateIndex { .. }
+            | Self::CreateSequence { .. } => 1,
             Self::DropNamespace { .. }
+            | Self::DropSequence { .. }
+            | Self::Advance { .. }
             | Self::SetRetention { .. }
             | Self::DropCollection { .. }
             | Self::DropIndex { .. } => 0,
@@ -99,6 +140,13 @@ impl Define {
             | Self::DropCollection { id }
             | Self::CreateIndex { table: id, .. } => id.0 = moved(id.0),
             Self::DropIndex { id } => id.0 = moved(id.0),
+            Self::CreateSequence { schema, owner, .. } => {
+                schema.0 = moved(schema.0);
+                if let Some((table, _)) = owner {
+                    table.0 = moved(table.0);
+                }
+            }
+            Self::DropSequence { id } | Self::Advance { id, .. } => id.0 = moved(id.0),
         }
         next
     }
@@ -113,6 +161,8 @@ pub enum Defined {
     Collection(TableId),
     /// An index came.
     Index(IndexId),
+    /// A sequence came.
+    Sequence(SequenceId),
     /// Objects went.
     Dropped,
     /// A setting of a collection changed.
@@ -135,6 +185,9 @@ pub enum CatalogError {
     /// The namespace still has collections.
     #[error("cannot drop schema \"{0}\" because other objects depend on it")]
     NamespaceNotEmpty(String),
+    /// A column takes its values from the sequence.
+    #[error("cannot drop sequence {0} because other objects depend on it")]
+    SequenceInUse(String),
     /// A position that names no column.
     #[error("malformed definition: {0}")]
     BadDefinition(&'static str),
@@ -174,10 +227,36 @@ impl Catalog {
             }
             Define::CreateNamespace { name } => next.add_namespace(name, at)?,
             Define::DropNamespace { id, cascade } => next.drop_namespace(*id, *cascade, at)?,
-            Define::CreateCollection { schema, name, columns, primary_key, retention } => {
+            Define::CreateCollection {
+                schema,
+                name,
+                columns,
+                primary_key,
+                retention,
+                checks,
+                sequences,
+            } => {
                 let id = next.add_collection(*schema, name, (columns, primary_key), at)?;
                 next.set_retention(id, *retention, at)?;
+                next.add_checks(id, checks)?;
+                next.number_columns(id, sequences, at)?;
                 Defined::Collection(id)
+            }
+            Define::CreateSequence { schema, name, options, owner } => {
+                Defined::Sequence(next.add_sequence(*schema, name, (*options, *owner), at)?)
+            }
+            Define::DropSequence { id } => {
+                if next.numbers_a_column(*id, at) {
+                    return Err(CatalogError::SequenceInUse(next.sequences[id].name.clone()));
+                }
+                let sequence = next.sequences.get_mut(id).filter(|s| s.life.contains(at));
+                sequence.ok_or(CatalogError::Gone)?.life.dropped = Some(at);
+                Defined::Dropped
+            }
+            Define::Advance { id, .. } => {
+                let sequence = next.sequences.get(id).filter(|s| s.life.contains(at));
+                sequence.ok_or(CatalogError::Gone)?;
+                Defined::Altered
             }
             Define::SetRetention { id, retention } => {
                 next.set_retention(*id, *retention, at)?;
@@ -230,10 +309,15 @@ impl Catalog {
             .filter(|c| c.schema == id && c.life.contains(at))
             .map(|c| c.id)
             .collect();
-        if !inside.is_empty() && !cascade {
+        let sequences =
+            self.sequences.values_mut().filter(|s| s.schema == id && s.life.contains(at));
+        let sequences: Vec<&mut Sequence> = sequences.collect();
+        let is_empty = inside.is_empty() && sequences.is_empty();
+        if !is_empty && !cascade {
             return Err(CatalogError::NamespaceNotEmpty(namespace.name.clone()));
         }
         namespace.life.dropped = Some(at);
+        sequences.into_iter().for_each(|sequence| sequence.life.dropped = Some(at));
         for table in inside {
             self.drop_collection(table, at)?;
         }
@@ -250,13 +334,7 @@ impl Catalog {
         if !self.namespaces.get(&schema).is_some_and(|n| n.life.contains(at)) {
             return Err(CatalogError::Gone);
         }
-        let key_index = |c: &Collection| {
-            c.schema == schema && !c.primary_key.is_empty() && c.primary_key_name() == name
-        };
-        if self.collection(schema, name, at).is_some()
-            || self.index(schema, name, at).is_some()
-            || self.collections(at).any(key_index)
-        {
+        if self.relations(at).any(|relation| relation.schema == schema && relation.name == name) {
             return Err(CatalogError::RelationExists(name.to_owned()));
         }
         Ok(())
@@ -282,6 +360,7 @@ impl Catalog {
             columns: columns.to_vec(),
             primary_key: primary_key.to_vec(),
             primary_key_oid,
+            checks: Vec::new(),
             retention: None,
             life: Lifetime::from(at),
         };
@@ -290,6 +369,95 @@ impl Catalog {
         }
         self.collections.insert(id, collection);
         Ok(id)
+    }
+
+    fn add_checks(&mut self, id: TableId, checks: &[Check]) -> Result<(), CatalogError> {
+        for (at, check) in checks.iter().enumerate() {
+            check_name(&check.name)?;
+            if checks[..at].iter().any(|other| other.name == check.name) {
+                return Err(CatalogError::BadDefinition("two constraints of one name"));
+            }
+        }
+        let numbered = |check: &Check| Check { oid: self.take_id(), ..check.clone() };
+        let numbered: Vec<Check> = checks.iter().map(numbered).collect();
+        self.collections.get_mut(&id).ok_or(CatalogError::Gone)?.checks = numbered;
+        Ok(())
+    }
+
+    /// Makes the sequences of a new collection's columns.
+    fn number_columns(
+        &mut self,
+        id: TableId,
+        sequences: &[SequenceOptions],
+        at: CommitTs,
+    ) -> Result<(), CatalogError> {
+        let collection = self.collections.get(&id).ok_or(CatalogError::Gone)?;
+        let (schema, table) = (collection.schema, collection.name.clone());
+        let columns = collection.columns.iter().enumerate();
+        let numbered: Vec<(usize, String)> = columns
+            .filter(|(_, column)| column.sequence().is_some())
+            .map(|(position, column)| (position, column.name.clone()))
+            .collect();
+        if numbered.len() != sequences.len() {
+            return Err(CatalogError::BadDefinition("sequences that no column has"));
+        }
+        for ((position, column), options) in numbered.iter().zip(sequences) {
+            let name = self.sequence_name(schema, &table, column, at);
+            let owner = Some((id, *position));
+            let made = self.add_sequence(schema, &name, (*options, owner), at)?;
+            let collection = self.collections.get_mut(&id).ok_or(CatalogError::Gone)?;
+            if let Some(ColumnDefault::Sequence { id, .. }) =
+                &mut collection.columns[*position].default
+            {
+                *id = made;
+            }
+        }
+        Ok(())
+    }
+
+    /// PostgreSQL's name for the sequence of a column: table, column, `seq`, cut where that is too long,
+    /// and a number when it is taken.
+    fn sequence_name(&self, schema: SchemaId, table: &str, column: &str, at: CommitTs) -> String {
+        let cut = |text: &str, most: usize| {
+            let end = (0..=text.len().min(most)).rev().find(|end| text.is_char_boundary(*end));
+            text[..end.unwrap_or(0)].to_owned()
+        };
+        // Room for both underscores, `seq` and a number.
+        let room = IDENTIFIER_BYTES_MAX - 9;
+        let column = cut(column, room.saturating_sub(table.len()).max(room / 2));
+        let table = cut(table, room - column.len());
+        let base = format!("{table}_{column}_seq");
+        let numbers = (1..).map(|number: u32| format!("{base}{number}"));
+        let taken = |name: &String| self.check_relation_name(schema, name, at).is_err();
+        let free = std::iter::once(base.clone()).chain(numbers).take(1_000).find(|n| !taken(n));
+        free.unwrap_or(base)
+    }
+
+    fn add_sequence(
+        &mut self,
+        schema: SchemaId,
+        name: &str,
+        (options, owner): (SequenceOptions, Option<(TableId, usize)>),
+        at: CommitTs,
+    ) -> Result<SequenceId, CatalogError> {
+        self.check_relation_name(schema, name, at)?;
+        let owned = |(table, position): (TableId, usize)| {
+            let table = self.collections.get(&table).filter(|c| c.life.contains(at));
+            table.is_some_and(|table| position < table.columns.len())
+        };
+        if !options.is_valid() || !owner.is_none_or(owned) {
+            return Err(CatalogError::BadDefinition("a sequence of impossible numbers"));
+        }
+        let id = SequenceId(self.take_id());
+        let (name, life) = (name.to_owned(), Lifetime::from(at));
+        self.sequences.insert(id, Sequence { id, schema, name, options, owner, life });
+        Ok(id)
+    }
+
+    /// Whether a column that exists takes its values from a sequence.
+    fn numbers_a_column(&self, id: SequenceId, at: CommitTs) -> bool {
+        let takes = |column: &Column| column.sequence().is_some_and(|(of, _)| of == id);
+        self.collections(at).any(|collection| collection.columns.iter().any(takes))
     }
 
     fn set_retention(
@@ -312,6 +480,11 @@ impl Catalog {
         for index in self.indexes.values_mut() {
             if index.table == id && index.life.contains(at) {
                 index.life.dropped = Some(at);
+            }
+        }
+        for sequence in self.sequences.values_mut() {
+            if sequence.owner.is_some_and(|(table, _)| table == id) && sequence.life.contains(at) {
+                sequence.life.dropped = Some(at);
             }
         }
         Ok(Defined::Dropped)
@@ -347,7 +520,7 @@ mod tests {
     use crate::ColumnType;
 
     fn columns() -> Vec<Column> {
-        vec![Column { name: "id".to_owned(), column_type: ColumnType::Int8, nullable: false }]
+        vec![Column::new("id", ColumnType::Int8, false)]
     }
 
     fn create(schema: SchemaId, name: &str) -> Define {
@@ -357,6 +530,8 @@ mod tests {
             columns: columns(),
             primary_key: vec![0],
             retention: None,
+            checks: Vec::new(),
+            sequences: Vec::new(),
         }
     }
 
@@ -397,7 +572,7 @@ mod tests {
         let mut with_vector = create(public, "t");
         let Define::CreateCollection { columns, .. } = &mut with_vector else { panic!() };
         let column_type = ColumnType::Vector(types::Dim(3));
-        columns.push(Column { name: "v".to_owned(), column_type, nullable: true });
+        columns.push(Column::new("v", column_type, true));
         let table = TableId(catalog.next_id());
         let changes = [
             with_vector,

@@ -1,4 +1,4 @@
-//! The catalog as a value: namespaces, collections and indexes with the instants at which they
+//! The catalog as a value: namespaces, collections, indexes and sequences with the instants at which they
 //! came and went.
 //!
 //! A [`Catalog`] never changes in place. [`Catalog::define`] takes one logged change and its commit
@@ -14,16 +14,19 @@ mod collection;
 mod define;
 mod index;
 mod namespace;
+mod sequence;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use types::{CommitTs, IndexId, SchemaId, TableId};
+use types::{CommitTs, IndexId, SchemaId, SequenceId, TableId};
 
-pub use collection::{Collection, Column, ColumnType};
+pub use collection::{Check, Collection, Column, ColumnDefault, ColumnType, Numbered};
 pub use define::{CatalogError, Define, Defined};
 pub use index::{HnswOptions, Index, RECALL_ONE};
 pub use namespace::Namespace;
+pub use sequence::{Sequence, SequenceOptions, SequencePosition};
 
 /// When an object exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,7 +49,18 @@ impl Lifetime {
     }
 }
 
-/// All namespaces, collections and indexes that ever were.
+/// A name of a namespace, and what has it.
+#[derive(Debug, Clone)]
+pub struct Relation<'a> {
+    /// Its identity.
+    pub oid: u32,
+    /// The namespace.
+    pub schema: SchemaId,
+    /// The name.
+    pub name: Cow<'a, str>,
+}
+
+/// All namespaces, collections, indexes and sequences that ever were.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Catalog {
     /// The first commit: no instant before it can be read.
@@ -55,6 +69,8 @@ pub struct Catalog {
     namespaces: BTreeMap<SchemaId, Namespace>,
     collections: BTreeMap<TableId, Collection>,
     indexes: BTreeMap<IndexId, Index>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    sequences: BTreeMap<SequenceId, Sequence>,
 }
 
 impl Catalog {
@@ -79,6 +95,11 @@ impl Catalog {
         self.indexes.values().filter(move |index| index.life.contains(at))
     }
 
+    /// The sequences that exist at `at`, by id.
+    pub fn sequences(&self, at: CommitTs) -> impl Iterator<Item = &Sequence> {
+        self.sequences.values().filter(move |sequence| sequence.life.contains(at))
+    }
+
     /// The indexes of one collection that exist at `at`, by id.
     pub fn indexes_of(&self, table: TableId, at: CommitTs) -> impl Iterator<Item = &Index> {
         self.indexes(at).filter(move |index| index.table == table)
@@ -100,6 +121,45 @@ impl Catalog {
     #[must_use]
     pub fn index(&self, schema: SchemaId, name: &str, at: CommitTs) -> Option<&Index> {
         self.indexes(at).find(|index| index.schema == schema && index.name == name)
+    }
+
+    /// Looks a sequence up by name, which is unique among tables, indexes and sequences.
+    #[must_use]
+    pub fn sequence(&self, schema: SchemaId, name: &str, at: CommitTs) -> Option<&Sequence> {
+        self.sequences(at).find(|sequence| sequence.schema == schema && sequence.name == name)
+    }
+
+    /// A sequence by id, whether it still exists or not.
+    #[must_use]
+    pub fn sequence_by_id(&self, id: SequenceId) -> Option<&Sequence> {
+        self.sequences.get(&id)
+    }
+
+    /// Everything whose name must differ from the others of a namespace: tables, the indexes of
+    /// their primary keys, other indexes, sequences.
+    pub fn relations(&self, at: CommitTs) -> impl Iterator<Item = Relation<'_>> {
+        let tables = self.collections(at).flat_map(|table| {
+            let key = Relation {
+                oid: table.primary_key_oid,
+                schema: table.schema,
+                name: Cow::Owned(table.primary_key_name()),
+            };
+            let itself =
+                Relation { oid: table.id.0, schema: table.schema, name: (&*table.name).into() };
+            let keyed = !table.primary_key.is_empty();
+            std::iter::once(itself).chain(keyed.then_some(key))
+        });
+        let indexes = self.indexes(at).map(|index| Relation {
+            oid: index.id.0,
+            schema: index.schema,
+            name: (&*index.name).into(),
+        });
+        let sequences = self.sequences(at).map(|sequence| Relation {
+            oid: sequence.id.0,
+            schema: sequence.schema,
+            name: (&*sequence.name).into(),
+        });
+        tables.chain(indexes).chain(sequences)
     }
 
     /// A collection by id, whether it still exists or not.

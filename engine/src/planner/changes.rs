@@ -2,7 +2,7 @@
 //! command. DataFusion's own hooks for them are not used: they lose predicates with subqueries, and a
 //! lost predicate means all rows.
 
-use catalog::{Collection, ColumnType};
+use catalog::{Collection, Column, ColumnType, Numbered};
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
     self, Assignment, AssignmentTarget, Delete, Expr, FromTable, Ident, ObjectName, Query, Select,
@@ -11,10 +11,12 @@ use datafusion::sql::sqlparser::ast::{
 };
 use types::SqlState;
 
+use super::rules::default_expression;
+use super::write::default_word;
 use crate::error::{EngineError, Result};
 use crate::pg_types;
 use crate::provider::{DML_CATALOG, ROW_ID};
-use crate::sql::types::{cast, fold, last_part, named_type};
+use crate::sql::types::{cast, last_part, named_type};
 
 /// The table that an UPDATE or DELETE changes.
 pub(crate) struct Target<'a> {
@@ -149,7 +151,7 @@ pub(crate) fn new_columns(
         let position = collection.column_position(&name);
         let position = position.ok_or_else(|| EngineError::no_column(&name, &collection.name))?;
         let column = &collection.columns[position];
-        let value = typed(&assignment.value, column.column_type)?;
+        let value = typed(&assignment.value, column)?;
         if assigned[position].replace(value).is_some() {
             let message = format!("multiple assignments to same column \"{name}\"");
             return Err(EngineError::syntax(message));
@@ -194,13 +196,17 @@ fn row_id_item(qualifier: &Ident) -> SelectItem {
 }
 
 /// A parameter that stands alone has the type of the column it is assigned to.
-fn typed(value: &Expr, column_type: ColumnType) -> Result<Expr> {
+fn typed(value: &Expr, column: &Column) -> Result<Expr> {
+    if default_word(value) {
+        return default_expression(column);
+    }
+    if let Some((_, Numbered::Always)) = column.sequence() {
+        let message = format!("column \"{}\" can only be updated to DEFAULT", column.name);
+        return Err(EngineError::new(SqlState::GENERATED_ALWAYS, message));
+    }
     match value {
-        Expr::Identifier(ident) if ident.quote_style.is_none() && fold(ident) == "default" => {
-            Ok(Expr::value(Value::Null))
-        }
         Expr::Value(inner) if matches!(inner.value, Value::Placeholder(_)) => {
-            Ok(cast(value.clone(), sql_type(column_type)))
+            Ok(cast(value.clone(), sql_type(column.column_type)))
         }
         other => Ok(other.clone()),
     }

@@ -8,7 +8,7 @@ use arrow::array::ArrayRef;
 use arrow::datatypes::FieldRef;
 use catalog::Collection;
 use datafusion::common::ScalarValue;
-use datafusion::sql::sqlparser::ast::{Ident, ObjectName};
+use datafusion::sql::sqlparser::ast::Ident;
 use types::limits::{ENTRY_BYTES_MAX, MESSAGE_BYTES_MAX};
 use types::{Coded as _, SqlState};
 
@@ -23,18 +23,12 @@ use crate::values::ColumnBuilder;
 pub(crate) struct CopyTarget {
     pub(crate) collection: Collection,
     pub(crate) positions: Vec<usize>,
-    /// The name as the statement gave it.
-    pub(crate) name: ObjectName,
 }
 
 impl CopyTarget {
-    pub(crate) fn new(
-        collection: &Collection,
-        name: &ObjectName,
-        columns: &[Ident],
-    ) -> Result<Self> {
+    pub(crate) fn new(collection: &Collection, columns: &[Ident]) -> Result<Self> {
         let positions = column_positions(collection, columns.iter().map(fold))?;
-        Ok(Self { collection: collection.clone(), positions, name: name.clone() })
+        Ok(Self { collection: collection.clone(), positions })
     }
 }
 
@@ -107,10 +101,6 @@ impl CopyIn {
         }
         self.rows += 1;
         self.check_size()
-    }
-
-    pub(crate) fn target(&self) -> &CopyTarget {
-        &self.target
     }
 
     /// Takes a piece of the data, cut anywhere.
@@ -373,23 +363,20 @@ mod tests {
 
     fn copy(options: &[CopyOption]) -> CopyIn {
         let (catalog, _) = Catalog::default().define(&Define::Genesis, CommitTs(1)).unwrap();
-        let text = |name: &str| Column {
-            name: name.to_owned(),
-            column_type: ColumnType::Text,
-            nullable: true,
-        };
+        let text = |name: &str| Column::new(name, ColumnType::Text, true);
         let create = Define::CreateCollection {
             schema: catalog.namespace("public", CommitTs(1)).unwrap().id,
             name: "t".to_owned(),
             columns: vec![text("a"), text("b")],
             primary_key: Vec::new(),
             retention: None,
+            checks: Vec::new(),
+            sequences: Vec::new(),
         };
         let (catalog, made) = catalog.define(&create, CommitTs(2)).unwrap();
         let Defined::Collection(id) = made else { panic!() };
         let collection = catalog.collection_by_id(id).unwrap();
-        let name = ObjectName::from(vec![Ident::new("t")]);
-        let target = CopyTarget::new(collection, &name, &[]).unwrap();
+        let target = CopyTarget::new(collection, &[]).unwrap();
         CopyIn::new(target, CopyOptions::parse(options, &[]).unwrap())
     }
 

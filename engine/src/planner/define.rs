@@ -2,23 +2,23 @@
 
 use std::ops::RangeInclusive;
 
-use catalog::{Collection, Column, Define, HnswOptions, RECALL_ONE};
+use catalog::{Collection, Define, HnswOptions, RECALL_ONE};
 use datafusion::sql::sqlparser::ast::{
-    self, AlterTable, AlterTableOperation, ColumnOption, CreateIndex, CreateTable,
-    CreateTableOptions, Expr, IndexColumn, IndexType, ObjectName, ObjectType, SchemaName,
-    TableConstraint, Value,
+    self, AlterTable, AlterTableOperation, CreateIndex, CreateTable, CreateTableOptions, Expr,
+    IndexColumn, IndexType, ObjectName, ObjectType, SchemaName, Value,
 };
 use storage::ReadView;
 use types::limits::{
-    COLUMNS_MAX, HNSW_EF_CONSTRUCTION, HNSW_M, LATENCY_BUDGET_US, OVERSAMPLE, QUANTIZED_DIM_MIN,
-    RECALL_TARGET,
+    HNSW_EF_CONSTRUCTION, HNSW_M, LATENCY_BUDGET_US, OVERSAMPLE, QUANTIZED_DIM_MIN, RECALL_TARGET,
 };
 use types::{Coded as _, Distance, Quantization, SchemaId, SqlState, TableId, VectorKind};
 
+use super::columns::TableParts;
 use super::retention::retention;
+use super::sequences::{owner, sequence_options, sequence_type};
 use crate::error::{EngineError, Result};
-use crate::provider::{DATABASE, ROW_ID};
-use crate::sql::types::{column_type_required, fold, last_part};
+use crate::provider::DATABASE;
+use crate::sql::types::{fold, last_part};
 
 /// What a definition asks for.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ impl<'a> Names<'a> {
         }
     }
 
-    fn table(&self, name: &ObjectName) -> Result<&'a Collection> {
+    pub(crate) fn table(&self, name: &ObjectName) -> Result<&'a Collection> {
         target(self.view, self.default_schema, name)
     }
 }
@@ -102,6 +102,25 @@ pub(crate) fn define(
         ast::Statement::CreateTable(create) => create_table(&names, create)?,
         ast::Statement::CreateIndex(create) => create_index(&names, create)?,
         ast::Statement::AlterTable(alter) => alter_table(&names, alter)?,
+        ast::Statement::CreateSequence {
+            temporary,
+            if_not_exists,
+            name,
+            data_type,
+            sequence_options: given,
+            owned_by,
+        } => {
+            EngineError::refuse_present(&[(*temporary, "a temporary sequence")])?;
+            let (schema, name) = names.split(name)?;
+            if *if_not_exists && view.catalog().sequence(schema, &name, view.at()).is_some() {
+                let notice = format!("relation \"{name}\" already exists, skipping");
+                return Ok(Some(Change::nothing("CREATE SEQUENCE", notice)));
+            }
+            let options = sequence_options(sequence_type(data_type.as_ref())?, given)?;
+            let owner = owner(&names, owned_by.as_ref())?;
+            let define = Define::CreateSequence { schema, name, options, owner };
+            Change::one(define, "CREATE SEQUENCE")
+        }
         ast::Statement::Drop { purge: true, .. } | ast::Statement::Drop { table: Some(_), .. } => {
             return Err(EngineError::unsupported("this clause of DROP"));
         }
@@ -167,49 +186,21 @@ fn create_table(names: &Names<'_>, create: &CreateTable) -> Result<Change> {
         let notice = format!("relation \"{name}\" already exists, skipping");
         return Ok(Change::nothing("CREATE TABLE", notice));
     }
-    let mut columns = Vec::with_capacity(create.columns.len());
-    let mut key: Option<Vec<usize>> = None;
-    for definition in &create.columns {
-        let (column, is_key) = column(definition, &columns)?;
-        if is_key && key.replace(vec![columns.len()]).is_some() {
-            return Err(two_keys(&name));
-        }
-        columns.push(column);
-    }
-    for constraint in &create.constraints {
-        let TableConstraint::PrimaryKey(primary) = constraint else {
-            return Err(EngineError::unsupported("a constraint other than PRIMARY KEY"));
-        };
-        let plain = |part: &IndexColumn| {
-            part.column.options.asc.is_none() && part.column.options.nulls_first.is_none()
-        };
-        if primary.characteristics.is_some() || !primary.columns.iter().all(plain) {
-            return Err(EngineError::unsupported("an option of a primary key"));
-        }
-        if primary.name.is_some() {
-            return Err(EngineError::unsupported("a name for the primary key"));
-        }
-        if key.replace(key_columns(&primary.columns, &columns, &name)?).is_some() {
-            return Err(two_keys(&name));
-        }
-    }
-    if columns.is_empty() || columns.len() > COLUMNS_MAX {
-        let message = format!("a table has 1 to {COLUMNS_MAX} columns");
-        return Err(EngineError::new(SqlState::INVALID_TABLE_DEFINITION, message));
-    }
-    let primary_key = key.unwrap_or_default();
-    for at in &primary_key {
-        columns[*at].nullable = false;
-        if columns[*at].column_type.vector().is_some() {
-            return Err(EngineError::unsupported("a vector as primary key"));
-        }
-    }
+    let TableParts { columns, primary_key, checks, sequences } = TableParts::of(create)?;
     let retention = match &create.table_options {
         CreateTableOptions::None => None,
         CreateTableOptions::With(options) => retention(options)?,
         other => return Err(EngineError::unsupported(format!("{other} in CREATE TABLE"))),
     };
-    let define = Define::CreateCollection { schema, name, columns, primary_key, retention };
+    let define = Define::CreateCollection {
+        schema,
+        name,
+        columns,
+        primary_key,
+        retention,
+        checks,
+        sequences,
+    };
     Ok(Change::one(define, "CREATE TABLE"))
 }
 
@@ -232,69 +223,6 @@ fn alter_table(names: &Names<'_>, alter: &AlterTable) -> Result<Change> {
         return Ok(Change::nothing("ALTER TABLE", notice));
     }
     Ok(Change::one(Define::SetRetention { id: found?.id, retention }, "ALTER TABLE"))
-}
-
-fn two_keys(table: &str) -> EngineError {
-    let message = format!("multiple primary keys for table \"{table}\" are not allowed");
-    EngineError::new(SqlState::INVALID_TABLE_DEFINITION, message)
-}
-
-/// A column, and whether it is the primary key.
-fn column(definition: &ast::ColumnDef, before: &[Column]) -> Result<(Column, bool)> {
-    let name = fold(&definition.name);
-    if before.iter().any(|column| column.name == name) {
-        let message = format!("column \"{name}\" specified more than once");
-        return Err(EngineError::new(SqlState::DUPLICATE_COLUMN, message));
-    }
-    if name == ROW_ID || name.len() > types::limits::IDENTIFIER_BYTES_MAX || name.is_empty() {
-        let message = format!("column name \"{name}\" is reserved, empty or longer than 63 bytes");
-        return Err(EngineError::new(SqlState::INVALID_TABLE_DEFINITION, message));
-    }
-    let column_type = column_type_required(&definition.data_type)?;
-    let (mut nullable, mut is_key, mut said_null) = (true, false, false);
-    for option in &definition.options {
-        if option.name.is_some() {
-            return Err(EngineError::unsupported("a name for a column constraint"));
-        }
-        match &option.option {
-            ColumnOption::Null => said_null = true,
-            ColumnOption::NotNull => nullable = false,
-            ColumnOption::PrimaryKey(key) if key.characteristics.is_none() => is_key = true,
-            ColumnOption::PrimaryKey(_) => {
-                return Err(EngineError::unsupported("an option of a primary key"));
-            }
-            ColumnOption::Default(_) => {
-                return Err(EngineError::unsupported("DEFAULT"));
-            }
-            ColumnOption::Unique(_) => return Err(EngineError::unsupported("UNIQUE")),
-            ColumnOption::Check(_) => return Err(EngineError::unsupported("CHECK")),
-            ColumnOption::ForeignKey(_) => return Err(EngineError::unsupported("REFERENCES")),
-            other => return Err(EngineError::unsupported(other)),
-        }
-    }
-    if said_null && (!nullable || is_key) {
-        let message = format!("conflicting NULL/NOT NULL declarations for column \"{name}\"");
-        return Err(EngineError::syntax(message));
-    }
-    Ok((Column { name, column_type, nullable }, is_key))
-}
-
-fn key_columns(key: &[IndexColumn], columns: &[Column], table: &str) -> Result<Vec<usize>> {
-    let mut positions = Vec::new();
-    for part in key {
-        let Expr::Identifier(ident) = &part.column.expr else {
-            return Err(EngineError::unsupported("an expression in a primary key"));
-        };
-        let name = fold(ident);
-        let position = columns.iter().position(|column| column.name == name);
-        let position = position.ok_or_else(|| EngineError::no_column(&name, table))?;
-        if positions.contains(&position) {
-            let message = format!("column \"{name}\" appears twice in primary key constraint");
-            return Err(EngineError::new(SqlState::DUPLICATE_COLUMN, message));
-        }
-        positions.push(position);
-    }
-    Ok(positions)
 }
 
 fn refuse_index_clauses(create: &CreateIndex) -> Result<()> {
@@ -486,6 +414,7 @@ fn drop_objects(
         ObjectType::Table => ("DROP TABLE", "table"),
         ObjectType::Index => ("DROP INDEX", "index"),
         ObjectType::Schema => ("DROP SCHEMA", "schema"),
+        ObjectType::Sequence => ("DROP SEQUENCE", "sequence"),
         other => return Err(EngineError::unsupported(format!("DROP {other}"))),
     };
     let mut defines = Vec::new();
@@ -524,6 +453,15 @@ fn drop_one(
             let found =
                 found.ok_or_else(|| EngineError::new(SqlState::UNDEFINED_OBJECT, message()))?;
             Ok(Define::DropIndex { id: found.id })
+        }
+        ObjectType::Sequence => {
+            EngineError::refuse_present(&[(cascade, "DROP SEQUENCE ... CASCADE")])?;
+            let (schema, sequence) = names.split(name)?;
+            let found = names.view.catalog().sequence(schema, &sequence, names.view.at());
+            let message = || format!("sequence \"{sequence}\" does not exist");
+            let found =
+                found.ok_or_else(|| EngineError::new(SqlState::UNDEFINED_TABLE, message()))?;
+            Ok(Define::DropSequence { id: found.id })
         }
         _ => {
             let id: TableId = names.table(name)?.id;

@@ -3,14 +3,16 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{FieldRef, SchemaRef};
+use arrow::datatypes::{DataType, FieldRef, SchemaRef};
 use datafusion::logical_expr::Expr as LogicalExpr;
 use datafusion::sql::sqlparser::ast::{
     self, Expr, Query, SetExpr, Value, VisitMut, visit_expressions_mut,
 };
 
+use types::limits::{NUMERIC_PRECISION_MAX, NUMERIC_SCALE_DEFAULT};
+
 use super::plan_write::{Verb, Write};
-use super::returning::check_returning;
+use super::returning::check_row_by_row;
 use super::write::InsertRows;
 use crate::error::{EngineError, Result};
 use crate::explain::Explain;
@@ -109,7 +111,7 @@ async fn describe_write(
         here.extend(inferred);
         inferred = here;
         if write.returning.as_ref() == Some(query) {
-            check_returning(&planned.plan)?;
+            check_row_by_row(&planned.plan, "RETURNING")?;
             columns = Some(named_schema(query, planned.plan.schema().as_arrow()));
         }
     }
@@ -129,6 +131,18 @@ fn values_types(source: &Query, collection: &catalog::Collection, positions: &[u
         }
     }
     inferred
+}
+
+/// A number next to one of few digits may have more.
+fn roomy(field: &FieldRef) -> FieldRef {
+    match field.data_type() {
+        DataType::Decimal128(_, scale) => {
+            let scale = u8::try_from(*scale).unwrap_or(0).max(NUMERIC_SCALE_DEFAULT);
+            let precision = NUMERIC_PRECISION_MAX;
+            field_of(catalog::ColumnType::Numeric { precision, scale })
+        }
+        _ => Arc::clone(field),
+    }
 }
 
 /// Types of the placeholders of a plan; the first occurrence that has one decides.
@@ -152,7 +166,7 @@ fn parameter_types(planned: &Planned) -> Result<Inferred> {
                 if let Some(field) = field
                     && let Some(number) = parameter_number(&placeholder.id)
                 {
-                    inferred.entry(number - 1).or_insert_with(|| Arc::clone(field));
+                    inferred.entry(number - 1).or_insert_with(|| roomy(field));
                 }
                 Ok(TreeNodeRecursion::Continue)
             })

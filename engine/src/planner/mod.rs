@@ -2,6 +2,7 @@
 
 mod as_of;
 mod changes;
+mod columns;
 mod copy;
 mod copy_options;
 mod define;
@@ -10,6 +11,8 @@ mod on_conflict;
 mod plan_write;
 mod retention;
 mod returning;
+mod rules;
+mod sequences;
 mod write;
 
 pub(crate) use as_of::AsOfPlanner;
@@ -19,5 +22,6 @@ pub(crate) use copy::CopyTarget;
 pub use copy_options::{CopyFormat, CopyOptions};
 pub(crate) use define::{define, target};
 pub(crate) use describe::{cast_parameters, declared_types, describe_plan};
-pub(crate) use plan_write::{PlannedWrite, plan_write};
-pub(crate) use write::{InsertRows, WriteBuilder, key_detail};
+pub(crate) use plan_write::{PlannedWrite, plan_copy, plan_write};
+pub(crate) use rules::check_definition;
+pub(crate) use write::{InsertRows, key_detail};

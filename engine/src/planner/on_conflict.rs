@@ -232,7 +232,7 @@ pub(crate) async fn resolve(
         for id in builder.end(batch.column(0))? {
             updated.insert(*id, updated.len());
         }
-        builder.begin(&batch.columns()[1..], &positions)?;
+        builder.begin(&batch.columns()[1..], &positions, batch.num_rows())?;
     }
     // In the order of the new rows, as they are returned.
     let updates = builder.rows()?;

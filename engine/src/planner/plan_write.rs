@@ -15,9 +15,11 @@ use datafusion::sql::sqlparser::ast::{self, Query, SelectItem};
 use storage::ReadView;
 
 use super::changes::{Target, delete_query, delete_target, update_query, update_target};
+use super::copy::CopyIn;
 use super::define::target;
 use super::on_conflict::{self, OnConflict};
 use super::returning::{ROWS, insert_qualifier, returned, returning_query};
+use super::rules::{begin_rows, check_rows};
 use super::write::{InsertRows, WriteBuilder, check_width, insert_source};
 use crate::error::{EngineError, Result};
 use crate::query::{Planner, require_select};
@@ -111,7 +113,7 @@ impl<'a> Write<'a> {
                     verb: Verb::Insert,
                     collection,
                     positions,
-                    query: Cow::Borrowed(source),
+                    query: source,
                     joins: false,
                     conflict,
                     returning: returning(&insert.returning, qualifier),
@@ -184,14 +186,21 @@ async fn plan_write_here(
         && let Some(rows) = InsertRows::of(&write.query)
     {
         let columns = rows.columns(collection, &write.positions, parameters)?;
-        builder.begin(&columns, &write.positions)?;
+        let into = (&mut builder, &*write.positions);
+        begin_rows(planner, &state, collection, into, (columns, rows.len())).await?;
     } else {
         collect(planner, state.clone(), &write, parameters, (&mut builder, &mut gone)).await?;
+    }
+    if write.verb != Verb::Delete {
+        check_rows(planner, &state, collection, &builder.rows()?).await?;
     }
     if let Some((conflict, query)) = &write.conflict {
         let conflict = (*conflict, query.as_ref());
         let rows = (&mut builder, &**table);
         on_conflict::resolve(planner, state.clone(), conflict, rows, parameters).await?;
+        if query.is_some() {
+            check_rows(planner, &state, collection, &builder.rows()?).await?;
+        }
     }
     let (begun, ended) = builder.counts();
     let tag = match write.verb {
@@ -210,6 +219,20 @@ async fn plan_write_here(
     Ok(PlannedWrite { builder, tag, returned, may_conflict: write.conflict.is_some() })
 }
 
+/// Turns the rows of a COPY into a write; how many there were.
+pub(crate) async fn plan_copy(planner: &Planner, copy: CopyIn) -> Result<(WriteBuilder, usize)> {
+    let state = planner.begin(None);
+    let view = planner.scope.view();
+    let (target, columns, rows) = copy.finish()?;
+    let collection = &target.collection;
+    let table = view.table(collection.id).ok_or_else(|| EngineError::no_table(&collection.name))?;
+    let mut builder = WriteBuilder::new(collection, table.schema(), view.at());
+    let into = (&mut builder, &*target.positions);
+    begin_rows(planner, &state, collection, into, (columns, rows)).await?;
+    check_rows(planner, &state, collection, &builder.rows()?).await?;
+    Ok((builder, rows))
+}
+
 /// Runs the query of a write and collects its rows; those that a DELETE returns go to `gone`.
 async fn collect(
     planner: &Planner,
@@ -219,7 +242,7 @@ async fn collect(
     (builder, gone): (&mut WriteBuilder, &mut WriteBuilder),
 ) -> Result<()> {
     require_select(&write.query)?;
-    let planned = planner.plan_here(state, &write.query, parameters).await?;
+    let planned = planner.plan_here(state.clone(), &write.query, parameters).await?;
     if write.verb == Verb::Insert {
         let width = planned.plan.schema().fields().len();
         check_width(std::iter::once(width), write.positions.len())?;
@@ -229,16 +252,21 @@ async fn collect(
         if write.joins {
             batch = first_of_each(&batch, &mut seen)?;
         }
+        let rows = batch.num_rows();
         match write.verb {
-            Verb::Insert => builder.begin(batch.columns(), &write.positions)?,
+            Verb::Insert => {
+                let given = (batch.columns().to_vec(), rows);
+                let into = (&mut *builder, &*write.positions);
+                begin_rows(planner, &state, write.collection, into, given).await?;
+            }
             Verb::Update => {
                 builder.end(batch.column(0))?;
-                builder.begin(&batch.columns()[1..], &write.positions)?;
+                builder.begin(&batch.columns()[1..], &write.positions, rows)?;
             }
             Verb::Delete => {
                 builder.end(batch.column(0))?;
                 if write.returning.is_some() {
-                    gone.begin(&batch.columns()[1..], &write.positions)?;
+                    gone.begin(&batch.columns()[1..], &write.positions, rows)?;
                 }
             }
         }

@@ -30,8 +30,8 @@ pub(crate) fn returning_query(items: &[SelectItem], qualifier: Ident) -> Query {
     query
 }
 
-/// Refuses what would not return a row for each of the rows.
-pub(crate) fn check_returning(plan: &LogicalPlan) -> Result<()> {
+/// Refuses what would not have a row for each of the rows, in a clause.
+pub(crate) fn check_row_by_row(plan: &LogicalPlan, clause: &str) -> Result<()> {
     let mut found = None;
     plan.apply(|plan| {
         found = match plan {
@@ -44,7 +44,7 @@ pub(crate) fn check_returning(plan: &LogicalPlan) -> Result<()> {
     match found {
         None => Ok(()),
         Some(kind) => {
-            let message = format!("{kind} functions are not allowed in RETURNING");
+            let message = format!("{kind} functions are not allowed in {clause}");
             Err(EngineError::new(SqlState::GROUPING_ERROR, message))
         }
     }
@@ -58,7 +58,7 @@ pub(crate) async fn returned(
     parameters: &[ScalarValue],
 ) -> Result<(SchemaRef, RecordBatch)> {
     let planned = planner.plan_here(state, query, parameters).await?;
-    check_returning(&planned.plan)?;
+    check_row_by_row(&planned.plan, "RETURNING")?;
     let physical = planned.physical().await?;
     let schema = named_schema(query, &physical.schema());
     let batches = planned.collect().await?;

@@ -1,20 +1,24 @@
 //! Rows on their way into a table: what a statement writes to it, and the rows of `VALUES` that need
 //! no plan.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use arrow::array::{Array as _, ArrayRef, AsArray as _, RecordBatch};
+use arrow::array::{ArrayRef, AsArray as _, RecordBatch};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{SchemaRef, UInt64Type};
 use catalog::{Collection, ColumnType};
 use datafusion::common::ScalarValue;
+use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{self, CastKind, Expr, Insert, Query, SetExpr, Value};
 use storage::TableWrite;
 use types::{CommitTs, Dim, RowId, SqlState, VectorKind};
 
+use super::changes::query_of;
+use super::rules::{shown, without_defaults};
 use crate::error::{EngineError, Result};
 use crate::sql::types::{fold, last_part, parameter_number};
-use crate::values::{ColumnBuilder, assign, check_column};
+use crate::values::{ColumnBuilder, assign, check_column, rounded};
 
 /// Collects what a statement writes to one table.
 #[derive(Debug)]
@@ -37,9 +41,13 @@ impl WriteBuilder {
         }
     }
 
-    /// Adds rows whose columns stand at `positions` of the table; the others are NULL.
-    pub(crate) fn begin(&mut self, columns: &[ArrayRef], positions: &[usize]) -> Result<()> {
-        let rows = columns.first().map_or(0, |column| column.len());
+    /// Adds `rows` rows whose columns stand at `positions` of the table; the others are NULL.
+    pub(crate) fn begin(
+        &mut self,
+        columns: &[ArrayRef],
+        positions: &[usize],
+        rows: usize,
+    ) -> Result<()> {
         let all: Result<Vec<ArrayRef>> = self
             .collection
             .columns
@@ -106,15 +114,17 @@ impl WriteBuilder {
 pub(crate) fn insert_source<'a>(
     collection: &Collection,
     insert: &'a Insert,
-) -> Result<(Vec<usize>, &'a Query)> {
+) -> Result<(Vec<usize>, Cow<'a, Query>)> {
     EngineError::refuse_present(&[
         (insert.output.is_some(), "OUTPUT"),
         (insert.or.is_some() || insert.replace_into || insert.ignore, "INSERT OR"),
         (insert.overwrite || insert.partitioned.is_some(), "INSERT OVERWRITE"),
         (!insert.assignments.is_empty() || insert.settings.is_some(), "this form of INSERT"),
     ])?;
-    let source = insert.source.as_deref();
-    let source = source.ok_or_else(|| EngineError::unsupported("DEFAULT VALUES"))?;
+    let Some(source) = insert.source.as_deref() else {
+        // `DEFAULT VALUES`: a row that gives nothing.
+        return Ok((Vec::new(), Cow::Owned(nothing_once())));
+    };
     let mut positions = column_positions(collection, insert.columns.iter().map(last_part))?;
     if insert.columns.is_empty()
         && let SetExpr::Values(values) = &*source.body
@@ -123,7 +133,23 @@ pub(crate) fn insert_source<'a>(
         // Without a list of columns, the last ones may be left out.
         positions.truncate(row.content.len());
     }
-    Ok((positions, source))
+    if let SetExpr::Values(values) = &*source.body {
+        check_width(values.rows.iter().map(|row| row.content.len()), positions.len())?;
+    }
+    without_defaults(collection, positions, source)
+}
+
+/// `VALUES ()`
+fn nothing_once() -> Query {
+    let row = ast::Parens {
+        opening_token: AttachedToken::empty(),
+        content: Vec::new(),
+        closing_token: AttachedToken::empty(),
+    };
+    let mut query = query_of(Vec::new(), Vec::new(), None);
+    *query.body =
+        SetExpr::Values(ast::Values { explicit_row: false, value_keyword: false, rows: vec![row] });
+    query
 }
 
 /// Positions of named columns; all of them when none is named.
@@ -165,6 +191,11 @@ impl<'a> InsertRows<'a> {
         (plain && simple).then_some(Self { rows })
     }
 
+    /// How many rows there are.
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
     /// The rows as columns, one for each of `positions`.
     pub(crate) fn columns(
         &self,
@@ -172,7 +203,6 @@ impl<'a> InsertRows<'a> {
         positions: &[usize],
         parameters: &[ScalarValue],
     ) -> Result<Vec<ArrayRef>> {
-        check_width(self.rows.iter().map(|row| row.len()), positions.len())?;
         let column = |(at, position): (usize, &usize)| {
             let column = &collection.columns[*position];
             let to = column.column_type.vector();
@@ -201,10 +231,7 @@ impl<'a> InsertRows<'a> {
                 match cell {
                     Cell::Null | Cell::Parameter(_) => builder.push(None)?,
                     Cell::Text(text) => builder.push(Some(&text))?,
-                    Cell::Number(text) => {
-                        number_fits(column)?;
-                        builder.push(Some(&text))?;
-                    }
+                    Cell::Number(text) => builder.push(Some(&number_for(&text, column)?))?,
                 }
             }
             builder.finish()
@@ -227,8 +254,8 @@ pub(crate) fn check_width(mut widths: impl Iterator<Item = usize>, columns: usiz
 /// A value that needs no evaluation.
 enum Cell<'a> {
     Null,
-    Text(std::borrow::Cow<'a, str>),
-    Number(std::borrow::Cow<'a, str>),
+    Text(Cow<'a, str>),
+    Number(Cow<'a, str>),
     /// Parameter number, from zero.
     Parameter(usize),
 }
@@ -291,8 +318,6 @@ impl<'a> Cell<'a> {
         match expr {
             Expr::Value(value) => match &value.value {
                 Value::Null => Some(Cell::Null),
-                // A number with a fraction may have to be rounded to an integer: not text.
-                Value::Number(text, false) if text.contains(['.', 'e', 'E']) => None,
                 Value::Number(text, false) => Some(Cell::Number(text.into())),
                 Value::SingleQuotedString(text) | Value::EscapedStringLiteral(text) => {
                     Some(Cell::Text(text.into()))
@@ -307,19 +332,40 @@ impl<'a> Cell<'a> {
             },
             Expr::UnaryOp { op: ast::UnaryOperator::Minus, expr } => match &**expr {
                 Expr::Value(value) => match &value.value {
-                    Value::Number(text, false) if !text.contains(['.', 'e', 'E']) => {
-                        Some(Cell::Number(format!("-{text}").into()))
-                    }
+                    Value::Number(text, false) => Some(Cell::Number(format!("-{text}").into())),
                     _ => None,
                 },
                 _ => None,
             },
-            Expr::Identifier(ident) if ident.quote_style.is_none() && fold(ident) == "default" => {
-                Some(Cell::Null)
-            }
             _ => None,
         }
     }
+}
+
+/// Whether an expression is the word `DEFAULT`.
+pub(crate) fn default_word(expr: &Expr) -> bool {
+    matches!(expr, Expr::Identifier(ident)
+        if ident.quote_style.is_none() && fold(ident) == "default")
+}
+
+/// `rows` times the value of an expression that needs no evaluation; `None` when it does.
+pub(crate) fn constant_column(
+    expr: &Expr,
+    column: &catalog::Column,
+    rows: usize,
+) -> Option<Result<ArrayRef>> {
+    let text = match Cell::of(expr)? {
+        (Cell::Null, None) => None,
+        (Cell::Text(text), None) => Some(text),
+        (Cell::Number(text), None) => match number_for(&text, column) {
+            Ok(text) => Some(Cow::Owned(text.into_owned())),
+            Err(error) => return Some(Err(error)),
+        },
+        (Cell::Parameter(_), _) | (_, Some(_)) => return None,
+    };
+    let mut builder = ColumnBuilder::new(column.column_type);
+    let mut pushed = (0..rows).map(|_| builder.push(text.as_deref()));
+    Some(pushed.find(Result::is_err).unwrap_or(Ok(())).and_then(|()| builder.finish()))
 }
 
 fn mismatch(column: &catalog::Column, given: &str) -> EngineError {
@@ -332,12 +378,26 @@ fn mismatch(column: &catalog::Column, given: &str) -> EngineError {
         .with_hint("You will need to rewrite or cast the expression.")
 }
 
-/// A number is assigned to numbers and text alone.
+/// A number as a column takes it: numbers and text alone do, and integers take it rounded.
+fn number_for<'t>(text: &'t str, column: &catalog::Column) -> Result<Cow<'t, str>> {
+    number_fits(column)?;
+    let integer =
+        matches!(column.column_type, ColumnType::Int2 | ColumnType::Int4 | ColumnType::Int8);
+    if !integer || !text.contains(['.', 'e', 'E']) {
+        return Ok(Cow::Borrowed(text));
+    }
+    rounded(text).map(Cow::Owned).map_err(|error| {
+        error.with_message(format!("{} out of range", column.column_type.sql_name()))
+    })
+}
+
 fn number_fits(column: &catalog::Column) -> Result<()> {
     match column.column_type {
         ColumnType::Boolean
         | ColumnType::Bytea
+        | ColumnType::Uuid
         | ColumnType::Date
+        | ColumnType::Time
         | ColumnType::Timestamp
         | ColumnType::TimestampTz
         | ColumnType::Vector(_)
@@ -349,8 +409,10 @@ fn number_fits(column: &catalog::Column) -> Result<()> {
         | ColumnType::Int8
         | ColumnType::Float4
         | ColumnType::Float8
+        | ColumnType::Numeric { .. }
         | ColumnType::Text
-        | ColumnType::Varchar => Ok(()),
+        | ColumnType::Varchar
+        | ColumnType::VarcharN(_) => Ok(()),
     }
 }
 
@@ -368,14 +430,13 @@ fn mixed_column(
             assign(&value.to_array()?, column)
         }
         Cell::Null | Cell::Text(_) | Cell::Number(_) => {
-            if let Cell::Number(_) = cell {
-                number_fits(column)?;
-            }
-            let mut builder = ColumnBuilder::new(column.column_type);
-            builder.push(match cell {
-                Cell::Text(text) | Cell::Number(text) => Some(text),
+            let text = match cell {
+                Cell::Text(text) => Some(Cow::Borrowed(&**text)),
+                Cell::Number(text) => Some(number_for(text, column)?),
                 Cell::Null | Cell::Parameter(_) => None,
-            })?;
+            };
+            let mut builder = ColumnBuilder::new(column.column_type);
+            builder.push(text.as_deref())?;
             builder.finish()
         }
     };
@@ -389,7 +450,7 @@ pub(crate) fn key_detail(collection: &Collection, batch: &RecordBatch, row: usiz
     let name = |at: &usize| collection.columns[*at].name.clone();
     let value = |at: &usize| {
         let value = ScalarValue::try_from_array(batch.column(*at), row);
-        value.map_or_else(|_| String::new(), |value| value.to_string())
+        value.map_or_else(|_| String::new(), |value| shown(&value))
     };
     let names: Vec<String> = collection.primary_key.iter().map(name).collect();
     let values: Vec<String> = collection.primary_key.iter().map(value).collect();

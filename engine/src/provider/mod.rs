@@ -4,6 +4,7 @@ mod catalog;
 mod collection;
 pub(crate) mod pg_catalog;
 mod scope;
+pub(crate) mod sequences;
 
 pub(crate) use catalog::{DATABASE, DML_CATALOG, MEMORY_CATALOG, Names};
 pub(crate) use collection::{CollectionProvider, ROW_ID};

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::RecordBatch;
+use catalog::{Sequence, SequencePosition};
 use chrono::{DateTime, Utc};
 use datafusion::datasource::MemTable;
 use parking_lot::Mutex;
 use storage::{ReadView, Store};
-use types::CommitTs;
+use types::{CommitTs, SequenceId, SqlState};
 
 use crate::error::EngineError;
 use crate::settings::Settings;
@@ -33,6 +34,14 @@ pub(crate) struct Scope {
     started: Mutex<Option<DateTime<Utc>>>,
     /// Rows that a part of the statement reads and another part made.
     memory: Mutex<Memory>,
+    numbers: Mutex<Numbers>,
+}
+
+/// What the session took from sequences.
+#[derive(Debug, Default)]
+struct Numbers {
+    current: BTreeMap<SequenceId, i64>,
+    last: Option<SequenceId>,
 }
 
 /// Rows in memory, and the statement they belong to: one that was cancelled may go on for a moment and
@@ -62,6 +71,7 @@ impl Scope {
             settings: Mutex::default(),
             started: Mutex::default(),
             memory: Mutex::default(),
+            numbers: Mutex::default(),
         }
     }
 
@@ -113,6 +123,69 @@ impl Scope {
     /// What [`Scope::keep`] keeps.
     pub(crate) fn kept(&self, name: &str) -> Option<Arc<MemTable>> {
         self.memory.lock().tables.get(name).map(Arc::clone)
+    }
+
+    /// The next values of a sequence, for the session to know again.
+    pub(crate) fn next_values(
+        &self,
+        view: &ReadView,
+        sequence: &Sequence,
+        count: usize,
+    ) -> Result<Vec<i64>, EngineError> {
+        if self.settings.lock().is_on("transaction_read_only") {
+            let message = "cannot execute nextval() in a read-only transaction";
+            return Err(EngineError::new(SqlState::READ_ONLY_SQL_TRANSACTION, message));
+        }
+        let values = self.store.next_values(view, sequence, count)?;
+        if let Some(last) = values.last() {
+            let mut numbers = self.numbers.lock();
+            numbers.current.insert(sequence.id, *last);
+            numbers.last = Some(sequence.id);
+        }
+        Ok(values)
+    }
+
+    /// What the session took last from a sequence.
+    pub(crate) fn current_value(&self, sequence: &Sequence) -> Result<i64, EngineError> {
+        self.numbers.lock().current.get(&sequence.id).copied().ok_or_else(|| {
+            let name = &sequence.name;
+            let message =
+                format!("currval of sequence \"{name}\" is not yet defined in this session");
+            EngineError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+        })
+    }
+
+    /// What the session took last from any sequence.
+    pub(crate) fn last_value(&self) -> Result<i64, EngineError> {
+        let numbers = self.numbers.lock();
+        let value = numbers.last.and_then(|id| numbers.current.get(&id).copied());
+        value.ok_or_else(|| {
+            let message = "lastval is not yet defined in this session";
+            EngineError::new(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE, message)
+        })
+    }
+
+    /// Sets a sequence.
+    pub(crate) fn set_sequence(
+        &self,
+        view: &ReadView,
+        sequence: &Sequence,
+        position: SequencePosition,
+    ) -> Result<(), EngineError> {
+        if self.settings.lock().is_on("transaction_read_only") {
+            let message = "cannot execute setval() in a read-only transaction";
+            return Err(EngineError::new(SqlState::READ_ONLY_SQL_TRANSACTION, message));
+        }
+        self.store.set_sequence(view, sequence, position)?;
+        if position.called {
+            self.numbers.lock().current.insert(sequence.id, position.value);
+        }
+        Ok(())
+    }
+
+    /// Forgets what the session took from sequences.
+    pub(crate) fn forget_values(&self) {
+        *self.numbers.lock() = Numbers::default();
     }
 
     /// What the views of the server's own state ask.

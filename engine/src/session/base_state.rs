@@ -11,9 +11,10 @@ use crate::optimizer::{
     CheckedNumbers, IterateSearches, NullAwareIn, PushVectorTopK, YieldInJoins,
 };
 use crate::planner::AsOfPlanner;
-use crate::provider::{DATABASE, Names, Scope, pg_catalog};
+use crate::provider::{DATABASE, Names, Scope, pg_catalog, sequences};
 use crate::search_config::SearchConfig;
 use crate::sql::operators::{VectorCasts, VectorOperators};
+use crate::sql::scalar_casts::{self, ScalarCasts};
 use crate::sql::types::AzimuthTypes;
 
 /// Functions of DataFusion with the name of one of PostgreSQL's and another meaning: other patterns
@@ -48,10 +49,12 @@ pub(super) fn base_state(engine: &Arc<Engine>, scope: &Arc<Scope>) -> Result<Ses
         .with_physical_optimizer_rule(Arc::new(YieldInJoins))
         .with_physical_optimizer_rule(Arc::new(IterateSearches))
         .build();
-    for function in udfs::registry().into_iter().chain(pg_catalog::registry(scope)) {
+    let functions = udfs::registry().into_iter().chain(pg_catalog::registry(scope));
+    for function in functions.chain(sequences::registry(scope)).chain(scalar_casts::registry()) {
         state.register_udf(function)?;
     }
     state.register_function_rewrite(Arc::new(VectorCasts))?;
+    state.register_function_rewrite(Arc::new(ScalarCasts))?;
     for name in FOREIGN_FUNCTIONS {
         state.deregister_udf(name)?;
     }

@@ -69,6 +69,7 @@ impl Session {
             ast::Statement::Discard { object_type: ast::DiscardObject::ALL } => {
                 self.check_outside("DISCARD ALL")?;
                 self.settings.reset_all();
+                self.scope.forget_values();
                 Outcome::DiscardAll
             }
             _ => return Ok(None),

@@ -11,7 +11,7 @@ use super::{Outcome, Session, done};
 use crate::error::{EngineError, Result};
 use crate::pg_types;
 use crate::planner::{
-    CopyIn, CopyOptions, CopyTarget, PlannedWrite, WriteBuilder, plan_write, read_columns, target,
+    CopyIn, CopyOptions, CopyTarget, PlannedWrite, plan_copy, plan_write, read_columns, target,
     truncations,
 };
 use crate::query::{RowStream, require_select};
@@ -110,7 +110,7 @@ impl Session {
         self.check_writable("COPY FROM")?;
         let view = self.view();
         let collection = target(&view, &self.settings.default_schema(), table_name)?;
-        let target = CopyTarget::new(collection, table_name, columns)?;
+        let target = CopyTarget::new(collection, columns)?;
         Ok(Outcome::CopyIn(Box::new(CopyIn::new(target, options))))
     }
 
@@ -129,16 +129,10 @@ impl Session {
     /// # Errors
     /// When the data is cut off or a row cannot be inserted; nothing is inserted then.
     pub async fn copy_done(&mut self, copy: CopyIn) -> Result<String> {
-        let view = self.view();
-        let id = copy.target().collection.id;
-        let name = copy.target().name.to_string();
-        let table = view.table(id).map(Arc::clone).ok_or_else(|| EngineError::no_table(&name))?;
-        let task = self.engine.executor.spawn_blocking(move || {
-            let (target, columns, rows) = copy.finish()?;
-            let mut builder = WriteBuilder::new(&target.collection, table.schema(), view.at());
-            if rows > 0 {
-                builder.begin(&columns, &target.positions)?;
-            }
+        let _rest = self.scope.until_rest();
+        let planner = self.planner();
+        let task = self.engine.executor.spawn(async move {
+            let (builder, rows) = plan_copy(&planner, copy).await?;
             Ok((builder.finish()?, rows))
         });
         let (write, rows) = self.interruptible(task).await?;

@@ -194,8 +194,26 @@ fn parse_one(tokens: Vec<TokenWithSpan>, deep: bool) -> Result<ParsedStatement> 
         return parser.expected_ref("end of statement", rest).map_err(EngineError::from);
     }
     rewrite::check(&statement)?;
-    rewrite::postgresql(&mut statement);
+    // What a table keeps is put right when it is used.
+    if !matches!(*statement, ast::Statement::CreateTable(_)) {
+        rewrite::postgresql(&mut statement);
+    }
     Ok(ParsedStatement::of(Statement::Sql(Tree::new(statement, deep)), parameters))
+}
+
+/// Reads an expression, as it is written.
+pub(crate) fn parse_expression(text: &str) -> Result<ast::Expr> {
+    let mut statements = tokens::statements(text)?;
+    let (Some(only), true) = (statements.pop(), statements.is_empty()) else {
+        return Err(EngineError::syntax("not one expression"));
+    };
+    on_large_stack(true, || {
+        let dialect = AzimuthDialect::new(only.tokens.len());
+        let mut parser = parser(&dialect, only.tokens);
+        let expr = parser.parse_expr()?;
+        parser.expect_token(&Token::EOF)?;
+        Ok(expr)
+    })
 }
 
 /// The tables that `VACUUM [t, ...]` names.

@@ -6,6 +6,7 @@
 
 use std::ops::ControlFlow;
 
+use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
     self, BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
     FunctionArguments, Ident, JoinOperator, ObjectName, Query, Select, SelectItem, SetExpr,
@@ -19,8 +20,7 @@ use crate::error::{EngineError, Result};
 use crate::provider::DATABASE;
 
 /// Catalog tables that have no rows in this server.
-pub(crate) const EMPTY_CATALOGS: [&str; 21] = [
-    "pg_attrdef",
+pub(crate) const EMPTY_CATALOGS: [&str; 20] = [
     "pg_auth_members",
     "pg_collation",
     "pg_description",
@@ -227,6 +227,12 @@ impl VisitorMut for Rewriter {
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         match expr {
             Expr::Subquery(query) if query_is_empty(query) => *expr = Expr::value(Value::Null),
+            Expr::Subquery(query) => {
+                if let Some(condition) = one_row(query) {
+                    let result = std::mem::replace(expr, Expr::value(Value::Null));
+                    *expr = when(condition, result);
+                }
+            }
             Expr::Exists { subquery, negated } if query_is_empty(subquery) => {
                 *expr = Expr::value(Value::Boolean(*negated));
             }
@@ -317,7 +323,8 @@ fn plain_operator(operator: &BinaryOperator) -> Option<BinaryOperator> {
     })
 }
 
-fn call(name: &str, args: Vec<Expr>) -> Expr {
+/// A call of a function.
+pub(crate) fn call(name: &str, args: Vec<Expr>) -> Expr {
     let args = args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)));
     Expr::Function(Function {
         name: ObjectName::from(vec![Ident::new(name)]),
@@ -479,15 +486,130 @@ fn count_parameter(expr: &mut Expr) {
 /// Separates the name a user sees from what makes it unique.
 const UNIQUE: char = '\u{1}';
 
+/// The name that a user sees of one that was made unique; `None` of others.
+pub(crate) fn shown_name(name: &str) -> Option<&str> {
+    name.split_once(UNIQUE).map(|(shown, _)| shown)
+}
+
 /// `SELECT a, a`: the planner wants every column to have a name of its own.
 pub(crate) fn name_repeated(select: &mut Select) {
     let mut seen = std::collections::HashSet::new();
+    // What a wildcard stands for is known later.
+    let wild = select
+        .projection
+        .iter()
+        .any(|item| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)));
+    let given = select.projection.iter().filter_map(|item| match item {
+        SelectItem::ExprWithAlias { alias, .. } => Some(fold(alias)),
+        SelectItem::UnnamedExpr(expr @ (Expr::Identifier(_) | Expr::CompoundIdentifier(_))) => {
+            Some(name_of(expr))
+        }
+        _ => None,
+    });
+    let mut taken: std::collections::HashSet<String> = given.collect();
     for (at, item) in select.projection.iter_mut().enumerate() {
         let SelectItem::UnnamedExpr(expr) = item else { continue };
-        if !seen.insert(expr.clone()) {
-            let alias = Ident::with_quote('"', format!("{}{UNIQUE}{at}", name_of(expr)));
-            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+        let (name, again) = (name_of(expr), !seen.insert(named_alike(expr)));
+        // The planner would name a cast like the column that is cast, and take one for the other.
+        let is_cast = matches!(expr, Expr::Cast { .. });
+        let alias = if again || wild || is_cast && !taken.insert(name.clone()) {
+            format!("{name}{UNIQUE}{at}")
+        } else if is_cast {
+            name
+        } else {
+            continue;
+        };
+        let alias = Ident::with_quote('"', alias);
+        *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+    }
+}
+
+/// `CASE WHEN condition THEN result END`
+fn when(condition: Expr, result: Expr) -> Expr {
+    Expr::Case {
+        case_token: AttachedToken::empty(),
+        end_token: AttachedToken::empty(),
+        operand: None,
+        conditions: vec![ast::CaseWhen { condition, result }],
+        else_result: None,
+    }
+}
+
+/// A subquery of catalog tables that depends on the row: what it looks up is there once, which the
+/// planner has to see. Conditions on nothing but the row are given back, to stand outside of it.
+fn one_row(query: &mut Query) -> Option<Expr> {
+    let SetExpr::Select(select) = &mut *query.body else { return None };
+    let catalogs = |from: &ast::TableWithJoins| {
+        let of = |factor: &TableFactor| {
+            matches!(factor, TableFactor::Table { name, args: None, .. }
+                if last_part(name).starts_with("pg_"))
+        };
+        of(&from.relation) && from.joins.iter().all(|join| of(&join.relation))
+    };
+    let grouped = !matches!(&select.group_by, ast::GroupByExpr::Expressions(e, _) if e.is_empty());
+    if select.from.is_empty()
+        || grouped
+        || query.limit_clause.is_some()
+        || !select.from.iter().all(catalogs)
+        || select.projection.iter().any(has_aggregate)
+    {
+        return None;
+    }
+    if let [SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }] =
+        select.projection.as_mut_slice()
+    {
+        let inner = std::mem::replace(expr, Expr::value(Value::Null));
+        *expr = call("max", vec![inner]);
+    }
+    let own: Vec<String> = select
+        .from
+        .iter()
+        .flat_map(|from| {
+            let joined = from.joins.iter().map(|join| &join.relation);
+            std::iter::once(&from.relation).chain(joined)
+        })
+        .filter_map(|factor| match factor {
+            TableFactor::Table { alias: Some(alias), .. } => Some(fold(&alias.name)),
+            TableFactor::Table { name, .. } => Some(last_part(name)),
+            _ => None,
+        })
+        .collect();
+    let is_outer = |expr: &Expr| {
+        matches!(expr, Expr::CompoundIdentifier(parts)
+        if parts.first().is_some_and(|of| !own.contains(&fold(of))))
+    };
+    let (mut outer, mut inner) = (Vec::new(), Vec::new());
+    conjuncts(select.selection.take(), &mut |part| {
+        if is_outer(&part) { outer.push(part) } else { inner.push(part) }
+    });
+    let all =
+        |parts: Vec<Expr>| parts.into_iter().reduce(|a, b| binary(a, &BinaryOperator::And, b));
+    select.selection = all(inner);
+    all(outer)
+}
+
+/// The parts of a chain of ANDs.
+fn conjuncts(expr: Option<Expr>, take: &mut impl FnMut(Expr)) {
+    match expr {
+        Some(Expr::BinaryOp { left, op: BinaryOperator::And, right }) => {
+            conjuncts(Some(*left), take);
+            conjuncts(Some(*right), take);
         }
+        Some(other) => take(other),
+        None => {}
+    }
+}
+
+/// What the planner names an expression by: casts and tables do not count.
+fn named_alike(expr: &Expr) -> Expr {
+    match expr {
+        Expr::Cast { expr, .. } | Expr::Nested(expr) => named_alike(expr),
+        Expr::CompoundIdentifier(parts) => match parts.last() {
+            Some(last) => Expr::Identifier(Ident::new(fold(last))),
+            None => expr.clone(),
+        },
+        Expr::Identifier(ident) => Expr::Identifier(Ident::new(fold(ident))),
+        other => other.clone(),
     }
 }
 
@@ -513,6 +635,11 @@ pub(crate) fn postgresql(statement: &mut ast::Statement) {
     let _ = statement.visit(&mut Rewriter);
 }
 
+/// The same of an expression.
+pub(crate) fn postgresql_expression(expr: &mut Expr) {
+    let _ = expr.visit(&mut Rewriter);
+}
+
 /// The names PostgreSQL gives to the columns of a query's result.
 pub(crate) fn output_names(query: &Query, columns: usize) -> Option<Vec<Option<String>>> {
     let mut body = &*query.body;
@@ -531,7 +658,7 @@ pub(crate) fn output_names(query: &Query, columns: usize) -> Option<Vec<Option<S
             SelectItem::UnnamedExpr(expr) => Some(Some(name_of(expr))),
             SelectItem::ExprWithAlias { alias, .. } => {
                 let name = fold(alias);
-                Some(Some(name.split(UNIQUE).next().unwrap_or_default().to_owned()))
+                Some(Some(shown_name(&name).unwrap_or(&name).to_owned()))
             }
             _ => None,
         })

@@ -18,6 +18,7 @@ use types::limits::{
 };
 
 use super::dialect::AzimuthDialect;
+use super::sequence_tokens::in_order;
 use crate::error::{EngineError, Result};
 
 /// Brackets may nest deeper than expressions: a `VALUES` row costs one level and no recursion.
@@ -48,7 +49,7 @@ pub(crate) fn statements(sql: &str) -> Result<Vec<StatementTokens>> {
             continue;
         }
         let operators = check_limits(part)?;
-        let tokens = as_of(join_operators(split_operators(part)));
+        let tokens = in_order(as_of(join_operators(split_operators(part))));
         statements.push(StatementTokens { tokens, operators });
     }
     Ok(statements)

@@ -9,7 +9,9 @@ use datafusion::common::Result as DataFusionResult;
 use datafusion::logical_expr::planner::TypePlanner;
 use datafusion::sql::sqlparser::ast::{self, ExactNumberInfo, TimezoneInfo};
 use storage::memtable::{arrow_type, vector_field};
-use types::limits::{BIT_LENGTH_MAX, DIM_MAX, SPARSE_DIM_MAX};
+use types::limits::{
+    BIT_LENGTH_MAX, DIM_MAX, NUMERIC_PRECISION_MAX, SPARSE_DIM_MAX, VARCHAR_LENGTH_MAX,
+};
 use types::{Dim, SqlState, VectorKind};
 
 use crate::error::{EngineError, Result};
@@ -36,6 +38,12 @@ pub(crate) fn column_type(sql_type: &ast::DataType) -> Result<Option<ColumnType>
         Sql::Varchar(None) | Sql::CharacterVarying(None) | Sql::CharVarying(None) => {
             ColumnType::Varchar
         }
+        Sql::Varchar(Some(length))
+        | Sql::CharacterVarying(Some(length))
+        | Sql::CharVarying(Some(length)) => varchar(length)?,
+        Sql::Numeric(digits) | Sql::Decimal(digits) | Sql::Dec(digits) => numeric(digits)?,
+        Sql::Uuid => ColumnType::Uuid,
+        Sql::Time(None, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => ColumnType::Time,
         Sql::Bytea => ColumnType::Bytea,
         Sql::Date => ColumnType::Date,
         Sql::Timestamp(None, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone) => {
@@ -100,12 +108,52 @@ fn custom_type(name: &str, modifiers: &[String]) -> Result<Option<ColumnType>> {
         "float8" => ColumnType::Float8,
         "text" => ColumnType::Text,
         "varchar" => ColumnType::Varchar,
+        "numeric" => ColumnType::NUMERIC,
+        "uuid" => ColumnType::Uuid,
+        "time" => ColumnType::Time,
         "bytea" => ColumnType::Bytea,
         "date" => ColumnType::Date,
         "timestamp" => ColumnType::Timestamp,
         "timestamptz" => ColumnType::TimestampTz,
         _ => return Ok(None),
     }))
+}
+
+fn varchar(length: &ast::CharacterLength) -> Result<ColumnType> {
+    let invalid = |message: String| EngineError::new(SqlState::INVALID_PARAMETER_VALUE, message);
+    match length {
+        ast::CharacterLength::IntegerLength { length: 0, .. } => {
+            Err(invalid("length for type varchar must be at least 1".to_owned()))
+        }
+        ast::CharacterLength::IntegerLength { length, unit: None } => {
+            match u32::try_from(*length).ok().filter(|length| *length <= VARCHAR_LENGTH_MAX) {
+                Some(length) => Ok(ColumnType::VarcharN(length)),
+                None => Err(invalid(format!(
+                    "length for type varchar cannot exceed {VARCHAR_LENGTH_MAX}"
+                ))),
+            }
+        }
+        other => Err(EngineError::unsupported(format!("varchar({other})"))),
+    }
+}
+
+fn numeric(digits: &ExactNumberInfo) -> Result<ColumnType> {
+    let (precision, scale) = match digits {
+        ExactNumberInfo::None => return Ok(ColumnType::NUMERIC),
+        ExactNumberInfo::Precision(precision) => (*precision, 0),
+        ExactNumberInfo::PrecisionAndScale(precision, scale) => (*precision, *scale),
+    };
+    let most = NUMERIC_PRECISION_MAX;
+    let message = match (u8::try_from(precision), u8::try_from(scale)) {
+        (Ok(precision), Ok(scale)) if (1..=most).contains(&precision) && scale <= precision => {
+            return Ok(ColumnType::Numeric { precision, scale });
+        }
+        (Ok(given), _) if (1..=most).contains(&given) => {
+            format!("NUMERIC scale {scale} must be between 0 and precision {precision}")
+        }
+        _ => format!("NUMERIC precision {precision} must be between 1 and {most}"),
+    };
+    Err(EngineError::new(SqlState::INVALID_PARAMETER_VALUE, message))
 }
 
 fn parse_dimension(kind: VectorKind, text: &str) -> Result<Dim> {

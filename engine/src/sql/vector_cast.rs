@@ -114,7 +114,7 @@ impl VectorCast {
         }
         let dim = Dim(u32::try_from(self.dim).unwrap_or(u32::MAX));
         let column_type = ColumnType::of_vector(self.kind, dim);
-        assign(array, &Column { name: String::new(), column_type, nullable: true })
+        assign(array, &Column::new("", column_type, true))
     }
 
     /// A cast of bits, unlike an assignment, cuts off or adds zeros at the end.

@@ -69,6 +69,19 @@ pub enum StorageError {
     /// The table holds so many row versions that no more can be added.
     #[error("the table holds {0} row versions, as many as fit")]
     TooManyVersions(u64),
+    /// A sequence has no further value.
+    #[error(
+        "nextval: reached {} value of sequence \"{name}\" ({bound})",
+        if *.rising { "maximum" } else { "minimum" }
+    )]
+    SequenceEnd {
+        /// Its name.
+        name: String,
+        /// Whether its values grow.
+        rising: bool,
+        /// The value beyond which it does not go.
+        bound: i64,
+    },
     /// Cancelled by the caller.
     #[error("the operation was cancelled")]
     Cancelled,
@@ -154,6 +167,7 @@ impl Coded for StorageError {
             Self::Closed => SqlState::ADMIN_SHUTDOWN,
             Self::InstantOutOfRange { .. } => SqlState::DATETIME_FIELD_OVERFLOW,
             Self::TooManyVersions(_) => SqlState::CONFIGURATION_LIMIT_EXCEEDED,
+            Self::SequenceEnd { .. } => SqlState::SEQUENCE_LIMIT_EXCEEDED,
             Self::Cancelled => SqlState::QUERY_CANCELED,
             Self::Rejected(rejection) => rejection.sql_state(),
         }
@@ -177,6 +191,7 @@ impl Coded for StorageError {
             | Self::InUse(_)
             | Self::Closed
             | Self::InstantOutOfRange { .. }
+            | Self::SequenceEnd { .. }
             | Self::Cancelled
             | Self::Rejected(_) => None,
         }
@@ -195,7 +210,9 @@ impl Coded for Rejection {
                 CatalogError::NamespaceExists(_) => SqlState::DUPLICATE_SCHEMA,
                 CatalogError::RelationExists(_) => SqlState::DUPLICATE_TABLE,
                 CatalogError::Gone => SqlState::UNDEFINED_TABLE,
-                CatalogError::NamespaceNotEmpty(_) => SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
+                CatalogError::NamespaceNotEmpty(_) | CatalogError::SequenceInUse(_) => {
+                    SqlState::DEPENDENT_OBJECTS_STILL_EXIST
+                }
                 CatalogError::BadName { why: "is reserved", .. } => SqlState::RESERVED_NAME,
                 CatalogError::BadName { .. } => SqlState::INVALID_PARAMETER_VALUE,
                 CatalogError::BadDefinition(_) => SqlState::INTERNAL_ERROR,

@@ -139,6 +139,7 @@ fn apply_define(
         Err(rejection) => return Ok(Err(rejection)),
     };
     change_indexes(state, &defined, at);
+    advance(state, define);
     Ok(Ok(Effect::Defined(defined)))
 }
 
@@ -157,8 +158,9 @@ fn apply_transaction(
     let mut next = state.clone();
     let mut done = Vec::with_capacity(transacted.defines.len());
     for define in &transacted.defines {
-        match change_catalog(&mut next, &define.with_ids(moved), at, chunk_bits)? {
-            Ok(defined) => done.push(defined),
+        let define = define.with_ids(moved);
+        match change_catalog(&mut next, &define, at, chunk_bits)? {
+            Ok(defined) => done.push((define, defined)),
             Err(rejection) => return Ok(Err(rejection)),
         }
     }
@@ -168,7 +170,10 @@ fn apply_transaction(
     if let Err(rejection) = apply_writes(&next, &writes, at)? {
         return Ok(Err(rejection));
     }
-    done.iter().for_each(|defined| change_indexes(&next, defined, at));
+    for (define, defined) in &done {
+        change_indexes(&next, defined, at);
+        advance(&next, define);
+    }
     *state = next;
     Ok(Ok(Effect::Written))
 }
@@ -181,6 +186,8 @@ fn change_catalog(
     chunk_bits: u32,
 ) -> Result<Result<Defined, Rejection>, StorageError> {
     let (catalog, defined) = match state.catalog.define(define, at) {
+        // What plans were made for is the same.
+        Ok((_, defined)) if matches!(define, Define::Advance { .. }) => return Ok(Ok(defined)),
         Ok(changed) => changed,
         Err(error) => return Ok(Err(Rejection::Catalog(error))),
     };
@@ -194,6 +201,13 @@ fn change_catalog(
     }
     state.catalog = Arc::new(catalog);
     Ok(Ok(defined))
+}
+
+/// Notes how far a sequence has come.
+fn advance(state: &State, define: &Define) {
+    if let Define::Advance { id, position } = define {
+        state.sequences.set(*id, *position);
+    }
 }
 
 /// Gives tables the index that came at `at`, and takes those that went.
@@ -215,6 +229,9 @@ fn change_indexes(state: &State, defined: &Defined, at: CommitTs) {
                 }
             }
         }
-        Defined::Collection(_) | Defined::Namespace(_) | Defined::Altered => {}
+        Defined::Collection(_)
+        | Defined::Namespace(_)
+        | Defined::Sequence(_)
+        | Defined::Altered => {}
     }
 }

@@ -9,13 +9,13 @@
 //! Data files belong to a namespace and lie in its directory, `namespaces/<id>/<number>.<kind>`.
 //! What no kept manifest names is removed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use catalog::Catalog;
+use catalog::{Catalog, SequencePosition};
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_128;
-use types::{CommitTs, IndexId, Lsn, RowId, SchemaId, TableId, Term};
+use types::{CommitTs, IndexId, Lsn, RowId, SchemaId, SequenceId, TableId, Term};
 
 use crate::error::{StorageError, format_micros};
 use crate::fs::{FileSystem, read_all};
@@ -156,6 +156,10 @@ pub(crate) struct Manifest {
     pub(crate) next_file: u64,
     pub(crate) catalog: Catalog,
     pub(crate) tables: Vec<TableFiles>,
+    /// How far sequences have come, perhaps further than at the manifest's position: what the log says
+    /// then is said again.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) sequences: BTreeMap<SequenceId, SequencePosition>,
 }
 
 /// A manifest that was read.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use catalog::Define;
+use catalog::{Define, Sequence, SequencePosition};
 use parking_lot::Mutex;
 use types::limits::TABLE_VERSIONS_MAX;
 use types::{Clock, CommitTs, IndexId, Lsn, RowId, SplitMix64, TableId};
@@ -21,6 +21,7 @@ use crate::manifest::{self, CheckpointFile, Manifest, Restored};
 use crate::memtable::Table;
 use crate::mvcc::{ReadView, Retention, State, Thorough};
 use crate::progress::{Pace, Phase, Progress, Working};
+use crate::sequences::Sequences;
 use crate::transaction::Transaction;
 use crate::wal::{self, LogOptions, LogPosition, RecoveryReport, StoreId};
 
@@ -239,6 +240,37 @@ impl Store {
                 std::task::Poll::Pending => std::thread::park(),
             }
         }
+    }
+
+    fn tell(&self, define: Define) -> Result<(), StorageError> {
+        self.propose_blocking(Command::Define(define)).map(|_| ())
+    }
+
+    /// The next `count` values of a sequence; not for use on an async executor, as some values wait for
+    /// the log.
+    ///
+    /// # Errors
+    /// At the end of the sequence, or when it is gone.
+    pub fn next_values(
+        &self,
+        view: &ReadView,
+        sequence: &Sequence,
+        count: usize,
+    ) -> Result<Vec<i64>, StorageError> {
+        view.sequences().take(sequence, count, &|define| self.tell(define))
+    }
+
+    /// Sets a sequence; like [`Store::next_values`].
+    ///
+    /// # Errors
+    /// When the sequence is gone.
+    pub fn set_sequence(
+        &self,
+        view: &ReadView,
+        sequence: &Sequence,
+        position: SequencePosition,
+    ) -> Result<(), StorageError> {
+        view.sequences().put(sequence, position, &|define| self.tell(define))
     }
 
     /// Makes sure that no later commit gets a timestamp at or before `at`, by moving the log's time
@@ -484,6 +516,8 @@ impl Store {
     /// # Errors
     /// When the checkpoint cannot be written; the log holds everything then.
     pub fn close(&self) -> Result<(), StorageError> {
+        // What cannot be given back is a gap.
+        let _ = self.read_view().sequences().give_back(&|define| self.tell(define));
         self.stop();
         if self.log.failure().borrow().is_none() {
             self.checkpoint()?;
@@ -589,6 +623,7 @@ fn restore(
         position: *position,
         catalog: Arc::new(manifest.catalog.clone()),
         tables: Arc::new(tables),
+        sequences: Arc::new(Sequences::restored(manifest.sequences.clone())),
     })
 }
 

@@ -11,12 +11,13 @@ use std::sync::Arc;
 
 use catalog::{Catalog, Define, Defined};
 use types::limits::ENTRY_BYTES_MAX;
-use types::{RowId, TableId};
+use types::{RowId, SequenceId, TableId};
 
 use crate::command::{Command, TableWrite, Transacted};
 use crate::error::{Rejection, StorageError};
 use crate::memtable::{Table, batch_bytes};
 use crate::mvcc::ReadView;
+use crate::sequences::Sequences;
 
 /// A transaction that has not ended.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub struct Transaction {
     /// Bytes of all rows it added, of those that it removed again, too.
     bytes: usize,
     chunk_bits: u32,
+    /// Those of all, and how far its own have come. Not taken back with a savepoint.
+    sequences: Arc<Sequences>,
 }
 
 impl Transaction {
@@ -43,7 +46,10 @@ impl Transaction {
         let catalog = Arc::clone(view.shared_catalog());
         let (own, ended) = (BTreeMap::new(), BTreeMap::new());
         let base = view.clone();
-        Self { base, view, catalog, defines: Vec::new(), own, ended, bytes: 0, chunk_bits }
+        let first = SequenceId(catalog.next_id());
+        let sequences = Arc::new(Sequences::of_transaction(base.sequences(), first));
+        let (defines, bytes) = (Vec::new(), 0);
+        Self { base, view, catalog, defines, own, ended, bytes, chunk_bits, sequences }
     }
 
     /// The state as the transaction sees it.
@@ -83,9 +89,13 @@ impl Transaction {
         self.ended.entry(write.table).or_default().extend(before);
         self.bytes = bytes;
         if self.own.insert(write.table, table).is_none() {
-            self.view = self.base.with(&self.catalog, &self.own);
+            self.look_again();
         }
         Ok(())
+    }
+
+    fn look_again(&mut self) {
+        self.view = self.base.with(&self.catalog, &self.own, &self.sequences);
     }
 
     /// Changes the catalog.
@@ -95,6 +105,8 @@ impl Transaction {
     pub fn define(&mut self, define: &Define) -> Result<(), StorageError> {
         let at = self.base.at();
         let (catalog, defined) = self.catalog.define(define, at).map_err(Rejection::Catalog)?;
+        // A savepoint may have taken back others of these ids.
+        self.sequences.forget_from(self.catalog.next_id());
         if let Defined::Collection(id) = defined
             && let Some(collection) = catalog.collection_by_id(id)
         {
@@ -104,7 +116,7 @@ impl Transaction {
         }
         self.catalog = Arc::new(catalog);
         self.defines.push(define.clone());
-        self.view = self.base.with(&self.catalog, &self.own);
+        self.look_again();
         Ok(())
     }
 
@@ -116,12 +128,13 @@ impl Transaction {
         let copy = |(id, table): (&TableId, &Arc<Table>)| Ok((*id, Arc::new(table.copy()?)));
         let own = self.own.iter().map(copy).collect::<Result<_, StorageError>>()?;
         Ok(Self {
-            view: self.base.with(&self.catalog, &own),
+            view: self.base.with(&self.catalog, &own, &self.sequences),
             base: self.base.clone(),
             catalog: Arc::clone(&self.catalog),
             defines: self.defines.clone(),
             own,
             ended: self.ended.clone(),
+            sequences: Arc::clone(&self.sequences),
             ..*self
         })
     }
@@ -144,7 +157,14 @@ impl Transaction {
         if self.defines.is_empty() {
             return Ok((!writes.is_empty()).then_some(Command::Write(writes)));
         }
-        let (next_id, defines) = (self.base.catalog().next_id(), self.defines.clone());
+        let (next_id, mut defines) = (self.base.catalog().next_id(), self.defines.clone());
+        let lives = |define: &Define| match define {
+            Define::Advance { id, .. } => {
+                self.catalog.sequence_by_id(*id).is_some_and(|s| s.life.contains(at))
+            }
+            _ => false,
+        };
+        defines.extend(self.sequences.advances().into_iter().filter(lives));
         Ok(Some(Command::Transaction(Transacted { next_id, defines, writes })))
     }
 }

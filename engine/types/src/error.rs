@@ -62,6 +62,16 @@ sql_states! {
     NOT_NULL_VIOLATION = "23502";
     /// Duplicate key.
     UNIQUE_VIOLATION = "23505";
+    /// A row that a CHECK constraint forbids.
+    CHECK_VIOLATION = "23514";
+    /// A text that is longer than its type.
+    STRING_DATA_RIGHT_TRUNCATION = "22001";
+    /// The name of a constraint is taken.
+    DUPLICATE_OBJECT = "42710";
+    /// A sequence has no further value.
+    SEQUENCE_LIMIT_EXCEEDED = "2200H";
+    /// A value for a column that always takes those of its sequence.
+    GENERATED_ALWAYS = "428C9";
     /// A statement that has no place inside a transaction.
     ACTIVE_SQL_TRANSACTION = "25001";
     /// A statement that has no place outside of a transaction.

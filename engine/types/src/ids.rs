@@ -49,6 +49,11 @@ id!(
     u32
 );
 id!(
+    /// A sequence.
+    SequenceId,
+    u32
+);
+id!(
     /// A row version, unique within its table for ever. Assigned in log order by `apply`.
     RowId,
     u64

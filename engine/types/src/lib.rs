@@ -20,7 +20,8 @@ pub use distance::{Distance, VectorKind};
 pub use error::{Coded, Fault, SqlState};
 pub use float_text::{write_float4, write_float8};
 pub use ids::{
-    CommitTs, Dim, FIRST_USER_OID, IndexId, Lsn, RowId, RowOrdinal, SchemaId, TableId, Term,
+    CommitTs, Dim, FIRST_USER_OID, IndexId, Lsn, RowId, RowOrdinal, SchemaId, SequenceId, TableId,
+    Term,
 };
 pub use principal::Principal;
 pub use quantization::Quantization;

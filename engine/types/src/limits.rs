@@ -52,6 +52,15 @@ pub const RETENTION_MAX_MICROS: i64 = 100 * 366 * RETENTION_DEFAULT_MICROS;
 /// Most columns of a table; PostgreSQL's limit.
 pub const COLUMNS_MAX: usize = 1_600;
 
+/// Most characters of a `character varying(n)`; PostgreSQL's limit.
+pub const VARCHAR_LENGTH_MAX: u32 = 10_485_760;
+
+/// Most digits of a `numeric(precision, scale)`.
+pub const NUMERIC_PRECISION_MAX: u8 = 38;
+
+/// Digits after the point of a `numeric` that does not say how many it has.
+pub const NUMERIC_SCALE_DEFAULT: u8 = 12;
+
 /// Most bytes of an identifier; PostgreSQL truncates at this length, we refuse.
 pub const IDENTIFIER_BYTES_MAX: usize = 63;
 

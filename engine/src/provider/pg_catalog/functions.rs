@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::array::{Array as _, ArrayRef, AsArray as _, BooleanArray, Int64Array, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
+use catalog::{Collection, Relation, Sequence};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
@@ -13,7 +14,8 @@ use datafusion::logical_expr::{
 use storage::ReadView;
 use types::SqlState;
 
-use super::relations::{index_definition, key_columns, key_definition, quoted};
+use super::constraints::constraint_definition;
+use super::relations::{index_definition, key_definition, quoted};
 use super::table::Cell;
 use crate::error::EngineError;
 use crate::pg_types::{TYPES, by_name, by_oid};
@@ -223,8 +225,11 @@ impl CatalogFunction {
                 or_null(args.integer(0).and_then(|oid| indexdef(view, oid, !pretty)))
             }
             "pg_get_constraintdef" => {
-                or_null(args.integer(0).and_then(|oid| constraintdef(view, oid)))
+                or_null(args.integer(0).and_then(|oid| constraint_definition(view, oid)))
             }
+            // Expressions are kept as text.
+            "pg_get_expr" => or_null(args.text(0)),
+            "pg_get_serial_sequence" => self.serial_sequence(view, args),
             "regclass_in" | "to_regclass" => self.regclass(view, args)?,
             "regclass_out" => or_null(
                 args.integer(0)
@@ -275,34 +280,42 @@ impl CatalogFunction {
     fn is_visible(&self, view: &ReadView, oid: Option<i64>) -> Cell {
         let Some(oid) = oid else { return Cell::Null };
         let schema = view.catalog().namespace(&self.scope.schema(), view.at()).map(|n| n.id);
-        let table = view
-            .catalog()
-            .collections(view.at())
-            .find(|c| i64::from(c.id.0) == oid || i64::from(c.primary_key_oid) == oid);
-        let index = view.catalog().indexes(view.at()).find(|i| i64::from(i.id.0) == oid);
-        let of = table.map(|t| t.schema).or_else(|| index.map(|i| i.schema));
+        let mut relations = view.catalog().relations(view.at());
+        let of =
+            relations.find(|relation| i64::from(relation.oid) == oid).map(|found| found.schema);
         of.map_or(Cell::Null, |of| Cell::Boolean(Some(of) == schema))
     }
 
     /// A relation's name, with its schema unless that is the session's.
     fn relation_name(&self, view: &ReadView, oid: i64) -> Option<String> {
         let catalog = view.catalog();
-        let is = |id: u32| i64::from(id) == oid;
-        let table = catalog.collections(view.at()).find_map(|c| {
-            if is(c.id.0) {
-                return Some((c.schema, c.name.clone()));
-            }
-            (is(c.primary_key_oid) && !c.primary_key.is_empty())
-                .then(|| (c.schema, c.primary_key_name()))
-        });
-        let index =
-            || catalog.indexes(view.at()).find(|i| is(i.id.0)).map(|i| (i.schema, i.name.clone()));
-        let (schema, name) = table.or_else(index)?;
+        let found = catalog.relations(view.at()).find(|r| i64::from(r.oid) == oid)?;
+        let (schema, name) = (found.schema, found.name);
         let schema = &catalog.namespace_by_id(schema)?.name;
         if *schema == self.scope.schema() {
             return Some(quoted(&name));
         }
         Some(format!("{}.{}", quoted(schema), quoted(&name)))
+    }
+
+    /// The sequence that gives a column its values.
+    fn serial_sequence(&self, view: &ReadView, args: &Args<'_>) -> Cell {
+        let (Some(table), Some(column)) = (args.text(0), args.text(1)) else { return Cell::Null };
+        let unquoted = table.replace('"', "");
+        let (schema, table) = match unquoted.split_once('.') {
+            Some((schema, table)) => (schema.to_owned(), table.to_owned()),
+            None => (self.scope.schema(), unquoted),
+        };
+        let (catalog, at) = (view.catalog(), view.at());
+        let collection =
+            catalog.namespace(&schema, at).and_then(|n| catalog.collection(n.id, &table, at));
+        let of = |collection: &Collection| {
+            let position = collection.column_position(column)?;
+            let owner = Some((collection.id, position));
+            catalog.sequences(at).find(|sequence| sequence.owner == owner)
+        };
+        let name = |sequence: &Sequence| format!("{}.{}", quoted(&schema), quoted(&sequence.name));
+        or_null(collection.and_then(of).map(name))
     }
 
     fn regclass(&self, view: &ReadView, args: &Args<'_>) -> Result<Cell> {
@@ -317,13 +330,9 @@ impl CatalogFunction {
         };
         let at = view.at();
         let found = view.catalog().namespace(&schema, at).and_then(|namespace| {
-            let table = view.catalog().collection(namespace.id, &name, at).map(|c| c.id.0);
-            let mut keyed = view
-                .catalog()
-                .collections(at)
-                .filter(|c| c.schema == namespace.id && !c.primary_key.is_empty());
-            let key = keyed.find(|c| c.primary_key_name() == name).map(|c| c.primary_key_oid);
-            table.or(key).or_else(|| view.catalog().index(namespace.id, &name, at).map(|i| i.id.0))
+            let named =
+                |relation: &Relation<'_>| relation.schema == namespace.id && relation.name == name;
+            view.catalog().relations(at).find(named).map(|relation| relation.oid)
         });
         match found {
             Some(oid) => Ok(oid.into()),
@@ -367,7 +376,12 @@ fn format_type(oid: i64, typmod: i64) -> Option<String> {
         "int8" => "bigint".to_owned(),
         "float4" => "real".to_owned(),
         "float8" => "double precision".to_owned(),
+        "varchar" if typmod > 4 => format!("character varying({})", typmod - 4),
         "varchar" => "character varying".to_owned(),
+        "numeric" if typmod > 4 => {
+            let digits = typmod - 4;
+            format!("numeric({},{})", digits >> 16, digits & 0xFFFF)
+        }
         "bpchar" => "character".to_owned(),
         "timestamp" => "timestamp without time zone".to_owned(),
         "timestamptz" => "timestamp with time zone".to_owned(),
@@ -386,10 +400,4 @@ fn indexdef(view: &ReadView, oid: i64, qualified: bool) -> Option<String> {
     }
     let index = view.catalog().indexes(view.at()).find(|i| i64::from(i.id.0) == oid)?;
     Some(index_definition(view, index, qualified))
-}
-
-fn constraintdef(view: &ReadView, oid: i64) -> Option<String> {
-    let mut keyed = view.catalog().collections(view.at());
-    let collection = keyed.find(|c| i64::from(c.primary_key_oid) == oid)?;
-    Some(format!("PRIMARY KEY ({})", key_columns(collection)))
 }

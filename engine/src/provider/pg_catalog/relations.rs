@@ -4,6 +4,7 @@ use catalog::{Collection, Index};
 use storage::ReadView;
 use types::VectorKind;
 
+use super::constraints;
 use super::table::{CatalogTable, Cell, row};
 use super::{OWNER_OID, PG_CATALOG_OID};
 use crate::pg_types::{TYPES, oid_of_column};
@@ -11,18 +12,22 @@ use crate::provider::DATABASE;
 use crate::settings::Settings;
 
 /// Tables of `pg_catalog` that have rows.
-pub(super) const TABLES: [&str; 15] = [
+pub(super) const TABLES: [&str; 19] = [
     "pg_am",
+    "pg_attrdef",
     "pg_attribute",
     "pg_class",
     "pg_constraint",
     "pg_database",
+    "pg_depend",
     "pg_extension",
     "pg_index",
     "pg_indexes",
     "pg_namespace",
     "pg_proc",
     "pg_roles",
+    "pg_sequence",
+    "pg_sequences",
     "pg_settings",
     "pg_stat_progress_create_index",
     "pg_tables",
@@ -30,7 +35,15 @@ pub(super) const TABLES: [&str; 15] = [
 ];
 
 /// Tables of `information_schema`.
-pub(super) const INFORMATION_SCHEMA: [&str; 3] = ["columns", "schemata", "tables"];
+pub(super) const INFORMATION_SCHEMA: [&str; 7] = [
+    "check_constraints",
+    "columns",
+    "key_column_usage",
+    "schemata",
+    "sequences",
+    "table_constraints",
+    "tables",
+];
 
 const HNSW_AM: i64 = 16_390;
 const BTREE_AM: i64 = 403;
@@ -42,13 +55,17 @@ pub(super) fn pg_catalog(name: &str, view: &ReadView, settings: &Settings) -> Ca
         "pg_am" => access_methods(),
         "pg_attribute" => attributes(view),
         "pg_class" => classes(view),
-        "pg_constraint" => constraints(view),
+        "pg_attrdef" => constraints::defaults(view),
+        "pg_constraint" => constraints::constraints(view),
         "pg_database" => databases(),
+        "pg_depend" => constraints::dependencies(view),
         "pg_extension" => extensions(),
         "pg_index" => indexes(view),
         "pg_indexes" => index_definitions(view),
         "pg_namespace" => namespaces(view),
         "pg_roles" => roles(),
+        "pg_sequence" => constraints::sequences(view),
+        "pg_sequences" => constraints::sequence_positions(view),
         "pg_settings" => setting_rows(settings),
         "pg_stat_progress_create_index" => super::views::progress_create_index(view),
         "pg_tables" => tables(view),
@@ -60,7 +77,6 @@ pub(super) fn pg_catalog(name: &str, view: &ReadView, settings: &Settings) -> Ca
 /// Tables without rows; columns that outer joins name.
 fn empty(name: &str) -> CatalogTable {
     CatalogTable::new(match name {
-        "pg_attrdef" => "oid:oid adrelid:oid adnum:int2 adbin:text",
         "pg_auth_members" => "roleid:oid member:oid grantor:oid admin_option:bool",
         "pg_collation" => "oid:oid collname:name collnamespace:oid collencoding:int4",
         "pg_enum" => "oid:oid enumtypid:oid enumsortorder:float4 enumlabel:name",
@@ -106,11 +122,12 @@ struct Class<'a> {
     kind: &'static str,
     rows: i64,
     columns: usize,
+    checks: usize,
     has_index: bool,
 }
 
 fn class_row(class: &Class<'_>) -> Vec<Cell> {
-    let columns = i64::try_from(class.columns).unwrap_or(0);
+    let count = |count: usize| i64::try_from(count).unwrap_or(0);
     row![
         class.oid,
         class.name,
@@ -129,8 +146,8 @@ fn class_row(class: &Class<'_>) -> Vec<Cell> {
         false,
         "p",
         class.kind,
-        columns,
-        0_i64,
+        count(class.columns),
+        count(class.checks),
         false,
         false,
         false,
@@ -168,6 +185,7 @@ fn classes(view: &ReadView) -> CatalogTable {
             kind: "r",
             rows,
             columns: collection.columns.len(),
+            checks: collection.checks.len(),
             has_index,
         }));
         if keyed {
@@ -179,6 +197,7 @@ fn classes(view: &ReadView) -> CatalogTable {
                 kind: "i",
                 rows,
                 columns: collection.primary_key.len(),
+                checks: 0,
                 has_index: false,
             }));
         }
@@ -193,6 +212,20 @@ fn classes(view: &ReadView) -> CatalogTable {
             kind: "i",
             rows,
             columns: 1,
+            checks: 0,
+            has_index: false,
+        }));
+    }
+    for sequence in view.catalog().sequences(at) {
+        table.push(class_row(&Class {
+            oid: sequence.id.0,
+            name: &sequence.name,
+            namespace: sequence.schema.0,
+            am: 0,
+            kind: "S",
+            rows: 1,
+            columns: 3,
+            checks: 0,
             has_index: false,
         }));
     }
@@ -207,9 +240,11 @@ fn attributes(view: &ReadView) -> CatalogTable {
          attidentity:char attgenerated:char attisdropped:bool attislocal:bool attinhcount:int4 \
          attcollation:oid attacl:acl attoptions:text attfdwoptions:text",
     );
-    let mut push = |relation: u32, number: usize, column: &catalog::Column| {
+    let mut push = |relation: u32, number: usize, column: &catalog::Column, own: bool| {
         let oid = oid_of_column(column.column_type);
-        let typmod = column.column_type.vector().map_or(-1, |(_, dim)| i64::from(dim.0));
+        let has_default = own && constraints::default_text(view, column).is_some();
+        let identity = if own { constraints::identity(column) } else { "" };
+        let typmod = i64::from(crate::pg_types::typmod_of_column(column.column_type));
         let len = crate::pg_types::by_oid(oid).map_or(-1, |t| i64::from(t.len));
         table.push(row![
             relation,
@@ -226,9 +261,9 @@ fn attributes(view: &ReadView) -> CatalogTable {
             "x",
             "",
             !column.nullable,
+            has_default,
             false,
-            false,
-            "",
+            identity,
             "",
             false,
             true,
@@ -241,15 +276,15 @@ fn attributes(view: &ReadView) -> CatalogTable {
     };
     for collection in view.catalog().collections(view.at()) {
         for (at, column) in collection.columns.iter().enumerate() {
-            push(collection.id.0, at + 1, column);
+            push(collection.id.0, at + 1, column, true);
         }
         for (at, position) in collection.primary_key.iter().enumerate() {
-            push(collection.primary_key_oid, at + 1, &collection.columns[*position]);
+            push(collection.primary_key_oid, at + 1, &collection.columns[*position], false);
         }
     }
     for index in view.catalog().indexes(view.at()) {
         if let Some(collection) = view.catalog().collection_by_id(index.table) {
-            push(index.id.0, 1, &collection.columns[index.column]);
+            push(index.id.0, 1, &collection.columns[index.column], false);
         }
     }
     table
@@ -298,43 +333,6 @@ fn indexes(view: &ReadView) -> CatalogTable {
     }
     for index in view.catalog().indexes(view.at()) {
         push(index.id.0, index.table.0, &[index.column], false);
-    }
-    table
-}
-
-fn constraints(view: &ReadView) -> CatalogTable {
-    let mut table = CatalogTable::new(
-        "oid:oid conname:name connamespace:oid contype:char condeferrable:bool condeferred:bool \
-         convalidated:bool conrelid:oid contypid:oid conindid:oid conparentid:oid confrelid:oid \
-         confupdtype:char confdeltype:char confmatchtype:char conislocal:bool coninhcount:int4 \
-         connoinherit:bool conkey:int2vector confkey:int2vector conbin:text",
-    );
-    let keyed = |c: &&Collection| !c.primary_key.is_empty();
-    for collection in view.catalog().collections(view.at()).filter(keyed) {
-        let oid = collection.primary_key_oid;
-        table.push(row![
-            oid,
-            collection.primary_key_name(),
-            collection.schema.0,
-            "p",
-            false,
-            false,
-            true,
-            collection.id.0,
-            0_i64,
-            oid,
-            0_i64,
-            0_i64,
-            " ",
-            " ",
-            " ",
-            true,
-            0_i64,
-            true,
-            numbers(&collection.primary_key),
-            Cell::Null,
-            Cell::Null,
-        ]);
     }
     table
 }
@@ -446,7 +444,7 @@ fn setting_rows(settings: &Settings) -> CatalogTable {
     table
 }
 
-fn schema_name(view: &ReadView, collection: &Collection) -> String {
+pub(super) fn schema_name(view: &ReadView, collection: &Collection) -> String {
     let namespace = view.catalog().namespace_by_id(collection.schema);
     namespace.map_or_else(String::new, |namespace| namespace.name.clone())
 }
@@ -580,6 +578,10 @@ pub(super) fn information_schema(name: &str, view: &ReadView) -> CatalogTable {
             }
             table
         }
+        "check_constraints" => constraints::check_constraints(view),
+        "key_column_usage" => constraints::key_column_usage(view),
+        "sequences" => constraints::information_sequences(view),
+        "table_constraints" => constraints::table_constraints(view),
         _ => information_columns(view),
     }
 }
@@ -587,7 +589,8 @@ pub(super) fn information_schema(name: &str, view: &ReadView) -> CatalogTable {
 fn information_columns(view: &ReadView) -> CatalogTable {
     let mut table = CatalogTable::new(
         "table_catalog:name table_schema:name table_name:name column_name:name \
-         ordinal_position:int4 column_default:text is_nullable:text data_type:text udt_name:name",
+         ordinal_position:int4 column_default:text is_nullable:text data_type:text udt_name:name \
+         is_identity:text identity_generation:text is_generated:text is_updatable:text",
     );
     for collection in view.catalog().collections(view.at()) {
         for (at, column) in collection.columns.iter().enumerate() {
@@ -602,16 +605,26 @@ fn information_columns(view: &ReadView) -> CatalogTable {
                 other => other.sql_name(),
             };
             let nullable = if column.nullable { "YES" } else { "NO" };
+            let default = constraints::default_text(view, column);
+            let generation = match constraints::identity(column) {
+                "a" => Some("ALWAYS"),
+                "d" => Some("BY DEFAULT"),
+                _ => None,
+            };
             table.push(row![
                 DATABASE,
                 schema_name(view, collection),
                 collection.name.as_str(),
                 column.name.as_str(),
                 number,
-                Cell::Null,
+                default.map_or(Cell::Null, Cell::from),
                 nullable,
                 data_type,
                 udt,
+                if generation.is_some() { "YES" } else { "NO" },
+                generation.map_or(Cell::Null, Cell::from),
+                "NEVER",
+                "YES",
             ]);
         }
     }

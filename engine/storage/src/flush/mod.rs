@@ -139,6 +139,7 @@ impl<'a> Flush<'a> {
             next_file: *flush.next_file,
             catalog: view.catalog().clone(),
             tables,
+            sequences: view.sequences().positions(),
         };
         Ok((manifest, flush.moved))
     }

@@ -15,7 +15,7 @@ mod table;
 pub use chunk::{Chunk, VectorColumn};
 pub use index::{IndexSearch, SearchReport, Strategy, VectorIndex, exact_search};
 pub use rows::{Rows, SegmentState, VectorRows};
-pub use schema::{arrow_schema, arrow_type, is_vector_field, vector_field};
+pub use schema::{arrow_schema, arrow_type, is_vector_field, schema_of_columns, vector_field};
 pub use table::{Contents, Table};
 
 pub use crate::segment::Zones;
@@ -25,4 +25,3 @@ pub use chunk::batch_bytes;
 pub(crate) use index::IndexerOptions;
 pub(crate) use layout::{Layout, Origin, Part};
 pub(crate) use rows::{Files, HISTORY};
-pub(crate) use schema::schema_of_columns;

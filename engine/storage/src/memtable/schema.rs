@@ -33,7 +33,12 @@ pub fn arrow_type(column_type: ColumnType) -> DataType {
         ColumnType::Int8 => DataType::Int64,
         ColumnType::Float4 => DataType::Float32,
         ColumnType::Float8 => DataType::Float64,
-        ColumnType::Text | ColumnType::Varchar => DataType::Utf8,
+        ColumnType::Text | ColumnType::Varchar | ColumnType::VarcharN(_) => DataType::Utf8,
+        ColumnType::Numeric { precision, scale } => {
+            DataType::Decimal128(precision, i8::try_from(scale).unwrap_or(i8::MAX))
+        }
+        ColumnType::Uuid => DataType::FixedSizeBinary(16),
+        ColumnType::Time => DataType::Time64(TimeUnit::Microsecond),
         ColumnType::Bytea => DataType::Binary,
         ColumnType::Date => DataType::Date32,
         ColumnType::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
@@ -88,6 +93,7 @@ pub fn arrow_schema(collection: &Collection) -> SchemaRef {
 }
 
 /// The Arrow schema of columns.
-pub(crate) fn schema_of_columns(columns: &[Column]) -> SchemaRef {
+#[must_use]
+pub fn schema_of_columns(columns: &[Column]) -> SchemaRef {
     Arc::new(Schema::new(columns.iter().map(arrow_field).collect::<Vec<_>>()))
 }

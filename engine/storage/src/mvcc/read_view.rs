@@ -9,6 +9,7 @@ use types::{CommitTs, TableId};
 use super::horizon::{Pin, Pins};
 use crate::error::{StorageError, format_micros};
 use crate::memtable::Table;
+use crate::sequences::Sequences;
 use crate::wal::LogPosition;
 
 /// The state after one commit.
@@ -17,11 +18,18 @@ pub(crate) struct State {
     pub(crate) position: LogPosition,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) tables: Arc<BTreeMap<TableId, Arc<Table>>>,
+    /// The same in all states: what sequences gave away is gone at any instant.
+    pub(crate) sequences: Arc<Sequences>,
 }
 
 impl Default for State {
     fn default() -> Self {
-        Self { position: LogPosition::START, catalog: Arc::default(), tables: Arc::default() }
+        Self {
+            position: LogPosition::START,
+            catalog: Arc::default(),
+            tables: Arc::default(),
+            sequences: Arc::default(),
+        }
     }
 }
 
@@ -65,12 +73,18 @@ impl ReadView {
         Self { pin: None, ..self.clone() }
     }
 
-    /// The same instant with another catalog, and other tables in the place of some.
-    pub(crate) fn with(&self, catalog: &Arc<Catalog>, own: &BTreeMap<TableId, Arc<Table>>) -> Self {
+    /// The same instant with another catalog, other tables in the place of some, and other sequences.
+    pub(crate) fn with(
+        &self,
+        catalog: &Arc<Catalog>,
+        own: &BTreeMap<TableId, Arc<Table>>,
+        sequences: &Arc<Sequences>,
+    ) -> Self {
         let mut tables = BTreeMap::clone(&self.state.tables);
         tables.extend(own.iter().map(|(id, table)| (*id, Arc::clone(table))));
         let (catalog, tables) = (Arc::clone(catalog), Arc::new(tables));
-        let state = State { catalog, tables, position: self.state.position };
+        let (position, sequences) = (self.state.position, Arc::clone(sequences));
+        let state = State { catalog, tables, position, sequences };
         Self { state: Arc::new(state), ..self.clone() }
     }
 
@@ -84,6 +98,12 @@ impl ReadView {
     #[must_use]
     pub fn shared_catalog(&self) -> &Arc<Catalog> {
         &self.state.catalog
+    }
+
+    /// How far sequences have come by now.
+    #[must_use]
+    pub fn sequences(&self) -> &Arc<Sequences> {
+        &self.state.sequences
     }
 
     /// A table by id, whether it still exists or not.

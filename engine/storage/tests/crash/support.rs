@@ -59,15 +59,10 @@ pub(crate) fn open(
 /// The definition that all tables share: `id` is the primary key, but where the name says there is
 /// none.
 pub(crate) fn create_table(schema: SchemaId, name: &str) -> Define {
-    let column = |name: &str, column_type: ColumnType, nullable: bool| Column {
-        name: name.to_owned(),
-        column_type,
-        nullable,
-    };
     let columns = vec![
-        column("id", ColumnType::Int8, false),
-        column("value", ColumnType::Text, true),
-        column("embedding", ColumnType::Vector(DIM), true),
+        Column::new("id", ColumnType::Int8, false),
+        Column::new("value", ColumnType::Text, true),
+        Column::new("embedding", ColumnType::Vector(DIM), true),
     ];
     let primary_key = if name.starts_with("keyless") { Vec::new() } else { vec![0] };
     Define::CreateCollection {
@@ -76,6 +71,8 @@ pub(crate) fn create_table(schema: SchemaId, name: &str) -> Define {
         columns,
         primary_key,
         retention: None,
+        checks: Vec::new(),
+        sequences: Vec::new(),
     }
 }
 
