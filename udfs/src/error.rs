@@ -72,6 +72,12 @@ pub enum VectorError {
     /// Two vectors of different dimensions.
     #[error("different {what} {1} and {2}", what = different(*.0))]
     Different(VectorKind, usize, usize),
+    /// A number that grew too large.
+    #[error("value out of range: overflow")]
+    Overflow,
+    /// A number that became zero and is not.
+    #[error("value out of range: underflow")]
+    Underflow,
     /// A function applied to something else than vectors.
     #[error("function {function}({types}) does not exist")]
     NoFunction {
@@ -88,7 +94,9 @@ impl Coded for VectorError {
             Self::Syntax(..) | Self::Digit(_) | Self::HexDigit(_) => {
                 SqlState::INVALID_TEXT_REPRESENTATION
             }
-            Self::NotFinite(..) | Self::OutOfRange(..) => SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
+            Self::NotFinite(..) | Self::OutOfRange(..) | Self::Overflow | Self::Underflow => {
+                SqlState::NUMERIC_VALUE_OUT_OF_RANGE
+            }
             Self::Empty(_)
             | Self::Index
             | Self::Duplicate
@@ -120,7 +128,9 @@ impl Coded for VectorError {
             | Self::Length { .. }
             | Self::TooLong { .. }
             | Self::Dimension { .. }
-            | Self::Different(..) => None,
+            | Self::Different(..)
+            | Self::Overflow
+            | Self::Underflow => None,
         }
     }
 }

@@ -144,7 +144,9 @@ pub fn convert((kind, dim): (VectorKind, usize), array: &dyn Array) -> Result<Ar
 /// All functions of this crate.
 #[must_use]
 pub fn registry() -> Vec<Arc<ScalarUDF>> {
-    VectorFunction::ALL.into_iter().map(|f| Arc::new(ScalarUDF::from(VectorUdf::new(f)))).collect()
+    let numbers =
+        VectorFunction::ALL.into_iter().map(|f| Arc::new(ScalarUDF::from(VectorUdf::new(f))));
+    numbers.chain(crate::arithmetic::registry()).collect()
 }
 
 /// The function a call refers to, when it is one of two vectors.

@@ -8,6 +8,8 @@
     reason = "SQL and Arrow have more kinds than any one place handles"
 )]
 
+mod aggregates;
+mod arithmetic;
 mod builder;
 mod bytea;
 mod error;
@@ -16,6 +18,8 @@ mod numbers;
 mod text;
 mod value;
 
+pub use aggregates::{aggregate_of_numbers, vector_aggregate};
+pub use arithmetic::{Arithmetic, arithmetic_function};
 pub use builder::VectorBuilder;
 pub use bytea::{parse_bytea, write_bytea};
 pub use error::{ValueError, VectorError};

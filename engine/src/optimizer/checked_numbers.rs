@@ -174,8 +174,9 @@ fn wide_sum(expr: &Expr, schema: &DFSchema) -> Result<Option<Expr>> {
         return Ok(None);
     };
     let [argument] = params.args.as_slice() else { return Ok(None) };
-    if func.inner().downcast_ref::<Sum>().is_none() || argument.get_type(schema)? != DataType::Int64
-    {
+    let numbers = udfs::aggregate_of_numbers(&func);
+    let is_sum = numbers.inner().downcast_ref::<Sum>().is_some();
+    if !is_sum || argument.get_type(schema)? != DataType::Int64 {
         return Ok(None);
     }
     let mut params = params;

@@ -55,6 +55,10 @@ pub(super) fn base_state(engine: &Arc<Engine>, scope: &Arc<Scope>) -> Result<Ses
     }
     state.register_function_rewrite(Arc::new(VectorCasts))?;
     state.register_function_rewrite(Arc::new(ScalarCasts))?;
+    for name in ["sum", "avg"] {
+        let numbers = state.udaf(name)?;
+        state.register_udaf(Arc::new(udfs::vector_aggregate(numbers)))?;
+    }
     for name in FOREIGN_FUNCTIONS {
         state.deregister_udf(name)?;
     }

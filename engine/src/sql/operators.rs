@@ -15,7 +15,8 @@ use datafusion::sql::sqlparser::ast::BinaryOperator;
 use storage::memtable::vector_field;
 use types::{Dim, SqlState, VectorKind};
 use udfs::{
-    DistanceFunction, VectorBuilder, VectorError, check_dimension, parse_vector, vector_shape,
+    Arithmetic, DistanceFunction, VectorBuilder, VectorError, check_dimension, parse_vector,
+    vector_shape,
 };
 
 use super::types::DIMENSION_KEY;
@@ -128,6 +129,49 @@ fn compared(expr: RawBinaryExpr, schema: &DFSchema) -> DataFusionResult<RawBinar
     Ok(RawBinaryExpr { left, right, ..expr })
 }
 
+fn arithmetic(operator: &BinaryOperator) -> Option<Arithmetic> {
+    use BinaryOperator::{Minus, Multiply, Plus, StringConcat};
+    let text = match operator {
+        Plus => "+",
+        Minus => "-",
+        Multiply => "*",
+        StringConcat => "||",
+        _ => return None,
+    };
+    Arithmetic::of_operator(text)
+}
+
+/// `+ - * ||` of vectors, where a side is one.
+fn computed(
+    function: Arithmetic,
+    expr: RawBinaryExpr,
+    schema: &DFSchema,
+) -> DataFusionResult<PlannerResult<RawBinaryExpr>> {
+    let (left, right) = (shape(&expr.left, schema), shape(&expr.right, schema));
+    let Some(wanted) = common(left, right) else { return Ok(PlannerResult::Original(expr)) };
+    let open = |e: &Expr, shape: Option<_>| {
+        shape.is_some()
+            || is_text(e)
+            || matches!(e, Expr::Placeholder(p) if p.field.is_none())
+            || matches!(e, Expr::Literal(value, _) if value.is_null())
+    };
+    let of_numbers = !matches!(wanted.0, VectorKind::Bit | VectorKind::Sparsevec);
+    if !of_numbers || !open(&expr.left, left) || !open(&expr.right, right) {
+        let name =
+            |e: &Expr| e.get_type(schema).map_or_else(|_| "unknown".to_owned(), |t| pg_name(&t));
+        let (left, right) = (name(&expr.left), name(&expr.right));
+        let message = format!("operator does not exist: {left} {} {right}", expr.op);
+        return Err(EngineError::new(SqlState::UNDEFINED_FUNCTION, message).into_datafusion());
+    }
+    let left = as_vector(expr.left, wanted, schema)?;
+    let right = as_vector(expr.right, wanted, schema)?;
+    let dims = [&left, &right].map(|e| shape(e, schema).map_or(0, |(_, dim)| dim));
+    if function != Arithmetic::Concat && dims[0] > 0 && dims[1] > 0 && dims[0] != dims[1] {
+        return Err(external(VectorError::Different(wanted.0, dims[0], dims[1])));
+    }
+    Ok(PlannerResult::Planned(function.udf().call(vec![left, right])))
+}
+
 impl ExprPlanner for VectorOperators {
     fn plan_binary_op(
         &self,
@@ -136,6 +180,9 @@ impl ExprPlanner for VectorOperators {
     ) -> DataFusionResult<PlannerResult<RawBinaryExpr>> {
         if is_comparison(&expr.op) {
             return compared(expr, schema).map(PlannerResult::Original);
+        }
+        if let Some(function) = arithmetic(&expr.op) {
+            return computed(function, expr, schema);
         }
         let function = operator_text(&expr.op).and_then(DistanceFunction::of_operator);
         let Some(function) = function.and_then(|function| self.functions.get(&function)) else {
@@ -211,7 +258,7 @@ impl FunctionRewrite for VectorCasts {
                 rewrite_cast(*expr, to, &field, schema)
             }
             Expr::ScalarFunction(ScalarFunction { func, args })
-                if udfs::distance_function(&func).is_some() =>
+                if udfs::distance_function(&func).is_some() || of_two_vectors(&func) =>
             {
                 let shapes: Vec<_> = args.iter().map(|arg| shape(arg, schema)).collect();
                 let mut kinds = shapes.iter().flatten().map(|shape| shape.0);
@@ -234,6 +281,11 @@ impl FunctionRewrite for VectorCasts {
             other => Ok(Transformed::no(other)),
         }
     }
+}
+
+/// Whether a function makes a vector of two.
+fn of_two_vectors(function: &ScalarUDF) -> bool {
+    udfs::arithmetic_function(function).is_some_and(|(_, vectors)| vectors == 2)
 }
 
 fn is_text(expr: &Expr) -> bool {
