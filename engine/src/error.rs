@@ -276,6 +276,15 @@ fn of_arrow_error(error: &arrow::error::ArrowError) -> EngineError {
             let state = SqlState::INVALID_TEXT_REPRESENTATION;
             return EngineError::new(state, lower_first(message));
         }
+        ArrowError::ExternalError(inner) => {
+            if let Some(ours) = inner.downcast_ref::<ValueError>() {
+                return EngineError::of_coded(ours);
+            }
+            return EngineError::bug(inner.to_string());
+        }
+        ArrowError::ComputeError(message) | ArrowError::InvalidArgumentError(message) => {
+            return EngineError::new(SqlState::DATA_EXCEPTION, lower_first(message));
+        }
         ArrowError::ArithmeticOverflow(message) => message.clone(),
         other => return EngineError::bug(other.to_string()),
     };

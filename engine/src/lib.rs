@@ -26,6 +26,7 @@ mod session;
 pub mod settings;
 mod sql;
 mod tuner;
+mod value_text;
 mod values;
 
 pub use datafusion::common::ScalarValue;
@@ -43,5 +44,6 @@ pub use udfs::{
     VectorBuilder, check_dimension, parse_vector, vector_row, vector_shape, write_bytea,
     write_vector,
 };
+pub use value_text::{interval_parts, plain_values, write_value};
 pub use values::{scalar_from_text, timestamp_text, uuid_text};
 pub use vector::{Query, Row};

@@ -246,6 +246,18 @@ fn read_only() -> SQLOptions {
 }
 
 impl Planned {
+    /// Names and types of the result, as they are when types have been coerced.
+    pub(crate) fn analysed_schema(&self) -> SchemaRef {
+        let analysed = self.state.analyzer().execute_and_check(
+            self.plan.clone(),
+            self.state.config_options(),
+            |_, _| {},
+        );
+        // With parameters whose types nobody knows, what is known has to do.
+        let plan = analysed.as_ref().unwrap_or(&self.plan);
+        Arc::new(plan.schema().as_arrow().clone())
+    }
+
     /// The physical plan.
     pub(crate) async fn physical(&self) -> Result<Arc<dyn ExecutionPlan>> {
         Ok(self.state.create_physical_plan(&self.plan).await?)

@@ -13,7 +13,7 @@ use arrow::compute::kernels::cast_utils::Parser as _;
 use arrow::compute::{CastOptions, cast, cast_with_options};
 use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Float16Type, Float32Type, Float64Type,
-    Time64MicrosecondType, TimestampMicrosecondType,
+    TimestampMicrosecondType,
 };
 use catalog::{Column, ColumnType};
 use datafusion::common::ScalarValue;
@@ -24,6 +24,7 @@ use udfs::{CheckedFunction, VectorBuilder, check_dimension, parse_bytea};
 use vector::Row;
 
 use crate::error::{EngineError, Result};
+use crate::value_text::texts;
 
 /// Builds one column from text values.
 pub(crate) enum ColumnBuilder {
@@ -99,19 +100,76 @@ fn parse_boolean(text: &str) -> Option<bool> {
     (lower == "0" || is("false", 1) || is("no", 1) || is("off", 2)).then_some(false)
 }
 
-/// PostgreSQL writes offsets as `+00`, which Arrow reads as `+00:00` only.
+/// `2026-01-02[ 03:04[:05[.678]]][+02[:30]]`, also with `T` and `Z`; microseconds since 1970, UTC.
 pub(crate) fn parse_timestamp(text: &str) -> Option<i64> {
     let trimmed = text.trim();
-    if let Some(value) = TimestampMicrosecondType::parse(trimmed) {
-        return Some(value);
+    // The names of zones are known elsewhere.
+    parse_instant(trimmed).or_else(|| TimestampMicrosecondType::parse(trimmed))
+}
+
+fn parse_instant(trimmed: &str) -> Option<i64> {
+    // A date has no sign inside and no colon; what follows it is the time of day.
+    let end = trimmed.find([' ', 'T', 't']).unwrap_or(trimmed.len());
+    let (date, rest) = trimmed.split_at(end);
+    let mut parts = date.split('-');
+    let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    if parts.next().is_some() || ![year, month, day].into_iter().all(digits) || year.len() < 4 {
+        return None;
     }
-    let bytes = trimmed.as_bytes();
-    match bytes {
-        [.., b'+' | b'-', a, b] if a.is_ascii_digit() && b.is_ascii_digit() => {
-            TimestampMicrosecondType::parse(&format!("{trimmed}:00"))
-        }
-        _ => None,
+    let date = chrono::NaiveDate::from_ymd_opt(
+        year.parse().ok()?,
+        month.parse().ok()?,
+        day.parse().ok()?,
+    )?;
+    let rest = rest.trim_start_matches([' ', 'T', 't']);
+    let (time, zone) = match rest.find(['+', '-', 'Z', 'z', ' ']) {
+        Some(at) => (&rest[..at], rest[at..].trim()),
+        None => (rest, ""),
+    };
+    let micros = if time.is_empty() { 0 } else { parse_time_of_day(time)? };
+    let offset = parse_offset(zone)?;
+    let midnight = date.and_time(chrono::NaiveTime::MIN).and_utc().timestamp_micros();
+    midnight.checked_add(micros)?.checked_sub(offset)
+}
+
+/// Microseconds since midnight; 24:00 is the end of the day.
+fn parse_time_of_day(text: &str) -> Option<i64> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let mut parts = whole.split(':');
+    let mut next = |most: i64| -> Option<i64> {
+        let part = parts.next()?;
+        let number: i64 = part.parse().ok().filter(|_| part.len() <= 2)?;
+        (0..=most).contains(&number).then_some(number)
+    };
+    let (hours, minutes) = (next(24)?, next(59)?);
+    let seconds = next(59).or_else(|| (whole.matches(':').count() == 1).then_some(0))?;
+    let valid = fraction.bytes().all(|b| b.is_ascii_digit()) && whole.matches(':').count() < 3;
+    let digits: String = fraction.chars().chain("0000000".chars()).take(7).collect();
+    // Of more than six digits the seventh rounds.
+    let fraction = (digits.parse::<i64>().ok()? + 5) / 10;
+    let micros = ((hours * 60 + minutes) * 60 + seconds) * 1_000_000 + fraction;
+    (valid && micros <= 86_400_000_000).then_some(micros)
+}
+
+/// Microseconds that a zone is ahead of UTC.
+fn parse_offset(zone: &str) -> Option<i64> {
+    let (sign, rest) = match zone.as_bytes() {
+        [] => return Some(0),
+        [b'+', ..] => (1, &zone[1..]),
+        [b'-', ..] => (-1, &zone[1..]),
+        _ if ["z", "utc", "gmt"].contains(&zone.to_lowercase().as_str()) => return Some(0),
+        _ => return None,
+    };
+    let digits: String = rest.chars().filter(|c| *c != ':').collect();
+    if digits.is_empty() || digits.len() > 4 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
     }
+    let (hours, minutes) =
+        digits.split_at(if digits.len() > 2 { digits.len() - 2 } else { digits.len() });
+    let hours: i64 = hours.parse().ok()?;
+    let minutes: i64 = if minutes.is_empty() { 0 } else { minutes.parse().ok()? };
+    (hours < 16 && minutes < 60).then_some(sign * (hours * 60 + minutes) * 60_000_000)
 }
 
 impl ColumnBuilder {
@@ -175,7 +233,7 @@ impl ColumnBuilder {
             }
             Self::Uuid(b) => b.append_value(parse_uuid(text)?.as_bytes())?,
             Self::Time(b) => {
-                let time = Time64MicrosecondType::parse(text.trim());
+                let time = parse_time_of_day(text.trim());
                 b.append_value(time.ok_or_else(|| invalid("time", text))?);
             }
             Self::Bytea(b) => b.append_value(parse_bytea(text)?),
@@ -323,6 +381,11 @@ pub(crate) fn assign(array: &ArrayRef, column: &Column) -> Result<ArrayRef> {
             text_to(array, other)?
         }
         (from, _) if from == &target => Arc::clone(array),
+        (from, ColumnType::Text | ColumnType::Varchar | ColumnType::VarcharN(_))
+            if assignable(from, column.column_type) =>
+        {
+            Arc::new(texts(array)?)
+        }
         (from, to) if assignable(from, to) => {
             let rounded = round_if_float(array, to)?;
             cast_checked(&rounded, &target)
@@ -561,7 +624,11 @@ fn assignable(from: &DataType, to: ColumnType) -> bool {
                         | DataType::Utf8View
                         | DataType::LargeUtf8
                         | DataType::Date32
+                        | DataType::Time64(_)
                         | DataType::Timestamp(..)
+                        | DataType::Interval(_)
+                        | DataType::Duration(_)
+                        | DataType::FixedSizeBinary(16)
                 )
         }
         ColumnType::Time => matches!(from, DataType::Time64(_) | DataType::Timestamp(..)),
@@ -710,6 +777,10 @@ mod tests {
         let cases = [
             ("2026-01-01 12:00:00+02", "2026-01-01 10:00:00"),
             ("2026-01-01", "2026-01-01 00:00:00"),
+            ("2026-01-01 12:00 +02:30", "2026-01-01 09:30:00"),
+            ("2026-01-01T12:00:00.1234567Z", "2026-01-01 12:00:00.123457"),
+            ("2025-12-31 24:00", "2026-01-01"),
+            ("9999-12-31 23:59:59-0130", "10000-01-01 01:29:59"),
         ];
         for (text, utc) in cases {
             assert_eq!(parse_timestamp(text), parse_timestamp(utc), "{text}");

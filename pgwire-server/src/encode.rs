@@ -3,18 +3,13 @@
 //! A column is taken apart once per batch and then written value by value, so that the inner loop
 //! asks nothing about types.
 
-use std::fmt::Write as _;
-use std::sync::Arc;
-
 use arrow::array::{Array, ArrayRef, AsArray as _};
-use arrow::compute::cast;
 use arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int16Type, Int32Type,
-    Int64Type, Time64MicrosecondType, TimeUnit, TimestampMicrosecondType,
+    Int64Type, IntervalUnit, Time64MicrosecondType, TimestampMicrosecondType,
 };
-use arrow::util::display::{ArrayFormatter, FormatOptions};
 use bytes::{BufMut as _, BytesMut};
-use engine::{EngineError, Row, pg_types, uuid_text, write_bytea, write_vector};
+use engine::{EngineError, Row, interval_parts, pg_types, plain_values, write_value};
 
 use crate::message::Format;
 use crate::numeric;
@@ -38,27 +33,7 @@ impl Column {
     /// # Errors
     /// When the type has no binary form here and the client asks for one.
     pub(crate) fn new(array: &ArrayRef, oid: u32, format: Format) -> Result<Self, EngineError> {
-        let target = match array.data_type() {
-            DataType::Utf8View | DataType::LargeUtf8 => Some(DataType::Utf8),
-            DataType::BinaryView | DataType::LargeBinary => Some(DataType::Binary),
-            DataType::Int8 | DataType::UInt8 => Some(DataType::Int16),
-            DataType::UInt16 => Some(DataType::Int32),
-            DataType::UInt32 | DataType::UInt64 => Some(DataType::Int64),
-            DataType::Float16 => Some(DataType::Float32),
-            DataType::Date64 => Some(DataType::Date32),
-            DataType::Time32(_) | DataType::Time64(TimeUnit::Nanosecond) => {
-                Some(DataType::Time64(TimeUnit::Microsecond))
-            }
-            DataType::Timestamp(unit, zone) if *unit != TimeUnit::Microsecond => {
-                Some(DataType::Timestamp(TimeUnit::Microsecond, zone.clone()))
-            }
-            DataType::Dictionary(_, value) => Some(DataType::clone(value)),
-            _ => None,
-        };
-        let array = match target {
-            Some(target) => cast(array, &target)?,
-            None => Arc::clone(array),
-        };
+        let array = plain_values(array)?;
         if format == Format::Binary && !has_binary(array.data_type(), oid) {
             let name = pg_types::by_oid(oid).map_or("this type", |t| t.name);
             return Err(EngineError::unsupported(format!("the binary form of {name}"))
@@ -99,19 +74,9 @@ impl Column {
             DataType::Boolean => {
                 out.put_u8(if array.as_boolean().value(row) { b't' } else { b'f' });
             }
-            DataType::FixedSizeList(..) | DataType::Struct(_) if is_vector(array.data_type()) => {
-                let mut text = String::new();
-                if let Some(vector) = engine::vector_row(&**array, row) {
-                    write_vector(&mut text, vector);
-                }
-                out.put_slice(text.as_bytes());
-            }
-            DataType::List(_) | DataType::FixedSizeList(..) | DataType::LargeList(_) => {
-                list_text(array, row, out)?;
-            }
             _ => {
                 let mut text = String::new();
-                scalar_text(array, row, &mut text)?;
+                write_value(&mut text, array, row)?;
                 out.put_slice(text.as_bytes());
             }
         }
@@ -148,6 +113,12 @@ impl Column {
                 numeric::put(value, u8::try_from(*scale).unwrap_or(0), out);
             }
             DataType::FixedSizeBinary(_) => out.put_slice(array.as_fixed_size_binary().value(row)),
+            DataType::Interval(_) | DataType::Duration(_) => {
+                let (months, days, micros) = interval_parts(array, row).unwrap_or_default();
+                out.put_i64(micros);
+                out.put_i32(days);
+                out.put_i32(months);
+            }
             _ => {
                 // `has_binary` lets nothing else through but vectors.
                 if let Some(vector) = engine::vector_row(&**array, row) {
@@ -210,125 +181,18 @@ fn has_binary(data_type: &DataType, oid: u32) -> bool {
         | DataType::Timestamp(..)
         | DataType::Time64(_)
         | DataType::FixedSizeBinary(16)
+        | DataType::Interval(IntervalUnit::MonthDayNano)
+        | DataType::Duration(_)
         | DataType::Null => true,
         DataType::Decimal128(_, scale) => *scale >= 0,
         _ => false,
     }
 }
 
-fn scalar_text(array: &ArrayRef, row: usize, text: &mut String) -> Result<(), EngineError> {
-    // Writing to a string cannot fail.
-    let _ = match array.data_type() {
-        DataType::Int16 => write!(text, "{}", array.as_primitive::<Int16Type>().value(row)),
-        DataType::Int32 => write!(text, "{}", array.as_primitive::<Int32Type>().value(row)),
-        DataType::Int64 => write!(text, "{}", array.as_primitive::<Int64Type>().value(row)),
-        DataType::Float32 => {
-            types::write_float4(text, array.as_primitive::<Float32Type>().value(row))
-        }
-        DataType::Float64 => {
-            types::write_float8(text, array.as_primitive::<Float64Type>().value(row))
-        }
-        DataType::Binary => {
-            write_bytea(text, array.as_binary::<i32>().value(row));
-            Ok(())
-        }
-        DataType::Timestamp(_, zone) => {
-            let micros = array.as_primitive::<TimestampMicrosecondType>().value(row);
-            timestamp_text(text, micros, zone.is_some())
-        }
-        // A `numeric` that does not say how many digits it has shows those that count.
-        DataType::Decimal128(38, 12) => {
-            write_trimmed(text, &array.as_primitive::<Decimal128Type>().value_as_string(row))
-        }
-        DataType::FixedSizeBinary(16) => {
-            text.push_str(&uuid_text(array.as_fixed_size_binary().value(row)));
-            Ok(())
-        }
-        DataType::Time64(_) => {
-            time_text(text, array.as_primitive::<Time64MicrosecondType>().value(row))
-        }
-        _ => {
-            let options = FormatOptions::default();
-            let formatter = ArrayFormatter::try_new(array.as_ref(), &options)?;
-            write!(text, "{}", formatter.value(row))
-        }
-    };
-    Ok(())
-}
-
-/// `2026-01-02 03:04:05.5`, with `+00` for a timestamp with time zone.
-fn timestamp_text(text: &mut String, micros: i64, zoned: bool) -> std::fmt::Result {
-    write_trimmed(text, &engine::timestamp_text(micros))?;
-    if zoned { text.write_str("+00") } else { Ok(()) }
-}
-
-/// A fraction without the zeros at its end.
-fn write_trimmed(text: &mut String, shown: &str) -> std::fmt::Result {
-    let (whole, fraction) = shown.split_once('.').unwrap_or((shown, ""));
-    text.write_str(whole)?;
-    match fraction.trim_end_matches('0') {
-        "" => Ok(()),
-        fraction => write!(text, ".{fraction}"),
-    }
-}
-
-/// `03:04:05.5`
-fn time_text(text: &mut String, micros: i64) -> std::fmt::Result {
-    let shown = engine::timestamp_text(micros);
-    write_trimmed(text, shown.split_once(' ').map_or(&*shown, |(_, time)| time))
-}
-
-/// `{a,"b c",NULL}`
-fn list_text(array: &ArrayRef, row: usize, out: &mut BytesMut) -> Result<(), EngineError> {
-    let items: ArrayRef = match array.data_type() {
-        DataType::List(_) => array.as_list::<i32>().value(row),
-        DataType::LargeList(_) => array.as_list::<i64>().value(row),
-        _ => array.as_fixed_size_list().value(row),
-    };
-    let element = pg_types::oid_of_field(&arrow::datatypes::Field::new(
-        "item",
-        items.data_type().clone(),
-        true,
-    ));
-    let items = Column::new(&items, element.0, Format::Text)?;
-    out.put_u8(b'{');
-    for at in 0..items.array.len() {
-        if at > 0 {
-            out.put_u8(b',');
-        }
-        if items.array.data_type().is_null() || items.array.is_null(at) {
-            out.put_slice(b"NULL");
-            continue;
-        }
-        let mut value = BytesMut::new();
-        items.text(at, &mut value)?;
-        let nested = !is_vector(items.array.data_type())
-            && matches!(
-                items.array.data_type(),
-                DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..)
-            );
-        let plain = !value.is_empty()
-            && !value.eq_ignore_ascii_case(b"null")
-            && !value.iter().any(|byte| b"{},\"\\".contains(byte) || byte.is_ascii_whitespace());
-        if nested || plain {
-            out.put_slice(&value);
-            continue;
-        }
-        out.put_u8(b'"');
-        for byte in &value {
-            if matches!(byte, b'"' | b'\\') {
-                out.put_u8(b'\\');
-            }
-            out.put_u8(*byte);
-        }
-        out.put_u8(b'"');
-    }
-    out.put_u8(b'}');
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use arrow::array::{
         BinaryArray, BooleanArray, Date32Array, Float32Array, Float64Array, Int32Array, ListArray,

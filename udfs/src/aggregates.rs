@@ -1,5 +1,6 @@
 //! `sum` and `avg` of vectors, under the names of the functions of numbers: of anything else than
-//! vectors they are those.
+//! vectors they are those. And `min` and `max` of floating-point numbers, where groups begin with an
+//! infinity and know NaN.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -21,53 +22,60 @@ use vector::Row;
 
 use crate::{VectorBuilder, VectorError, vector_row, vector_shape};
 
-/// `sum` or `avg`, of vectors and of what `numbers` takes.
+/// `sum`, `avg`, `min` or `max` in the place of the function that `numbers` is.
 #[must_use]
-pub fn vector_aggregate(numbers: Arc<AggregateUDF>) -> AggregateUDF {
+pub fn own_aggregate(numbers: Arc<AggregateUDF>) -> AggregateUDF {
     let signature = Signature::user_defined(Volatility::Immutable);
-    AggregateUDF::from(VectorAggregate { numbers, signature })
+    AggregateUDF::from(OwnAggregate { numbers, signature })
 }
 
 /// What a function is of numbers.
 #[must_use]
 pub fn aggregate_of_numbers(function: &AggregateUDF) -> &AggregateUDF {
-    let ours = function.inner().downcast_ref::<VectorAggregate>();
+    let ours = function.inner().downcast_ref::<OwnAggregate>();
     ours.map_or(function, |ours| &ours.numbers)
 }
 
 #[derive(Debug)]
-struct VectorAggregate {
+struct OwnAggregate {
     numbers: Arc<AggregateUDF>,
     signature: Signature,
 }
 
-impl PartialEq for VectorAggregate {
+impl PartialEq for OwnAggregate {
     fn eq(&self, other: &Self) -> bool {
         self.numbers == other.numbers
     }
 }
 
-impl Eq for VectorAggregate {}
+impl Eq for OwnAggregate {}
 
-impl Hash for VectorAggregate {
+impl Hash for OwnAggregate {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.numbers.hash(state);
     }
 }
 
+/// Whether values are vectors that can be summed; others are what they are compared by.
 fn is_summed(data_type: &DataType) -> bool {
     matches!(vector_shape(data_type), Some((VectorKind::Vector | VectorKind::Halfvec, _)))
 }
 
-fn of_vectors(fields: &[FieldRef]) -> bool {
-    fields.first().is_some_and(|field| is_summed(field.data_type()))
+impl OwnAggregate {
+    fn sums(&self) -> bool {
+        matches!(self.numbers.name(), "sum" | "avg")
+    }
+
+    fn of_vectors(&self, fields: &[FieldRef]) -> bool {
+        self.sums() && fields.first().is_some_and(|field| is_summed(field.data_type()))
+    }
 }
 
 fn sums_type() -> DataType {
     DataType::List(Arc::new(Field::new_list_field(DataType::Float64, false)))
 }
 
-impl AggregateUDFImpl for VectorAggregate {
+impl AggregateUDFImpl for OwnAggregate {
     fn name(&self) -> &str {
         self.numbers.name()
     }
@@ -82,13 +90,14 @@ impl AggregateUDFImpl for VectorAggregate {
 
     fn return_type(&self, arg_types: &[DataType]) -> Result<DataType> {
         match arg_types {
-            [vector] if is_summed(vector) => Ok(vector.clone()),
+            [vector] if self.sums() && is_summed(vector) => Ok(vector.clone()),
             _ => self.numbers.return_type(arg_types),
         }
     }
 
     fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
         if let [vector] = arg_types
+            && self.sums()
             && is_summed(vector)
         {
             return Ok(arg_types.to_vec());
@@ -104,7 +113,7 @@ impl AggregateUDFImpl for VectorAggregate {
     }
 
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        if !of_vectors(args.expr_fields) {
+        if !self.of_vectors(args.expr_fields) {
             return self.numbers.accumulator(args);
         }
         if args.is_distinct {
@@ -118,7 +127,7 @@ impl AggregateUDFImpl for VectorAggregate {
     }
 
     fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
-        if !of_vectors(args.input_fields) {
+        if !self.of_vectors(args.input_fields) {
             return self.numbers.state_fields(args);
         }
         Ok(vec![
@@ -128,7 +137,10 @@ impl AggregateUDFImpl for VectorAggregate {
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs<'_>) -> bool {
-        !of_vectors(args.expr_fields) && self.numbers.groups_accumulator_supported(args)
+        let of_floats = args.expr_fields.iter().any(|field| field.data_type().is_floating());
+        let extreme = matches!(self.name(), "min" | "max") && of_floats;
+        let own = extreme || self.of_vectors(args.expr_fields);
+        !own && self.numbers.groups_accumulator_supported(args)
     }
 
     fn create_groups_accumulator(
@@ -142,7 +154,7 @@ impl AggregateUDFImpl for VectorAggregate {
         &self,
         args: AccumulatorArgs<'_>,
     ) -> Result<Box<dyn Accumulator>> {
-        if of_vectors(args.expr_fields) {
+        if self.of_vectors(args.expr_fields) {
             return self.accumulator(args);
         }
         self.numbers.create_sliding_accumulator(args)
@@ -165,14 +177,14 @@ impl AggregateUDFImpl for VectorAggregate {
     }
 
     fn default_value(&self, data_type: &DataType) -> Result<ScalarValue> {
-        if is_summed(data_type) {
+        if self.sums() && is_summed(data_type) {
             return ScalarValue::try_from(data_type);
         }
         self.numbers.default_value(data_type)
     }
 
     fn set_monotonicity(&self, data_type: &DataType) -> SetMonotonicity {
-        if is_summed(data_type) {
+        if self.sums() && is_summed(data_type) {
             return SetMonotonicity::NotMonotonic;
         }
         self.numbers.inner().set_monotonicity(data_type)

@@ -181,6 +181,8 @@ impl ScalarUDFImpl for ArithmeticUdf {
         }
         let dim = arg_types.iter().find_map(vector_shape).map_or(0, |(_, dim)| dim);
         let typed = |(at, given): (usize, &DataType)| match at {
+            // A constant has to stay one.
+            at if at >= vectors && given.is_integer() => given.clone(),
             at if at >= vectors => DataType::Int64,
             _ if given.is_null() => vector_type(known, dim),
             _ => given.clone(),

@@ -141,6 +141,12 @@ pub enum ValueError {
     /// A result that its type cannot hold.
     #[error("{0} out of range")]
     OutOfRange(&'static str),
+    /// A floating-point number that grew too large.
+    #[error("value out of range: overflow")]
+    Overflow,
+    /// A floating-point number that became zero and is not.
+    #[error("value out of range: underflow")]
+    Underflow,
     /// A floating-point number divided by zero.
     #[error("division by zero")]
     DivisionByZero,
@@ -152,7 +158,9 @@ pub enum ValueError {
 impl Coded for ValueError {
     fn sql_state(&self) -> SqlState {
         match self {
-            Self::OutOfRange(_) => SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
+            Self::OutOfRange(_) | Self::Overflow | Self::Underflow => {
+                SqlState::NUMERIC_VALUE_OUT_OF_RANGE
+            }
             Self::DivisionByZero => SqlState::DIVISION_BY_ZERO,
             Self::Bytea(_) => SqlState::INVALID_TEXT_REPRESENTATION,
         }

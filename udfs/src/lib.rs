@@ -18,7 +18,7 @@ mod numbers;
 mod text;
 mod value;
 
-pub use aggregates::{aggregate_of_numbers, vector_aggregate};
+pub use aggregates::{aggregate_of_numbers, own_aggregate};
 pub use arithmetic::{Arithmetic, arithmetic_function};
 pub use builder::VectorBuilder;
 pub use bytea::{parse_bytea, write_bytea};

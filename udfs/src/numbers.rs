@@ -6,16 +6,20 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray as _, BinaryArray, StringArray};
-use arrow::compute::cast;
+use arrow::array::{
+    ArrayRef, ArrowPrimitiveType, AsArray as _, BinaryArray, Int32Array, PrimitiveArray,
+    StringArray,
+};
 use arrow::compute::kernels::numeric::{add, mul, sub};
-use arrow::datatypes::{DataType, Field, FieldRef, Float64Type};
+use arrow::compute::{cast, try_binary};
+use arrow::datatypes::{DataType, Field, FieldRef, Float32Type, Float64Type};
 use arrow::error::ArrowError;
 use datafusion_common::{DataFusionError, Result, ScalarValue};
 use datafusion_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
     Volatility,
 };
+use num_traits::{Float, Zero as _};
 
 use crate::ValueError;
 use crate::bytea::{parse_bytea, write_bytea};
@@ -29,6 +33,16 @@ pub enum CheckedFunction {
     Subtract,
     /// Product of two integers of one type.
     Multiply,
+    /// Sum of two floating-point numbers of one type.
+    AddFloat,
+    /// Difference of two floating-point numbers of one type.
+    SubtractFloat,
+    /// Product of two floating-point numbers of one type.
+    MultiplyFloat,
+    /// Quotient of two floating-point numbers of one type.
+    DivideFloat,
+    /// Its argument, a floating-point number, with one zero and one NaN: comparisons go by bits.
+    Canonical,
     /// Its argument, a floating-point number that is not zero.
     Divisor,
     /// The nearest integer, ties to even: `double precision` to integer.
@@ -39,6 +53,8 @@ pub enum CheckedFunction {
     ByteaIn,
     /// The text form of a `bytea`.
     ByteaOut,
+    /// Bytes of a `bytea`.
+    ByteaLength,
 }
 
 impl CheckedFunction {
@@ -46,12 +62,20 @@ impl CheckedFunction {
     #[must_use]
     pub fn udf(self) -> ScalarUDF {
         let arity = match self {
-            Self::Add | Self::Subtract | Self::Multiply => 2,
-            Self::Divisor
+            Self::Add
+            | Self::Subtract
+            | Self::Multiply
+            | Self::AddFloat
+            | Self::SubtractFloat
+            | Self::MultiplyFloat
+            | Self::DivideFloat => 2,
+            Self::Canonical
+            | Self::Divisor
             | Self::RoundTiesEven
             | Self::RoundTiesAway
             | Self::ByteaIn
-            | Self::ByteaOut => 1,
+            | Self::ByteaOut
+            | Self::ByteaLength => 1,
         };
         let signature = Signature::any(arity, Volatility::Immutable);
         ScalarUDF::from(CheckedUdf { function: self, signature })
@@ -69,6 +93,16 @@ impl CheckedFunction {
         matches!(self, Self::Add | Self::Subtract | Self::Multiply)
     }
 
+    /// Whether it is an operator of two numbers of one type.
+    #[must_use]
+    pub fn is_arithmetic(self) -> bool {
+        let of_floats = matches!(
+            self,
+            Self::AddFloat | Self::SubtractFloat | Self::MultiplyFloat | Self::DivideFloat
+        );
+        of_floats || self.is_integer()
+    }
+
     /// Applies the function to columns of one length.
     ///
     /// # Errors
@@ -78,6 +112,24 @@ impl CheckedFunction {
             (Self::Add, [left, right]) => in_range(add(left, right), left)?,
             (Self::Subtract, [left, right]) => in_range(sub(left, right), left)?,
             (Self::Multiply, [left, right]) => in_range(mul(left, right), left)?,
+            (
+                Self::AddFloat | Self::SubtractFloat | Self::MultiplyFloat | Self::DivideFloat,
+                [left, right],
+            ) => match left.data_type() {
+                DataType::Float32 => self.of_floats::<Float32Type>(left, right)?,
+                _ => self.of_floats::<Float64Type>(left, right)?,
+            },
+            (Self::Canonical, [number]) => match number.data_type() {
+                DataType::Float32 => {
+                    let plain = |number: f32| if number.is_nan() { f32::NAN } else { number + 0.0 };
+                    Arc::new(number.as_primitive::<Float32Type>().unary::<_, Float32Type>(plain))
+                }
+                DataType::Float64 => {
+                    let plain = |number: f64| if number.is_nan() { f64::NAN } else { number + 0.0 };
+                    Arc::new(number.as_primitive::<Float64Type>().unary::<_, Float64Type>(plain))
+                }
+                _ => Arc::clone(number),
+            },
             (Self::Divisor, [divisor]) => {
                 let wide = cast(divisor, &DataType::Float64)?;
                 if wide.as_primitive::<Float64Type>().iter().flatten().any(|value| value == 0.0) {
@@ -94,6 +146,12 @@ impl CheckedFunction {
                     bytes.map(Option::transpose).collect::<Result<_, ValueError>>()?;
                 Arc::new(bytes.into_iter().collect::<BinaryArray>())
             }
+            (Self::ByteaLength, [bytes]) => {
+                let bytes = cast(bytes, &DataType::Binary)?;
+                let length = |bytes: &[u8]| i32::try_from(bytes.len()).unwrap_or(i32::MAX);
+                let lengths = bytes.as_binary::<i32>().iter().map(|bytes| bytes.map(length));
+                Arc::new(lengths.collect::<Int32Array>())
+            }
             (Self::ByteaOut, [bytes]) => {
                 let bytes = cast(bytes, &DataType::Binary)?;
                 let text = |bytes: &[u8]| {
@@ -107,6 +165,49 @@ impl CheckedFunction {
             _ => return Err(DataFusionError::Internal("wrong number of arguments".to_owned())),
         })
     }
+}
+
+impl CheckedFunction {
+    /// PostgreSQL's `float8pl` and its kin: what becomes infinite or zero by itself is an error.
+    fn of_floats<T>(self, left: &ArrayRef, right: &ArrayRef) -> Result<ArrayRef>
+    where
+        T: ArrowPrimitiveType,
+        T::Native: Float,
+    {
+        let (left, right) = (left.as_primitive::<T>(), right.as_primitive::<T>());
+        let zero = T::Native::zero();
+        let compute = |a: T::Native, b: T::Native| {
+            let number = match self {
+                Self::AddFloat => a + b,
+                Self::SubtractFloat => a - b,
+                Self::MultiplyFloat => a * b,
+                _ if b == zero && !a.is_nan() => return Err(divided()),
+                _ => a / b,
+            };
+            if number.is_infinite() && !a.is_infinite() && !b.is_infinite() {
+                return Err(computed(ValueError::Overflow));
+            }
+            let shrinks = match self {
+                Self::MultiplyFloat => a != zero && b != zero,
+                Self::DivideFloat => a != zero && !b.is_infinite(),
+                _ => false,
+            };
+            if number == zero && shrinks {
+                return Err(computed(ValueError::Underflow));
+            }
+            Ok(if number.is_nan() { T::Native::nan() } else { number + zero })
+        };
+        let result: PrimitiveArray<T> = try_binary(left, right, compute)?;
+        Ok(Arc::new(result))
+    }
+}
+
+fn divided() -> ArrowError {
+    computed(ValueError::DivisionByZero)
+}
+
+fn computed(error: ValueError) -> ArrowError {
+    ArrowError::ExternalError(Box::new(error))
 }
 
 /// Names the type that an integer was too large for.
@@ -144,11 +245,17 @@ impl ScalarUDFImpl for CheckedUdf {
             CheckedFunction::Add => "checked_add",
             CheckedFunction::Subtract => "checked_subtract",
             CheckedFunction::Multiply => "checked_multiply",
+            CheckedFunction::AddFloat => "add",
+            CheckedFunction::SubtractFloat => "subtract",
+            CheckedFunction::MultiplyFloat => "multiply",
+            CheckedFunction::DivideFloat => "divide",
+            CheckedFunction::Canonical => "canonical",
             CheckedFunction::Divisor => "checked_divisor",
             CheckedFunction::RoundTiesEven => "round_ties_even",
             CheckedFunction::RoundTiesAway => "round_ties_away",
             CheckedFunction::ByteaIn => "bytea_in",
             CheckedFunction::ByteaOut => "bytea_out",
+            CheckedFunction::ByteaLength => "length",
         }
     }
 
@@ -163,6 +270,7 @@ impl ScalarUDFImpl for CheckedUdf {
             }
             (CheckedFunction::ByteaIn, _) => DataType::Binary,
             (CheckedFunction::ByteaOut, _) => DataType::Utf8,
+            (CheckedFunction::ByteaLength, _) => DataType::Int32,
             (_, [first, ..]) => first.clone(),
             (_, []) => DataType::Null,
         })

@@ -12,7 +12,7 @@ use datafusion::physical_expr::expressions::{BinaryExpr, Column, Literal};
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr, split_conjunction};
 use storage::memtable::{Contents, Rows, VectorIndex};
 use types::{Distance, Quantization};
-use udfs::{distance_function, vector_of};
+use udfs::{CheckedFunction, distance_function, vector_of};
 use vector::Query;
 
 /// A part of a predicate that asks for rows near a vector.
@@ -69,12 +69,14 @@ fn range(part: &Arc<dyn PhysicalExpr>) -> Option<(usize, Distance, Vec<f32>, f64
     let (distance, most) = match operator {
         Operator::Lt | Operator::LtEq => (expr, bound),
         Operator::Gt | Operator::GtEq => {
-            let difference = downcast::<BinaryExpr>(expr)?;
-            let constant = number(difference.left())?;
+            let difference = downcast::<ScalarFunctionExpr>(expr)?;
+            let [constant, distance] = difference.args() else { return None };
+            let constant = number(constant)?;
             // As large as what rounding of the difference lets pass.
             let rounding = (constant.abs() + bound.abs()) * f64::EPSILON;
             let most = constant - bound + rounding;
-            (*difference.op() == Operator::Minus).then(|| (difference.right(), most))?
+            let function = CheckedFunction::of(difference.fun());
+            (function == Some(CheckedFunction::SubtractFloat)).then_some((distance, most))?
         }
         _ => return None,
     };

@@ -67,6 +67,9 @@ fn check_expr(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
                 }
             } else if to.is_integer() && from.is_decimal() {
                 CheckedFunction::RoundTiesAway
+            } else if to.is_floating() && (from.is_string() || from.is_floating()) {
+                let cast = Expr::Cast(Cast { expr, field });
+                return Ok(Transformed::yes(call(CheckedFunction::Canonical, vec![cast])));
             } else if is_bytea(to) && from.is_string() {
                 CheckedFunction::ByteaIn
             } else if to.is_string() && is_bytea(&from) {
@@ -76,6 +79,20 @@ fn check_expr(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             };
             let expr = Box::new(call(function, vec![*expr]));
             Ok(Transformed::yes(Expr::Cast(Cast { expr, field })))
+        }
+        Expr::Negative(inner) if inner.get_type(schema)?.is_floating() => {
+            let negative = Expr::Negative(inner);
+            Ok(Transformed::yes(call(CheckedFunction::Canonical, vec![negative])))
+        }
+        Expr::Literal(ScalarValue::Float64(Some(number)), metadata)
+            if number == 0.0 && number.is_sign_negative() =>
+        {
+            Ok(Transformed::yes(Expr::Literal(ScalarValue::Float64(Some(0.0)), metadata)))
+        }
+        Expr::Literal(ScalarValue::Float32(Some(number)), metadata)
+            if number == 0.0 && number.is_sign_negative() =>
+        {
+            Ok(Transformed::yes(Expr::Literal(ScalarValue::Float32(Some(0.0)), metadata)))
         }
         other => Ok(Transformed::no(other)),
     }
@@ -101,6 +118,19 @@ fn check_operator(binary: BinaryExpr, schema: &DFSchema) -> Result<Transformed<E
         Operator::Divide | Operator::Modulo => CheckedFunction::Divisor,
         _ => return Ok(Transformed::no(Expr::BinaryExpr(binary))),
     };
+    let types = (operand_type(&binary.left, schema)?, operand_type(&binary.right, schema)?);
+    if types.0 == types.1 && matches!(types.0, DataType::Float32 | DataType::Float64) {
+        let function = match binary.op {
+            Operator::Plus => CheckedFunction::AddFloat,
+            Operator::Minus => CheckedFunction::SubtractFloat,
+            Operator::Multiply => CheckedFunction::MultiplyFloat,
+            Operator::Divide => CheckedFunction::DivideFloat,
+            _ => CheckedFunction::Divisor,
+        };
+        if function != CheckedFunction::Divisor {
+            return Ok(Transformed::yes(call(function, vec![*binary.left, *binary.right])));
+        }
+    }
     if function == CheckedFunction::Divisor {
         if !binary.right.get_type(schema)?.is_floating() || not_zero(&binary.right) {
             return Ok(Transformed::no(Expr::BinaryExpr(binary)));
@@ -113,6 +143,17 @@ fn check_operator(binary: BinaryExpr, schema: &DFSchema) -> Result<Transformed<E
         return Ok(Transformed::yes(call(function, vec![*binary.left, *binary.right])));
     }
     Ok(Transformed::no(Expr::BinaryExpr(binary)))
+}
+
+/// The type of an operand; one that was checked has that of its own right side, which is short.
+fn operand_type(mut expr: &Expr, schema: &DFSchema) -> Result<DataType> {
+    while let Expr::ScalarFunction(call) = expr
+        && CheckedFunction::of(&call.func).is_some_and(CheckedFunction::is_arithmetic)
+        && let [_, right] = call.args.as_slice()
+    {
+        expr = right;
+    }
+    expr.get_type(schema)
 }
 
 /// Asks what was checked already nothing more: a type is found by walking down, and a sum may have

@@ -36,6 +36,7 @@ fn rewrite_plan(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let rewritten = plan.map_expressions(|expr| {
         let name = names.save(&expr);
         let rewritten = expr.transform_up(split_nulls)?;
+        let rewritten = rewritten.transform_data(|expr| expr.transform_up(name_apart))?;
         Ok(rewritten.update_data(|expr| name.restore(expr)))
     })?;
     rewritten.transform_data(|plan| {
@@ -63,6 +64,16 @@ fn rewrite_plan(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         };
         Ok(Transformed::yes(LogicalPlan::Filter(Filter::try_new(predicate, filter.input)?)))
     })
+}
+
+/// `x = ANY (SELECT x ...)`: the optimizer compares by name, so the subquery's column gets one of its
+/// own.
+fn name_apart(expr: Expr) -> Result<Transformed<Expr>> {
+    let Expr::SetComparison(mut comparison) = expr else { return Ok(Transformed::no(expr)) };
+    let inner = comparison.subquery.subquery.as_ref().clone();
+    let named = LogicalPlanBuilder::from(inner).alias("azimuth any")?.build()?;
+    comparison.subquery.subquery = Arc::new(named);
+    Ok(Transformed::yes(Expr::SetComparison(comparison)))
 }
 
 fn unknown() -> Expr {
@@ -94,8 +105,8 @@ fn split_nulls(expr: Expr) -> Result<Transformed<Expr>> {
     Ok(Transformed::yes(if negated { rest.and(unknown()) } else { rest.or(unknown()) }))
 }
 
-/// Whether a conjunct is `x IN (SELECT ...)` itself, or `x NOT IN (SELECT ...)` of a subquery that
-/// does not depend on the row: the join that knows NULL has one key.
+/// Whether a conjunct is `x IN (SELECT ...)` itself, or `x NOT IN (SELECT ...)` of a column and a
+/// subquery that does not depend on the row: the join that knows NULL has one key.
 fn top_level(conjunct: &Expr) -> bool {
     let (within, negated) = match conjunct {
         Expr::InSubquery(within) => (within, within.negated),
@@ -105,7 +116,8 @@ fn top_level(conjunct: &Expr) -> bool {
         },
         _ => return false,
     };
-    !negated || within.subquery.outer_ref_columns.is_empty()
+    !negated
+        || within.subquery.outer_ref_columns.is_empty() && !within.expr.column_refs().is_empty()
 }
 
 /// `CASE WHEN x IN S THEN true WHEN S has a NULL, or x is NULL and S has rows, THEN NULL ELSE false`

@@ -64,7 +64,7 @@ pub(crate) async fn describe_plan(
         ast::Statement::Query(query) => {
             require_select(query)?;
             let planned = planner.plan(query, None).await?;
-            let columns = named_schema(query, planned.plan.schema().as_arrow());
+            let columns = named_schema(query, &planned.analysed_schema());
             Ok((parameter_types(&planned)?, Some(columns)))
         }
         ast::Statement::Explain { .. } => match Explain::of(statement)? {
@@ -112,7 +112,7 @@ async fn describe_write(
         inferred = here;
         if write.returning.as_ref() == Some(query) {
             check_row_by_row(&planned.plan, "RETURNING")?;
-            columns = Some(named_schema(query, planned.plan.schema().as_arrow()));
+            columns = Some(named_schema(query, &planned.analysed_schema()));
         }
     }
     Ok((inferred, columns))

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use datafusion::execution::{FunctionRegistry as _, SessionState, SessionStateBuilder};
+use datafusion::optimizer::Analyzer;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::optimizer::{
-    CheckedNumbers, IterateSearches, NullAwareIn, PushVectorTopK, YieldInJoins,
+    CheckedNumbers, GuardAggregates, IterateSearches, NullAwareIn, OrUnchanged, PostgresTypes,
+    PushVectorTopK, YieldInJoins,
 };
 use crate::planner::AsOfPlanner;
 use crate::provider::{DATABASE, Names, Scope, pg_catalog, sequences};
@@ -35,6 +38,18 @@ pub(super) fn base_state(engine: &Arc<Engine>, scope: &Arc<Scope>) -> Result<Ses
     let options = config.options_mut();
     options.sql_parser.map_string_types_to_utf8view = false;
     options.execution.time_zone = Some("UTC".to_owned());
+    let mut analyzer_rules = Analyzer::new().rules;
+    analyzer_rules.insert(0, Arc::new(PostgresTypes));
+    analyzer_rules.push(Arc::new(CheckedNumbers));
+    analyzer_rules.push(Arc::new(NullAwareIn));
+    analyzer_rules.push(Arc::new(GuardAggregates));
+    let physical_rules = PhysicalOptimizer::new().rules.into_iter().map(|rule| {
+        match rule.name() == "ProjectionPushdown" {
+            true => Arc::new(OrUnchanged(rule)),
+            false => rule,
+        }
+    });
+    let physical_rules = physical_rules.collect();
     let mut state = SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(Arc::clone(&engine.runtime))
@@ -43,9 +58,9 @@ pub(super) fn base_state(engine: &Arc<Engine>, scope: &Arc<Scope>) -> Result<Ses
         .with_type_planner(Arc::new(AzimuthTypes))
         .with_relation_planners(vec![Arc::new(AsOfPlanner::new(Arc::clone(scope)))])
         .with_default_features()
-        .with_analyzer_rule(Arc::new(CheckedNumbers))
-        .with_analyzer_rule(Arc::new(NullAwareIn))
+        .with_analyzer_rules(analyzer_rules)
         .with_optimizer_rule(Arc::new(PushVectorTopK))
+        .with_physical_optimizer_rules(physical_rules)
         .with_physical_optimizer_rule(Arc::new(YieldInJoins))
         .with_physical_optimizer_rule(Arc::new(IterateSearches))
         .build();
@@ -55,9 +70,9 @@ pub(super) fn base_state(engine: &Arc<Engine>, scope: &Arc<Scope>) -> Result<Ses
     }
     state.register_function_rewrite(Arc::new(VectorCasts))?;
     state.register_function_rewrite(Arc::new(ScalarCasts))?;
-    for name in ["sum", "avg"] {
+    for name in ["sum", "avg", "min", "max"] {
         let numbers = state.udaf(name)?;
-        state.register_udaf(Arc::new(udfs::vector_aggregate(numbers)))?;
+        state.register_udaf(Arc::new(udfs::own_aggregate(numbers)))?;
     }
     for name in FOREIGN_FUNCTIONS {
         state.deregister_udf(name)?;

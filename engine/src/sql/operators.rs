@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field};
+use arrow::datatypes::{DataType, Field, TimeUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result as DataFusionResult, ScalarValue};
 use datafusion::logical_expr::expr::{Cast, InList, Placeholder, ScalarFunction};
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
-use datafusion::logical_expr::{Expr, ExprSchemable as _, ScalarUDF};
+use datafusion::logical_expr::{Expr, ExprSchemable as _, ScalarUDF, cast};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 use storage::memtable::vector_field;
 use types::{Dim, SqlState, VectorKind};
@@ -129,6 +129,25 @@ fn compared(expr: RawBinaryExpr, schema: &DFSchema) -> DataFusionResult<RawBinar
     Ok(RawBinaryExpr { left, right, ..expr })
 }
 
+/// A date next to an interval, which may be less than a day, is a timestamp.
+fn with_time(expr: RawBinaryExpr, schema: &DFSchema) -> RawBinaryExpr {
+    let of = |expr: &Expr| expr.get_type(schema).ok();
+    let interval = |expr: &Expr| matches!(of(expr), Some(DataType::Interval(_)));
+    let stamped = |expr: Expr| match of(&expr) {
+        Some(DataType::Date32) => cast(expr, DataType::Timestamp(TimeUnit::Microsecond, None)),
+        _ => expr,
+    };
+    match expr.op {
+        BinaryOperator::Plus | BinaryOperator::Minus if interval(&expr.right) => {
+            RawBinaryExpr { left: stamped(expr.left), ..expr }
+        }
+        BinaryOperator::Plus if interval(&expr.left) => {
+            RawBinaryExpr { right: stamped(expr.right), ..expr }
+        }
+        _ => expr,
+    }
+}
+
 fn arithmetic(operator: &BinaryOperator) -> Option<Arithmetic> {
     use BinaryOperator::{Minus, Multiply, Plus, StringConcat};
     let text = match operator {
@@ -181,6 +200,7 @@ impl ExprPlanner for VectorOperators {
         if is_comparison(&expr.op) {
             return compared(expr, schema).map(PlannerResult::Original);
         }
+        let expr = with_time(expr, schema);
         if let Some(function) = arithmetic(&expr.op) {
             return computed(function, expr, schema);
         }

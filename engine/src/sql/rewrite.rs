@@ -600,7 +600,7 @@ fn conjuncts(expr: Option<Expr>, take: &mut impl FnMut(Expr)) {
     }
 }
 
-/// What the planner names an expression by: casts and tables do not count.
+/// What the planner names an expression by: casts and tables do not count, nor what a subquery asks.
 fn named_alike(expr: &Expr) -> Expr {
     match expr {
         Expr::Cast { expr, .. } | Expr::Nested(expr) => named_alike(expr),
@@ -609,6 +609,9 @@ fn named_alike(expr: &Expr) -> Expr {
             None => expr.clone(),
         },
         Expr::Identifier(ident) => Expr::Identifier(Ident::new(fold(ident))),
+        // All of them have one name.
+        Expr::Subquery(_) => Expr::value(Value::Null),
+        Expr::Exists { .. } => Expr::value(Value::Boolean(true)),
         other => other.clone(),
     }
 }

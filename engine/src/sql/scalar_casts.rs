@@ -5,33 +5,53 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array as _, ArrayRef, AsArray as _, StringArray};
+use arrow::array::{Array as _, ArrayRef};
 use arrow::datatypes::{DataType, TimeUnit};
 use catalog::{Column, ColumnType};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result as DataFusionResult, ScalarValue};
-use datafusion::logical_expr::expr::{Between, BinaryExpr, Cast, InList};
+use datafusion::logical_expr::expr::{Between, BinaryExpr, Cast, InList, ScalarFunction};
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ExprSchemable as _, Operator, ScalarFunctionArgs, ScalarUDF,
-    ScalarUDFImpl, Signature, Volatility,
+    ScalarUDFImpl, Signature, Volatility, cast, lit,
 };
 use types::SqlState;
+use udfs::CheckedFunction;
 
 use crate::error::EngineError;
-use crate::values::{assign, pg_name, scalar_from_text, uuid_text};
+use crate::value_text::texts;
+use crate::values::{assign, pg_name, scalar_from_text};
 
 const UUID: DataType = DataType::FixedSizeBinary(16);
 const TIME: DataType = DataType::Time64(TimeUnit::Microsecond);
 
 /// The types that text is read as when it stands next to one.
 fn read_from_text(data_type: &DataType) -> bool {
-    *data_type == UUID || *data_type == TIME
+    let timestamp = matches!(data_type, DataType::Timestamp(TimeUnit::Microsecond, _));
+    timestamp || *data_type == UUID || *data_type == TIME
 }
 
 fn is_text(data_type: &DataType) -> bool {
     matches!(data_type, DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8)
+}
+
+/// Types whose text is not the one that the planner below would make.
+fn printed(data_type: &DataType) -> bool {
+    *data_type == UUID
+        || matches!(
+            data_type,
+            DataType::Float32
+                | DataType::Float64
+                | DataType::Timestamp(..)
+                | DataType::Time64(_)
+                | DataType::Interval(_)
+                | DataType::Duration(_)
+                | DataType::Decimal128(..)
+                | DataType::Binary
+                | DataType::List(_)
+        )
 }
 
 /// A cast from or to text that the planner below does not know.
@@ -52,6 +72,7 @@ impl ScalarUDFImpl for TextCast {
         match &self.to {
             to if *to == UUID => "uuid",
             to if *to == TIME => "time",
+            DataType::Timestamp(..) => "timestamp",
             _ => "text",
         }
     }
@@ -71,11 +92,14 @@ impl ScalarUDFImpl for TextCast {
             return Err(EngineError::bug("a cast of nothing").into_datafusion());
         };
         let cast: ArrayRef = if is_text(&self.to) {
-            let uuids = array.as_fixed_size_binary();
-            let text = |uuid: Option<&[u8]>| uuid.map(uuid_text);
-            Arc::new(uuids.iter().map(text).collect::<StringArray>())
+            Arc::new(texts(array).map_err(EngineError::into_datafusion)?)
         } else {
-            let to = if self.to == UUID { ColumnType::Uuid } else { ColumnType::Time };
+            let to = match &self.to {
+                DataType::Timestamp(_, None) => ColumnType::Timestamp,
+                DataType::Timestamp(_, Some(_)) => ColumnType::TimestampTz,
+                to if *to == UUID => ColumnType::Uuid,
+                _ => ColumnType::Time,
+            };
             assign(array, &Column::new("", to, true)).map_err(EngineError::into_datafusion)?
         };
         if scalar && cast.len() == 1 {
@@ -135,42 +159,12 @@ impl FunctionRewrite for ScalarCasts {
         _config: &ConfigOptions,
     ) -> DataFusionResult<Transformed<Expr>> {
         match expr {
-            Expr::Cast(Cast { expr, field }) => {
-                let (from, to) = (expr.get_type(schema)?, field.data_type());
-                let is_known = is_text(&from) && read_from_text(to) || from == UUID && is_text(to);
-                if is_known {
-                    let to = if is_text(to) { DataType::Utf8 } else { to.clone() };
-                    return Ok(Transformed::yes(text_cast(*expr, to)));
-                }
-                let is_open = matches!(from, DataType::Null) || is_placeholder(&expr);
-                if (*to == UUID) != (from == UUID) && !is_open {
-                    let to = pg_name(to);
-                    let message = format!("cannot cast type {} to {to}", pg_name(&from));
-                    return Err(
-                        EngineError::new(SqlState::CANNOT_COERCE, message).into_datafusion()
-                    );
-                }
-                Ok(Transformed::no(Expr::Cast(Cast { expr, field })))
+            Expr::Cast(cast) => cast_expr(cast, schema),
+            Expr::BinaryExpr(binary) if binary.op == Operator::StringConcat => {
+                concatenated(binary, schema)
             }
-            Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
-                let (of_left, of_right) = (special(&left, schema), special(&right, schema));
-                let (left, right) = match (of_left, of_right) {
-                    (Some(beside), None) if compares(op) => {
-                        (left, Box::new(next_to(*right, &beside, schema)?))
-                    }
-                    (None, Some(beside)) if compares(op) => {
-                        (Box::new(next_to(*left, &beside, schema)?), right)
-                    }
-                    _ => {
-                        return Ok(Transformed::no(Expr::BinaryExpr(BinaryExpr {
-                            left,
-                            op,
-                            right,
-                        })));
-                    }
-                };
-                Ok(Transformed::yes(Expr::BinaryExpr(BinaryExpr { left, op, right })))
-            }
+            Expr::BinaryExpr(binary) if compares(binary.op) => compared(binary, schema),
+            Expr::ScalarFunction(call) => postgres_function(call, schema),
             Expr::InList(InList { expr, list, negated }) => {
                 let Some(beside) = special(&expr, schema) else {
                     return Ok(Transformed::no(Expr::InList(InList { expr, list, negated })));
@@ -179,21 +173,111 @@ impl FunctionRewrite for ScalarCasts {
                 let list = list.collect::<DataFusionResult<_>>()?;
                 Ok(Transformed::yes(Expr::InList(InList { expr, list, negated })))
             }
-            Expr::Between(Between { expr, negated, low, high }) => {
-                let Some(beside) = special(&expr, schema) else {
-                    return Ok(Transformed::no(Expr::Between(Between {
-                        expr,
-                        negated,
-                        low,
-                        high,
-                    })));
+            Expr::Between(between) => {
+                let Some(beside) = special(&between.expr, schema) else {
+                    return Ok(Transformed::no(Expr::Between(between)));
                 };
-                let low = Box::new(next_to(*low, &beside, schema)?);
-                let high = Box::new(next_to(*high, &beside, schema)?);
-                Ok(Transformed::yes(Expr::Between(Between { expr, negated, low, high })))
+                let low = Box::new(next_to(*between.low, &beside, schema)?);
+                let high = Box::new(next_to(*between.high, &beside, schema)?);
+                Ok(Transformed::yes(Expr::Between(Between { low, high, ..between })))
             }
             other => Ok(Transformed::no(other)),
         }
+    }
+}
+
+fn cast_expr(cast: Cast, schema: &DFSchema) -> DataFusionResult<Transformed<Expr>> {
+    let Cast { expr, field } = cast;
+    let (from, to) = (expr.get_type(schema)?, field.data_type());
+    if is_text(&from) && read_from_text(to) {
+        return Ok(Transformed::yes(text_cast(*expr, to.clone())));
+    }
+    if printed(&from) && is_text(to) {
+        return Ok(Transformed::yes(text_cast(*expr, DataType::Utf8)));
+    }
+    let is_open = matches!(from, DataType::Null) || is_placeholder(&expr);
+    if (*to == UUID) != (from == UUID) && !is_open {
+        let message = format!("cannot cast type {} to {}", pg_name(&from), pg_name(to));
+        return Err(EngineError::new(SqlState::CANNOT_COERCE, message).into_datafusion());
+    }
+    Ok(Transformed::no(Expr::Cast(Cast { expr, field })))
+}
+
+/// `||` puts texts together, or bytes.
+fn concatenated(binary: BinaryExpr, schema: &DFSchema) -> DataFusionResult<Transformed<Expr>> {
+    let (left, right) = (binary.left.get_type(schema)?, binary.right.get_type(schema)?);
+    if left == DataType::Binary && right == DataType::Binary {
+        return Ok(Transformed::no(Expr::BinaryExpr(binary)));
+    }
+    let text = |expr: Box<Expr>, of: &DataType| {
+        let as_text = printed(of) && !matches!(of, DataType::List(_));
+        if as_text { Box::new(text_cast(*expr, DataType::Utf8)) } else { expr }
+    };
+    let (left, right) = (text(binary.left, &left), text(binary.right, &right));
+    Ok(Transformed::yes(Expr::BinaryExpr(BinaryExpr { left, right, ..binary })))
+}
+
+fn compared(binary: BinaryExpr, schema: &DFSchema) -> DataFusionResult<Transformed<Expr>> {
+    let (left, right) = (special(&binary.left, schema), special(&binary.right, schema));
+    let compared = match (left, right) {
+        (Some(beside), None) => {
+            let right = Box::new(next_to(*binary.right, &beside, schema)?);
+            BinaryExpr { right, ..binary }
+        }
+        (None, Some(beside)) => {
+            let left = Box::new(next_to(*binary.left, &beside, schema)?);
+            BinaryExpr { left, ..binary }
+        }
+        _ => return Ok(Transformed::no(Expr::BinaryExpr(binary))),
+    };
+    Ok(Transformed::yes(Expr::BinaryExpr(compared)))
+}
+
+/// Functions that have another meaning in PostgreSQL for some arguments.
+fn postgres_function(
+    call: ScalarFunction,
+    schema: &DFSchema,
+) -> DataFusionResult<Transformed<Expr>> {
+    let of = |at: usize| call.args.get(at).map(|arg| arg.get_type(schema)).transpose();
+    let checked = |function: CheckedFunction, args: Vec<Expr>| {
+        Transformed::yes(Expr::ScalarFunction(ScalarFunction::new_udf(function.udf().into(), args)))
+    };
+    match (call.func.name(), call.args.as_slice()) {
+        // Ties to even, but of a constant, which is a `numeric`.
+        ("round", [number]) if of(0)?.is_some_and(|t| t.is_floating()) => {
+            let function = match number {
+                Expr::Literal(..) | Expr::Negative(_) => CheckedFunction::RoundTiesAway,
+                _ => CheckedFunction::RoundTiesEven,
+            };
+            Ok(checked(function, call.args))
+        }
+        ("character_length" | "length" | "char_length" | "octet_length", [_])
+            if of(0)? == Some(DataType::Binary) =>
+        {
+            Ok(checked(CheckedFunction::ByteaLength, call.args))
+        }
+        ("concat" | "concat_ws", _) => {
+            let text = |arg: Expr| -> DataFusionResult<Expr> {
+                let of = arg.get_type(schema)?;
+                let as_text = printed(&of) || of == DataType::Boolean;
+                Ok(if as_text { text_cast(arg, DataType::Utf8) } else { arg })
+            };
+            let args = call.args.into_iter().map(text).collect::<DataFusionResult<_>>()?;
+            Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction { func: call.func, args })))
+        }
+        // Seconds with their fraction.
+        ("date_part", [Expr::Literal(ScalarValue::Utf8(Some(field)), _), _]) => {
+            let unit = match field.to_lowercase().as_str() {
+                "second" | "seconds" | "sec" | "secs" => 1e6,
+                "millisecond" | "milliseconds" | "msec" | "msecs" => 1e3,
+                _ => return Ok(Transformed::no(Expr::ScalarFunction(call))),
+            };
+            let mut args = call.args;
+            args[0] = lit("microsecond");
+            let micros = Expr::ScalarFunction(ScalarFunction { func: call.func, args });
+            Ok(Transformed::yes(cast(micros, DataType::Float64) / lit(unit)))
+        }
+        _ => Ok(Transformed::no(Expr::ScalarFunction(call))),
     }
 }
 
