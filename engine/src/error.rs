@@ -20,6 +20,20 @@ pub struct EngineError {
     message: String,
     detail: Option<String>,
     hint: Option<String>,
+    object: Option<Box<ErrorObject>>,
+}
+
+/// What an error is about, for clients that look at more than the message.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ErrorObject {
+    /// The namespace.
+    pub schema: String,
+    /// The table.
+    pub table: String,
+    /// The column, if it is about one.
+    pub column: Option<String>,
+    /// The constraint, if it is about one.
+    pub constraint: Option<String>,
 }
 
 /// Result with an [`EngineError`].
@@ -34,7 +48,7 @@ impl EngineError {
             message.truncate(end.unwrap_or(0));
             message.push_str("...");
         }
-        Self { state, message, detail: None, hint: None }
+        Self { state, message, detail: None, hint: None, object: None }
     }
 
     /// Adds a detail, a full sentence.
@@ -42,6 +56,19 @@ impl EngineError {
     pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
         self
+    }
+
+    /// Says which table, column or constraint the error is about.
+    #[must_use]
+    pub(crate) fn about(mut self, object: ErrorObject) -> Self {
+        self.object = Some(Box::new(object));
+        self
+    }
+
+    /// What the error is about, when that is known.
+    #[must_use]
+    pub fn object(&self) -> Option<&ErrorObject> {
+        self.object.as_deref()
     }
 
     /// The same error in other words.

@@ -10,12 +10,14 @@
     reason = "SQL and Arrow have more kinds than any one place handles"
 )]
 
+mod array_text;
 mod engine;
 mod error;
 mod exec;
 mod executor;
 mod explain;
 mod optimizer;
+mod parse_value;
 pub mod pg_types;
 mod planner;
 mod prepared;
@@ -29,9 +31,10 @@ mod tuner;
 mod value_text;
 mod values;
 
+pub use array_text::array_of;
 pub use datafusion::common::ScalarValue;
 pub use engine::{Engine, EngineOptions, inspect};
-pub use error::{EngineError, Result};
+pub use error::{EngineError, ErrorObject, Result};
 pub use planner::{CopyFormat, CopyIn, CopyOptions};
 pub use query::RowStream;
 pub use session::{Canceller, passed, timed_out};

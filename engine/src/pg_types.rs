@@ -3,6 +3,7 @@
 //! Ids below 10,000 are PostgreSQL's own (`pg_type.dat`); `vector`, `halfvec` and `sparsevec` come from an
 //! extension there and have no fixed ids, so they get some here.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef, TimeUnit};
@@ -196,17 +197,24 @@ fn oid_of_data_type(data_type: &DataType) -> u32 {
 #[must_use]
 pub fn parameter(oid: u32) -> Option<(&'static str, FieldRef)> {
     let plain = |data_type| Arc::new(Field::new("", data_type, true));
+    // Drivers want to be told the type that they declared.
+    let told = |name: &str| {
+        let named = HashMap::from([(PG_TYPE_KEY.to_owned(), name.to_owned())]);
+        Arc::new(Field::new("", DataType::Utf8, true).with_metadata(named))
+    };
     Some(match oid {
         16 => ("bool", field_of(ColumnType::Boolean)),
         17 => ("bytea", field_of(ColumnType::Bytea)),
         20 => ("int8", field_of(ColumnType::Int8)),
         21 => ("int2", field_of(ColumnType::Int2)),
         23 => ("int4", field_of(ColumnType::Int4)),
-        19 | 25 | 1042 => ("text", field_of(ColumnType::Text)),
+        25 => ("text", field_of(ColumnType::Text)),
+        19 => ("text", told("name")),
+        1042 => ("text", told("bpchar")),
         26 => ("oid", plain(DataType::Int64)),
         700 => ("float4", field_of(ColumnType::Float4)),
         701 => ("float8", field_of(ColumnType::Float8)),
-        1043 => ("varchar", field_of(ColumnType::Varchar)),
+        1043 => ("varchar", told("varchar")),
         1082 => ("date", field_of(ColumnType::Date)),
         1083 => ("time", field_of(ColumnType::Time)),
         NUMERIC => ("numeric", field_of(ColumnType::NUMERIC)),
@@ -216,9 +224,35 @@ pub fn parameter(oid: u32) -> Option<(&'static str, FieldRef)> {
         VECTOR => ("vector", Arc::new(vector_field("", VectorKind::Vector, Dim(0)))),
         SPARSEVEC => ("sparsevec", Arc::new(vector_field("", VectorKind::Sparsevec, Dim(0)))),
         HALFVEC => ("halfvec", Arc::new(vector_field("", VectorKind::Halfvec, Dim(0)))),
+        oid => {
+            let element = TYPES.iter().find(|t| t.array == oid && oid != 0)?;
+            let (_, item) = parameter(element.oid)?;
+            let item = Field::new_list_field(item.data_type().clone(), true);
+            (array_name(element.oid)?, plain(DataType::List(Arc::new(item))))
+        }
+    })
+}
+
+/// The name of an array type that a cast can have.
+fn array_name(element: u32) -> Option<&'static str> {
+    Some(match element {
+        16 => "bool[]",
+        17 => "bytea[]",
+        20 => "int8[]",
+        21 => "int2[]",
+        23 => "int4[]",
+        25 | 1042 | 1043 => "text[]",
+        700 => "float4[]",
+        701 => "float8[]",
+        1082 => "date[]",
+        1114 => "timestamp[]",
+        1184 => "timestamptz[]",
+        NUMERIC => "numeric[]",
+        UUID => "uuid[]",
         _ => return None,
     })
 }
+
 /// Makes sure that a result has the types that a client was told.
 ///
 /// # Errors

@@ -25,7 +25,7 @@ use crate::prepared::Lease;
 use crate::provider::Scope;
 use crate::search_config::SearchConfig;
 use crate::settings::Settings;
-use crate::sql::rewrite::{output_names, shown_name};
+use crate::sql::names::{output_names, shown_name};
 
 /// Batches that may wait for a slow reader.
 const BATCHES_BUFFERED: usize = 4;

@@ -181,6 +181,7 @@ impl Session {
         statement: &ParsedStatement,
         parameters: Vec<ScalarValue>,
     ) -> Result<Outcome> {
+        self.set_what_was_asked()?;
         let _rest = self.scope.until_rest();
         if parameters.len() < statement.parameters {
             let message = format!(

@@ -19,6 +19,9 @@ pub(crate) const EPOCH_DAYS: i32 = 10_957;
 /// The same in microseconds.
 pub(crate) const EPOCH_MICROS: i64 = EPOCH_DAYS as i64 * 86_400_000_000;
 
+/// The type `int2vector`.
+const INT2VECTOR: u32 = 22;
+
 /// A column ready to be written.
 #[derive(Debug)]
 pub(crate) struct Column {
@@ -74,6 +77,15 @@ impl Column {
             DataType::Boolean => {
                 out.put_u8(if array.as_boolean().value(row) { b't' } else { b'f' });
             }
+            // Numbers with spaces between them.
+            DataType::List(_) if self.oid == INT2VECTOR => {
+                let numbers = array.as_list::<i32>().value(row);
+                for (at, number) in numbers.as_primitive::<Int16Type>().iter().flatten().enumerate()
+                {
+                    let space = if at > 0 { " " } else { "" };
+                    out.put_slice(format!("{space}{number}").as_bytes());
+                }
+            }
             _ => {
                 let mut text = String::new();
                 write_value(&mut text, array, row)?;
@@ -113,6 +125,30 @@ impl Column {
                 numeric::put(value, u8::try_from(*scale).unwrap_or(0), out);
             }
             DataType::FixedSizeBinary(_) => out.put_slice(array.as_fixed_size_binary().value(row)),
+            DataType::List(item) => {
+                let items = array.as_list::<i32>().value(row);
+                let (oid, _) = pg_types::oid_of_field(item);
+                // What has a binary form was asked when the column was prepared.
+                let Ok(items) = Self::new(&items, oid, Format::Binary) else { return };
+                out.put_i32(i32::from(!items.array.is_empty()));
+                out.put_i32(i32::from(items.array.null_count() > 0));
+                out.put_u32(oid);
+                if !items.array.is_empty() {
+                    out.put_i32(i32::try_from(items.array.len()).unwrap_or(i32::MAX));
+                    out.put_i32(1);
+                }
+                for at in 0..items.array.len() {
+                    if items.array.is_null(at) {
+                        out.put_i32(-1);
+                        continue;
+                    }
+                    let start = out.len();
+                    out.put_i32(0);
+                    items.binary(at, out);
+                    let length = i32::try_from(out.len() - start - 4).unwrap_or(i32::MAX);
+                    out[start..start + 4].copy_from_slice(&length.to_be_bytes());
+                }
+            }
             DataType::Interval(_) | DataType::Duration(_) => {
                 let (months, days, micros) = interval_parts(array, row).unwrap_or_default();
                 out.put_i64(micros);
@@ -168,6 +204,11 @@ fn put_vector(vector: Row<'_>, out: &mut BytesMut) {
 fn has_binary(data_type: &DataType, oid: u32) -> bool {
     match data_type {
         DataType::FixedSizeList(..) | DataType::Struct(_) => is_vector(data_type),
+        // One dimension, of items that have a binary form.
+        DataType::List(item) => {
+            let (oid, _) = pg_types::oid_of_field(item);
+            !matches!(item.data_type(), DataType::List(_)) && has_binary(item.data_type(), oid)
+        }
         // Catalog columns may be described as a type whose binary form they do not hold.
         DataType::Utf8 => matches!(oid, 18 | 19 | 25 | 1042 | 1043),
         DataType::Boolean

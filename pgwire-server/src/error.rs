@@ -47,5 +47,11 @@ pub(crate) fn fields<'a>(severity: &'a str, error: &'a EngineError) -> Vec<(u8, 
     if let Some(hint) = error.hint() {
         fields.push((b'H', hint));
     }
+    if let Some(object) = error.object() {
+        fields.push((b's', object.schema.clone()));
+        fields.push((b't', object.table.clone()));
+        fields.extend(object.column.clone().map(|column| (b'c', column)));
+        fields.extend(object.constraint.clone().map(|constraint| (b'n', constraint)));
+    }
     fields
 }

@@ -1,6 +1,8 @@
 //! Parameter values from the wire, in the type the statement gave them.
 
-use arrow::datatypes::{DataType, Field, TimeUnit};
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
 use bytes::Bytes;
 use engine::{
     EngineError, Query, ScalarValue, VectorBuilder, parse_vector, pg_types, vector_shape,
@@ -127,6 +129,7 @@ fn read_binary(
             let day = 0..=86_400_000_000;
             ScalarValue::Time64Microsecond(Some(micros).filter(|micros| day.contains(micros)))
         }
+        DataType::List(item) => list_binary(item, bytes)?,
         other if let Some((kind, dim)) = vector_shape(other) => {
             let vector = match kind {
                 VectorKind::Vector => vector_binary(bytes).map(Query::Dense),
@@ -144,6 +147,42 @@ fn read_binary(
             )));
         }
     })
+}
+
+/// PostgreSQL's array: dimensions, whether there are NULLs, type of the items, length and first place of
+/// each dimension; per item its length, below zero for NULL, and its bytes.
+fn list_binary(item: &FieldRef, bytes: &[u8]) -> Result<ScalarValue, EngineError> {
+    let list_type = DataType::List(Arc::clone(item));
+    let error = || malformed(&list_type);
+    let mut rest = bytes;
+    let mut word = || -> Option<i32> {
+        let (word, tail) = rest.split_first_chunk::<4>()?;
+        rest = tail;
+        Some(i32::from_be_bytes(*word))
+    };
+    let (dimensions, _nulls, element) =
+        word().zip(word()).zip(word()).map(|((a, b), c)| (a, b, c)).ok_or_else(error)?;
+    if dimensions == 0 {
+        return engine::array_of(item, Vec::new());
+    }
+    if dimensions != 1 {
+        return Err(EngineError::unsupported("an array of more than one dimension"));
+    }
+    let is_oid = u32::try_from(element) == Ok(OID);
+    let (length, _first) = word().zip(word()).ok_or_else(error)?;
+    let mut items = Vec::new();
+    for _ in 0..length {
+        let (size, tail) = rest.split_first_chunk::<4>().ok_or_else(error)?;
+        rest = tail;
+        let Ok(size) = usize::try_from(i32::from_be_bytes(*size)) else {
+            items.push(ScalarValue::try_new_null(item.data_type())?);
+            continue;
+        };
+        let (value, tail) = rest.split_at_checked(size).ok_or_else(error)?;
+        rest = tail;
+        items.push(read_binary(item.data_type(), value, is_oid)?);
+    }
+    engine::array_of(item, items)
 }
 
 /// Dimension, zero, numbers of two bytes.

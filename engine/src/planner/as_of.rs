@@ -19,8 +19,8 @@ use datafusion::sql::sqlparser::ast::{TableFactor, TableVersion};
 use types::{CommitTs, SqlState};
 
 use crate::error::EngineError;
+use crate::parse_value::parse_timestamp;
 use crate::provider::{CollectionProvider, Scope};
-use crate::values::parse_timestamp;
 
 /// The hook.
 #[derive(Debug)]

@@ -23,5 +23,5 @@ pub use copy_options::{CopyFormat, CopyOptions};
 pub(crate) use define::{define, target};
 pub(crate) use describe::{cast_parameters, declared_types, describe_plan};
 pub(crate) use plan_write::{PlannedWrite, plan_copy, plan_write};
-pub(crate) use rules::check_definition;
+pub(crate) use rules::{check_definition, error_object};
 pub(crate) use write::{InsertRows, key_detail};

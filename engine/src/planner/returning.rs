@@ -15,7 +15,7 @@ use super::changes::{joined, query_of, table_factor, table_name};
 use crate::error::{EngineError, Result};
 use crate::provider::MEMORY_CATALOG;
 use crate::query::{Planner, named_schema};
-use crate::sql::rewrite::name_repeated;
+use crate::sql::names::name_repeated;
 
 /// Name of the rows among the tables in memory.
 pub(crate) const ROWS: &str = "rows";

@@ -13,13 +13,14 @@ use catalog::{Check, Collection, Column, ColumnDefault, Define, Numbered};
 use datafusion::common::ScalarValue;
 use datafusion::execution::SessionState;
 use datafusion::sql::sqlparser::ast::{self, Expr, Ident, Query, SelectItem, SetExpr, Value};
+use storage::ReadView;
 use storage::memtable::schema_of_columns;
 use types::SqlState;
 
 use super::changes::{joined, query_of, table_factor, table_name};
 use super::returning::check_row_by_row;
 use super::write::{WriteBuilder, constant_column, default_word};
-use crate::error::{EngineError, Result};
+use crate::error::{EngineError, ErrorObject, Result};
 use crate::provider::MEMORY_CATALOG;
 use crate::query::Planner;
 use crate::sql::rewrite::call;
@@ -214,7 +215,10 @@ pub(crate) async fn check_rows(
         "new row for relation \"{}\" violates check constraint \"{}\"",
         collection.name, check.name
     );
-    Err(EngineError::new(SqlState::CHECK_VIOLATION, message).with_detail(row_detail(rows, row)))
+    let constraint = Some(check.name.clone());
+    Err(EngineError::new(SqlState::CHECK_VIOLATION, message)
+        .with_detail(row_detail(rows, row))
+        .about(ErrorObject { constraint, ..error_object(&planner.scope.view(), collection) }))
 }
 
 /// A value as PostgreSQL prints it, as far as that is known.
@@ -234,6 +238,16 @@ pub(crate) fn shown(value: &ScalarValue) -> String {
             }
             None => other.to_string(),
         },
+    }
+}
+
+/// The table that an error is about.
+pub(crate) fn error_object(view: &ReadView, collection: &Collection) -> ErrorObject {
+    let schema = view.catalog().namespace_by_id(collection.schema);
+    ErrorObject {
+        schema: schema.map(|schema| schema.name.clone()).unwrap_or_default(),
+        table: collection.name.clone(),
+        ..ErrorObject::default()
     }
 }
 

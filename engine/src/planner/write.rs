@@ -17,8 +17,9 @@ use types::{CommitTs, Dim, RowId, SqlState, VectorKind};
 use super::changes::query_of;
 use super::rules::{shown, without_defaults};
 use crate::error::{EngineError, Result};
+use crate::parse_value::rounded;
 use crate::sql::types::{fold, last_part, parameter_number};
-use crate::values::{ColumnBuilder, assign, check_column, rounded};
+use crate::values::{ColumnBuilder, assign, check_column};
 
 /// Collects what a statement writes to one table.
 #[derive(Debug)]
@@ -58,13 +59,24 @@ impl WriteBuilder {
                 None => {
                     let data_type = self.schema.field(at).data_type();
                     let nulls = arrow::array::new_null_array(data_type, rows);
-                    check_column(&nulls, column)?;
-                    Ok(nulls)
+                    check_column(&nulls, column).map(|()| nulls)
                 }
             })
+            .map(|assigned| assigned.map_err(|error| self.of_relation(error)))
             .collect();
         self.begun.push(RecordBatch::try_new(Arc::clone(&self.schema), all?)?);
         Ok(())
+    }
+
+    /// Names the table where a value is missing.
+    fn of_relation(&self, error: EngineError) -> EngineError {
+        let (text, table) = (error.to_string(), &self.collection.name);
+        match text.strip_suffix(" violates not-null constraint") {
+            Some(what) => error.with_message(format!(
+                "{what} of relation \"{table}\" violates not-null constraint"
+            )),
+            None => error,
+        }
     }
 
     /// Adds rows that end; their ids.

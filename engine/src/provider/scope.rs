@@ -35,6 +35,8 @@ pub(crate) struct Scope {
     /// Rows that a part of the statement reads and another part made.
     memory: Mutex<Memory>,
     numbers: Mutex<Numbers>,
+    /// Changes of settings that a function asked for: name, value, whether for the transaction alone.
+    asked: Mutex<Vec<(String, String, bool)>>,
 }
 
 /// What the session took from sequences.
@@ -72,6 +74,7 @@ impl Scope {
             started: Mutex::default(),
             memory: Mutex::default(),
             numbers: Mutex::default(),
+            asked: Mutex::default(),
         }
     }
 
@@ -181,6 +184,16 @@ impl Scope {
             self.numbers.lock().current.insert(sequence.id, position.value);
         }
         Ok(())
+    }
+
+    /// Asks for a change of a setting, from the next statement on.
+    pub(crate) fn ask_for(&self, name: &str, value: &str, local: bool) {
+        self.asked.lock().push((name.to_owned(), value.to_owned(), local));
+    }
+
+    /// What [`Scope::ask_for`] asked for.
+    pub(crate) fn asked(&self) -> Vec<(String, String, bool)> {
+        std::mem::take(&mut *self.asked.lock())
     }
 
     /// Forgets what the session took from sequences.

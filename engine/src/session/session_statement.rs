@@ -62,6 +62,8 @@ impl Session {
                 done("RESET")
             }
             ast::Statement::ShowVariable { variable } => self.show(variable)?,
+            // Nothing can be listened to.
+            ast::Statement::UNLISTEN { .. } => done("UNLISTEN"),
             ast::Statement::Deallocate { name, .. } => {
                 let name = fold(name);
                 Outcome::Deallocate((name != "all").then_some(name))
@@ -74,6 +76,22 @@ impl Session {
             }
             _ => return Ok(None),
         }))
+    }
+
+    /// Changes settings that `set_config` asked for in an earlier statement.
+    pub(super) fn set_what_was_asked(&mut self) -> Result<()> {
+        for (name, value, local) in self.scope.asked() {
+            if local && self.transaction.is_none() {
+                continue;
+            }
+            self.settings.set(&name, &value)?;
+            if let Some(open) = &mut self.transaction
+                && !local
+            {
+                open.after.set(&name, &value)?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes a change back that would let a transaction write which was to read only.

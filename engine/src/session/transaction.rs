@@ -15,8 +15,8 @@ use types::limits::SAVEPOINTS_MAX;
 use types::{Coded as _, CommitTs, SqlState};
 
 use super::{Notice, Outcome, Session, done};
-use crate::error::{EngineError, Result};
-use crate::planner::key_detail;
+use crate::error::{EngineError, ErrorObject, Result};
+use crate::planner::{error_object, key_detail};
 use crate::settings::{Settings, serializable};
 use crate::sql::rewrite::names_instant;
 use crate::sql::types::fold;
@@ -472,15 +472,17 @@ fn explained(
     let StorageError::Rejected(Rejection::DuplicateKey { constraint, row }) = &error else {
         return error.into();
     };
-    let detail = begun.iter().find_map(|(table, batch)| {
+    let found = begun.iter().find_map(|(table, batch)| {
         let collection = view.catalog().collection_by_id(*table)?;
         let batch = batch.as_ref().filter(|batch| *row < batch.num_rows())?;
         let named = collection.primary_key_name() == *constraint;
-        named.then(|| key_detail(collection, batch, *row))
+        let constraint = Some(constraint.clone());
+        let object = ErrorObject { constraint, ..error_object(view, collection) };
+        named.then(|| (key_detail(collection, batch, *row), object))
     });
     let error = EngineError::from(error);
-    match detail {
-        Some(detail) => error.with_detail(detail),
+    match found {
+        Some((detail, object)) => error.with_detail(detail).about(object),
         None => error,
     }
 }

@@ -1,7 +1,9 @@
 //! From text to statements: tokens, dialect, parser, types, operators.
 
+mod catalog_idioms;
 mod dialect;
 mod fetch;
+pub(crate) mod names;
 pub(crate) mod operators;
 mod parser;
 pub(crate) mod rewrite;

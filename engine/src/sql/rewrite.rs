@@ -6,15 +6,16 @@
 
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
     self, BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-    FunctionArguments, Ident, JoinOperator, ObjectName, Query, Select, SelectItem, SetExpr,
-    SetOperator, SetQuantifier, TableFactor, Value, Visit as _, VisitMut as _, Visitor, VisitorMut,
+    FunctionArguments, Ident, ObjectName, Query, Select, SelectItem, SetExpr, SetOperator,
+    SetQuantifier, TableFactor, Value, Visit as _, VisitMut as _, Visitor, VisitorMut,
 };
 
 use types::VectorKind;
 
+use super::catalog_idioms::{is_empty, make_empty, of_catalog, one_row, query_is_empty, when};
+use super::names::name_repeated;
 use super::types::{cast, fold, last_part};
 use crate::error::{EngineError, Result};
 use crate::provider::DATABASE;
@@ -216,6 +217,18 @@ impl VisitorMut for Rewriter {
         ControlFlow::Continue(())
     }
 
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        // The one column of a function has the function's alias for a name.
+        if let TableFactor::Table { name, alias: Some(alias), args: Some(_), .. } = factor
+            && alias.columns.is_empty()
+            && matches!(last_part(name).as_str(), "generate_series" | "unnest")
+        {
+            let name = alias.name.clone();
+            alias.columns.push(ast::TableAliasColumnDef { name, data_type: None });
+        }
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         if is_empty(select) {
             make_empty(select);
@@ -225,6 +238,7 @@ impl VisitorMut for Rewriter {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        of_catalog(expr);
         match expr {
             Expr::Subquery(query) if query_is_empty(query) => *expr = Expr::value(Value::Null),
             Expr::Subquery(query) => {
@@ -385,7 +399,8 @@ fn compare_rows(left: &Expr, op: &BinaryOperator, right: &Expr) -> Option<Expr> 
     Some(Expr::Nested(Box::new(joined)))
 }
 
-fn binary(left: Expr, op: &BinaryOperator, right: Expr) -> Expr {
+/// `left operator right`
+pub(super) fn binary(left: Expr, op: &BinaryOperator, right: Expr) -> Expr {
     Expr::BinaryOp { left: Box::new(left), op: op.clone(), right: Box::new(right) }
 }
 
@@ -418,219 +433,11 @@ fn rewrite_reg_cast(expr: &mut Expr) {
     *expr = call(&format!("{kind}_{direction}"), vec![Expr::clone(inner)]);
 }
 
-fn is_empty_catalog(factor: &TableFactor) -> bool {
-    match factor {
-        TableFactor::Table { name, args: None, .. } => {
-            let schema_ok = match name.0.as_slice() {
-                [_] => true,
-                [schema, _] => schema.as_ident().is_some_and(|schema| fold(schema) == "pg_catalog"),
-                _ => false,
-            };
-            schema_ok && EMPTY_CATALOGS.contains(&last_part(name).as_str())
-        }
-        _ => false,
-    }
-}
-
-/// Whether a SELECT joins, inside, a table that has no rows, so that it has none itself.
-fn is_empty(select: &Select) -> bool {
-    let inner = |operator: &JoinOperator| {
-        matches!(
-            operator,
-            JoinOperator::Join(_) | JoinOperator::Inner(_) | JoinOperator::CrossJoin(_)
-        )
-    };
-    let aggregates = !matches!(&select.group_by, ast::GroupByExpr::Expressions(e, _) if e.is_empty())
-        || select.projection.iter().any(has_aggregate);
-    !aggregates
-        && select.from.iter().any(|from| {
-            is_empty_catalog(&from.relation)
-                || from
-                    .joins
-                    .iter()
-                    .any(|join| inner(&join.join_operator) && is_empty_catalog(&join.relation))
-        })
-}
-
-/// Whether a select item calls an aggregate at its top; catalog queries nest none deeper.
-fn has_aggregate(item: &SelectItem) -> bool {
-    let (SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) = item else {
-        return false;
-    };
-    let Expr::Function(function) = expr else { return false };
-    matches!(
-        last_part(&function.name).as_str(),
-        "count"
-            | "sum"
-            | "min"
-            | "max"
-            | "avg"
-            | "array_agg"
-            | "string_agg"
-            | "bool_or"
-            | "bool_and"
-    )
-}
-
-fn query_is_empty(query: &Query) -> bool {
-    matches!(&*query.body, SetExpr::Select(select) if is_empty(select))
-}
-
 /// A parameter of LIMIT or OFFSET is a `bigint`; nothing else tells its type.
 fn count_parameter(expr: &mut Expr) {
     if matches!(expr, Expr::Value(value) if matches!(value.value, Value::Placeholder(_))) {
         *expr = cast(expr.clone(), ast::DataType::BigInt(None));
     }
-}
-
-/// Separates the name a user sees from what makes it unique.
-const UNIQUE: char = '\u{1}';
-
-/// The name that a user sees of one that was made unique; `None` of others.
-pub(crate) fn shown_name(name: &str) -> Option<&str> {
-    name.split_once(UNIQUE).map(|(shown, _)| shown)
-}
-
-/// `SELECT a, a`: the planner wants every column to have a name of its own.
-pub(crate) fn name_repeated(select: &mut Select) {
-    let mut seen = std::collections::HashSet::new();
-    // What a wildcard stands for is known later.
-    let wild = select
-        .projection
-        .iter()
-        .any(|item| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)));
-    let given = select.projection.iter().filter_map(|item| match item {
-        SelectItem::ExprWithAlias { alias, .. } => Some(fold(alias)),
-        SelectItem::UnnamedExpr(expr @ (Expr::Identifier(_) | Expr::CompoundIdentifier(_))) => {
-            Some(name_of(expr))
-        }
-        _ => None,
-    });
-    let mut taken: std::collections::HashSet<String> = given.collect();
-    for (at, item) in select.projection.iter_mut().enumerate() {
-        let SelectItem::UnnamedExpr(expr) = item else { continue };
-        let (name, again) = (name_of(expr), !seen.insert(named_alike(expr)));
-        // The planner would name a cast like the column that is cast, and take one for the other.
-        let is_cast = matches!(expr, Expr::Cast { .. });
-        let alias = if again || wild || is_cast && !taken.insert(name.clone()) {
-            format!("{name}{UNIQUE}{at}")
-        } else if is_cast {
-            name
-        } else {
-            continue;
-        };
-        let alias = Ident::with_quote('"', alias);
-        *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
-    }
-}
-
-/// `CASE WHEN condition THEN result END`
-fn when(condition: Expr, result: Expr) -> Expr {
-    Expr::Case {
-        case_token: AttachedToken::empty(),
-        end_token: AttachedToken::empty(),
-        operand: None,
-        conditions: vec![ast::CaseWhen { condition, result }],
-        else_result: None,
-    }
-}
-
-/// A subquery of catalog tables that depends on the row: what it looks up is there once, which the
-/// planner has to see. Conditions on nothing but the row are given back, to stand outside of it.
-fn one_row(query: &mut Query) -> Option<Expr> {
-    let SetExpr::Select(select) = &mut *query.body else { return None };
-    let catalogs = |from: &ast::TableWithJoins| {
-        let of = |factor: &TableFactor| {
-            matches!(factor, TableFactor::Table { name, args: None, .. }
-                if last_part(name).starts_with("pg_"))
-        };
-        of(&from.relation) && from.joins.iter().all(|join| of(&join.relation))
-    };
-    let grouped = !matches!(&select.group_by, ast::GroupByExpr::Expressions(e, _) if e.is_empty());
-    if select.from.is_empty()
-        || grouped
-        || query.limit_clause.is_some()
-        || !select.from.iter().all(catalogs)
-        || select.projection.iter().any(has_aggregate)
-    {
-        return None;
-    }
-    if let [SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }] =
-        select.projection.as_mut_slice()
-    {
-        let inner = std::mem::replace(expr, Expr::value(Value::Null));
-        *expr = call("max", vec![inner]);
-    }
-    let own: Vec<String> = select
-        .from
-        .iter()
-        .flat_map(|from| {
-            let joined = from.joins.iter().map(|join| &join.relation);
-            std::iter::once(&from.relation).chain(joined)
-        })
-        .filter_map(|factor| match factor {
-            TableFactor::Table { alias: Some(alias), .. } => Some(fold(&alias.name)),
-            TableFactor::Table { name, .. } => Some(last_part(name)),
-            _ => None,
-        })
-        .collect();
-    let is_outer = |expr: &Expr| {
-        matches!(expr, Expr::CompoundIdentifier(parts)
-        if parts.first().is_some_and(|of| !own.contains(&fold(of))))
-    };
-    let (mut outer, mut inner) = (Vec::new(), Vec::new());
-    conjuncts(select.selection.take(), &mut |part| {
-        if is_outer(&part) { outer.push(part) } else { inner.push(part) }
-    });
-    let all =
-        |parts: Vec<Expr>| parts.into_iter().reduce(|a, b| binary(a, &BinaryOperator::And, b));
-    select.selection = all(inner);
-    all(outer)
-}
-
-/// The parts of a chain of ANDs.
-fn conjuncts(expr: Option<Expr>, take: &mut impl FnMut(Expr)) {
-    match expr {
-        Some(Expr::BinaryOp { left, op: BinaryOperator::And, right }) => {
-            conjuncts(Some(*left), take);
-            conjuncts(Some(*right), take);
-        }
-        Some(other) => take(other),
-        None => {}
-    }
-}
-
-/// What the planner names an expression by: casts and tables do not count, nor what a subquery asks.
-fn named_alike(expr: &Expr) -> Expr {
-    match expr {
-        Expr::Cast { expr, .. } | Expr::Nested(expr) => named_alike(expr),
-        Expr::CompoundIdentifier(parts) => match parts.last() {
-            Some(last) => Expr::Identifier(Ident::new(fold(last))),
-            None => expr.clone(),
-        },
-        Expr::Identifier(ident) => Expr::Identifier(Ident::new(fold(ident))),
-        // All of them have one name.
-        Expr::Subquery(_) => Expr::value(Value::Null),
-        Expr::Exists { .. } => Expr::value(Value::Boolean(true)),
-        other => other.clone(),
-    }
-}
-
-/// Keeps the number and names of columns, and no rows.
-fn make_empty(select: &mut Select) {
-    for (at, item) in select.projection.iter_mut().enumerate() {
-        let alias = match item {
-            SelectItem::ExprWithAlias { alias, .. } => alias.clone(),
-            SelectItem::UnnamedExpr(Expr::Identifier(name)) => name.clone(),
-            SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) if !parts.is_empty() => {
-                parts[parts.len() - 1].clone()
-            }
-            _ => Ident::new(format!("column{}", at + 1)),
-        };
-        *item = SelectItem::ExprWithAlias { expr: Expr::value(Value::Null), alias };
-    }
-    select.from.clear();
-    select.selection = Some(Expr::value(Value::Boolean(false)));
 }
 
 /// Puts PostgreSQL's forms into ones the planner knows.
@@ -641,82 +448,4 @@ pub(crate) fn postgresql(statement: &mut ast::Statement) {
 /// The same of an expression.
 pub(crate) fn postgresql_expression(expr: &mut Expr) {
     let _ = expr.visit(&mut Rewriter);
-}
-
-/// The names PostgreSQL gives to the columns of a query's result.
-pub(crate) fn output_names(query: &Query, columns: usize) -> Option<Vec<Option<String>>> {
-    let mut body = &*query.body;
-    let select = loop {
-        match body {
-            SetExpr::Select(select) => break select,
-            SetExpr::Query(query) => body = &query.body,
-            SetExpr::SetOperation { left, .. } => body = left,
-            _ => return None,
-        }
-    };
-    let names: Vec<Option<Option<String>>> = select
-        .projection
-        .iter()
-        .map(|item| match item {
-            SelectItem::UnnamedExpr(expr) => Some(Some(name_of(expr))),
-            SelectItem::ExprWithAlias { alias, .. } => {
-                let name = fold(alias);
-                Some(Some(shown_name(&name).unwrap_or(&name).to_owned()))
-            }
-            _ => None,
-        })
-        .collect();
-    let wildcard = names.iter().position(Option::is_none);
-    let Some(wildcard) = wildcard else {
-        return (names.len() == columns).then(|| names.into_iter().flatten().collect());
-    };
-    // A wildcard keeps the names it finds; what stands before and after it is known.
-    let after = names.iter().rev().position(Option::is_none).unwrap_or(0);
-    let before = names[..wildcard].iter().flatten().cloned();
-    let middle = columns.checked_sub(wildcard + after)?;
-    let tail = names[names.len() - after..].iter().flatten().cloned();
-    Some(before.chain(std::iter::repeat_n(None, middle)).chain(tail).collect())
-}
-
-/// PostgreSQL's `FigureColname`: the last name in sight.
-fn name_of(expr: &Expr) -> String {
-    match expr {
-        Expr::Identifier(ident) => fold(ident),
-        Expr::CompoundIdentifier(parts) => parts.last().map_or_else(String::new, fold),
-        Expr::Function(function) => last_part(&function.name),
-        Expr::Cast { expr, data_type, .. } => match name_of(expr) {
-            unnamed if unnamed == "?column?" => match data_type {
-                ast::DataType::Custom(name, _) => last_part(name),
-                other => match other.to_string().to_lowercase().as_str() {
-                    "integer" | "int" => "int4".to_owned(),
-                    "bigint" => "int8".to_owned(),
-                    "smallint" => "int2".to_owned(),
-                    "boolean" => "bool".to_owned(),
-                    "double precision" => "float8".to_owned(),
-                    "real" => "float4".to_owned(),
-                    name => name.to_owned(),
-                },
-            },
-            name => name,
-        },
-        Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => name_of(inner),
-        Expr::Case { else_result, .. } => {
-            match else_result.as_ref().map(|result| name_of(result)) {
-                Some(name) if name != "?column?" => name,
-                Some(_) | None => "case".to_owned(),
-            }
-        }
-        Expr::Exists { .. } => "exists".to_owned(),
-        Expr::Array(_) => "array".to_owned(),
-        Expr::Extract { .. } => "extract".to_owned(),
-        Expr::Substring { .. } => "substring".to_owned(),
-        Expr::Position { .. } => "position".to_owned(),
-        Expr::Trim { .. } => "btrim".to_owned(),
-        Expr::Ceil { .. } => "ceil".to_owned(),
-        Expr::Floor { .. } => "floor".to_owned(),
-        Expr::Subquery(query) => output_names(query, 1)
-            .and_then(|names| names.into_iter().next().flatten())
-            .unwrap_or_else(|| "?column?".to_owned()),
-        _ => "?column?".to_owned(),
-    }
 }

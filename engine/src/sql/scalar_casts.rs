@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array as _, ArrayRef};
+use arrow::array::{Array as _, ArrayRef, AsArray as _};
 use arrow::datatypes::{DataType, TimeUnit};
 use catalog::{Column, ColumnType};
 use datafusion::common::config::ConfigOptions;
@@ -30,7 +30,8 @@ const TIME: DataType = DataType::Time64(TimeUnit::Microsecond);
 /// The types that text is read as when it stands next to one.
 fn read_from_text(data_type: &DataType) -> bool {
     let timestamp = matches!(data_type, DataType::Timestamp(TimeUnit::Microsecond, _));
-    timestamp || *data_type == UUID || *data_type == TIME
+    let array = matches!(data_type, DataType::List(_));
+    timestamp || array || *data_type == UUID || *data_type == TIME
 }
 
 fn is_text(data_type: &DataType) -> bool {
@@ -73,6 +74,7 @@ impl ScalarUDFImpl for TextCast {
             to if *to == UUID => "uuid",
             to if *to == TIME => "time",
             DataType::Timestamp(..) => "timestamp",
+            DataType::List(_) => "array",
             _ => "text",
         }
     }
@@ -95,6 +97,7 @@ impl ScalarUDFImpl for TextCast {
             Arc::new(texts(array).map_err(EngineError::into_datafusion)?)
         } else {
             let to = match &self.to {
+                DataType::List(_) => return self.arrays(array, scalar),
                 DataType::Timestamp(_, None) => ColumnType::Timestamp,
                 DataType::Timestamp(_, Some(_)) => ColumnType::TimestampTz,
                 to if *to == UUID => ColumnType::Uuid,
@@ -106,6 +109,26 @@ impl ScalarUDFImpl for TextCast {
             return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&cast, 0)?));
         }
         Ok(ColumnarValue::Array(cast))
+    }
+}
+
+impl TextCast {
+    /// Texts of arrays.
+    fn arrays(&self, texts: &ArrayRef, scalar: bool) -> DataFusionResult<ColumnarValue> {
+        let texts = arrow::compute::cast(texts, &DataType::Utf8)?;
+        let array = |text: Option<&str>| match text {
+            Some(text) => scalar_from_text(&self.to, text).map_err(EngineError::into_datafusion),
+            None => ScalarValue::try_new_null(&self.to),
+        };
+        let arrays: Vec<ScalarValue> =
+            texts.as_string::<i32>().iter().map(array).collect::<DataFusionResult<_>>()?;
+        if scalar && arrays.len() == 1 {
+            return Ok(ColumnarValue::Scalar(arrays[0].clone()));
+        }
+        if arrays.is_empty() {
+            return Ok(ColumnarValue::Array(arrow::array::new_empty_array(&self.to)));
+        }
+        Ok(ColumnarValue::Array(ScalarValue::iter_to_array(arrays)?))
     }
 }
 

@@ -34,6 +34,9 @@ pub(crate) fn column_type(sql_type: &ast::DataType) -> Result<Option<ColumnType>
         Sql::Float8 | Sql::DoublePrecision | Sql::Float(ExactNumberInfo::None) => {
             ColumnType::Float8
         }
+        // Bits of the significand.
+        Sql::Float(ExactNumberInfo::Precision(1..=24)) => ColumnType::Float4,
+        Sql::Float(ExactNumberInfo::Precision(25..=53)) => ColumnType::Float8,
         Sql::Text => ColumnType::Text,
         Sql::Varchar(None) | Sql::CharacterVarying(None) | Sql::CharVarying(None) => {
             ColumnType::Varchar
@@ -217,6 +220,14 @@ impl TypePlanner for AzimuthTypes {
             ast::DataType::Custom(name, modifiers) if modifiers.is_empty() => last_part(name),
             _ => return Ok(None),
         };
+        if let Some(element) = name.strip_suffix("[]") {
+            let element = custom_type(element, &[]).map_err(EngineError::into_datafusion)?;
+            let list = |element| {
+                let item = Field::new_list_field(arrow_type(element), true);
+                plain(DataType::List(Arc::new(item)))
+            };
+            return Ok(element.map(list));
+        }
         Ok(match name.as_str() {
             "vector" => Some(Arc::new(vector_field("", VectorKind::Vector, Dim(0)))),
             "halfvec" => Some(Arc::new(vector_field("", VectorKind::Halfvec, Dim(0)))),

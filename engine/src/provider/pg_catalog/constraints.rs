@@ -73,7 +73,7 @@ pub(super) fn constraints(view: &ReadView) -> CatalogTable {
         "oid:oid conname:name connamespace:oid contype:char condeferrable:bool condeferred:bool \
          convalidated:bool conrelid:oid contypid:oid conindid:oid conparentid:oid confrelid:oid \
          confupdtype:char confdeltype:char confmatchtype:char conislocal:bool coninhcount:int4 \
-         connoinherit:bool conkey:int2vector confkey:int2vector conbin:text",
+         connoinherit:bool conkey:int2[] confkey:int2[] conbin:text",
     );
     let mut push =
         |oid: u32, name: &str, of: &Collection, (kind, index): (&str, u32), key: Cell| {

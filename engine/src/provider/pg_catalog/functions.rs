@@ -21,6 +21,7 @@ use crate::error::EngineError;
 use crate::pg_types::{TYPES, by_name, by_oid};
 use crate::provider::{DATABASE, Scope};
 use crate::settings::SERVER_VERSION;
+use crate::values::pg_name;
 
 /// What a function gives back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -30,7 +31,7 @@ enum Returns {
     Text,
 }
 
-const FUNCTIONS: [(&str, Returns); 52] = [
+const FUNCTIONS: [(&str, Returns); 55] = [
     ("array_upper", Returns::Integer),
     ("col_description", Returns::Text),
     ("current_catalog", Returns::Text),
@@ -44,6 +45,7 @@ const FUNCTIONS: [(&str, Returns); 52] = [
     ("has_schema_privilege", Returns::Boolean),
     ("has_table_privilege", Returns::Boolean),
     ("obj_description", Returns::Text),
+    ("pg_advisory_unlock_all", Returns::Text),
     ("pg_backend_pid", Returns::Integer),
     ("pg_client_encoding", Returns::Text),
     ("pg_encoding_to_char", Returns::Text),
@@ -69,6 +71,7 @@ const FUNCTIONS: [(&str, Returns); 52] = [
     ("pg_table_size", Returns::Integer),
     ("pg_total_relation_size", Returns::Integer),
     ("pg_type_is_visible", Returns::Boolean),
+    ("pg_typeof", Returns::Text),
     ("quote_ident", Returns::Text),
     ("quote_literal", Returns::Text),
     ("regclass_in", Returns::Integer),
@@ -78,6 +81,7 @@ const FUNCTIONS: [(&str, Returns); 52] = [
     ("regtype_in", Returns::Integer),
     ("regtype_out", Returns::Text),
     ("session_user", Returns::Text),
+    ("set_config", Returns::Text),
     ("shobj_description", Returns::Text),
     ("to_regclass", Returns::Integer),
     ("to_regtype", Returns::Integer),
@@ -88,7 +92,9 @@ const FUNCTIONS: [(&str, Returns); 52] = [
 /// All functions, bound to a session.
 pub(crate) fn registry(scope: &Arc<Scope>) -> Vec<Arc<ScalarUDF>> {
     let function = |(name, returns): (&'static str, Returns)| {
-        let signature = Signature::user_defined(Volatility::Stable);
+        let volatility =
+            if name == "set_config" { Volatility::Volatile } else { Volatility::Stable };
+        let signature = Signature::user_defined(volatility);
         let scope = Arc::clone(scope);
         Arc::new(ScalarUDF::from(CatalogFunction { name, returns, signature, scope }))
     };
@@ -161,7 +167,9 @@ impl ScalarUDFImpl for CatalogFunction {
 
     fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
         let widen = |t: &DataType| {
-            if t.is_integer() {
+            if self.name == "pg_typeof" {
+                t.clone()
+            } else if t.is_integer() {
                 DataType::Int64
             } else if t == &DataType::Boolean {
                 t.clone()
@@ -173,6 +181,10 @@ impl ScalarUDFImpl for CatalogFunction {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        if self.name == "pg_typeof" {
+            let name = args.arg_fields.first().map(|field| pg_name(field.data_type()));
+            return Ok(ColumnarValue::Scalar(ScalarValue::Utf8(name)));
+        }
         let scalars = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
         let rows = if scalars { 1 } else { args.number_rows };
         let widened = |arg: &ColumnarValue| -> Result<ArrayRef> {
@@ -216,6 +228,9 @@ impl CatalogFunction {
                 types::Principal::OWNER.into()
             }
             "current_setting" => self.setting(args)?,
+            "set_config" => self.set_config(args)?,
+            // There are none to give back.
+            "pg_advisory_unlock_all" => "".into(),
             "format_type" => or_null(
                 args.integer(0).and_then(|oid| format_type(oid, args.integer(1).unwrap_or(-1))),
             ),
@@ -277,6 +292,16 @@ impl CatalogFunction {
         }
     }
 
+    /// Changes a setting from the next statement on.
+    fn set_config(&self, args: &Args<'_>) -> Result<Cell> {
+        let (Some(name), Some(value)) = (args.text(0), args.text(1)) else { return Ok(Cell::Null) };
+        let local = args.text(2).is_some_and(|local| local == "true");
+        let mut settings = self.scope.settings();
+        settings.set(name, value).map_err(EngineError::into_datafusion)?;
+        self.scope.ask_for(name, value, local);
+        Ok(or_null(settings.get(name).ok()))
+    }
+
     fn is_visible(&self, view: &ReadView, oid: Option<i64>) -> Cell {
         let Some(oid) = oid else { return Cell::Null };
         let schema = view.catalog().namespace(&self.scope.schema(), view.at()).map(|n| n.id);
@@ -289,6 +314,9 @@ impl CatalogFunction {
     /// A relation's name, with its schema unless that is the session's.
     fn relation_name(&self, view: &ReadView, oid: i64) -> Option<String> {
         let catalog = view.catalog();
+        if let Some((name, _)) = CATALOG_OIDS.iter().find(|(_, known)| *known == oid) {
+            return Some((*name).to_owned());
+        }
         let found = catalog.relations(view.at()).find(|r| i64::from(r.oid) == oid)?;
         let (schema, name) = (found.schema, found.name);
         let schema = &catalog.namespace_by_id(schema)?.name;
@@ -326,8 +354,9 @@ impl CatalogFunction {
         let unquoted = text.replace('"', "");
         let (schema, name) = match unquoted.split_once('.') {
             Some((schema, name)) => (schema.to_owned(), name.to_owned()),
-            None => (self.scope.schema(), unquoted),
+            None => (self.scope.schema(), unquoted.clone()),
         };
+        let (qualified, in_catalog) = (unquoted.contains('.'), schema == "pg_catalog");
         let at = view.at();
         let found = view.catalog().namespace(&schema, at).and_then(|namespace| {
             let named =
@@ -336,11 +365,49 @@ impl CatalogFunction {
         });
         match found {
             Some(oid) => Ok(oid.into()),
-            // PostgreSQL's own tables are there, under ids that nothing refers to.
-            None if schema == "pg_catalog" || self.name == "to_regclass" => Ok(Cell::Null),
+            None if let Some(oid) = catalog_oid(&name).filter(|_| !qualified || in_catalog) => {
+                Ok(oid.into())
+            }
+            None if self.name == "to_regclass" => Ok(Cell::Null),
             None => Err(EngineError::no_table(text).into_datafusion()),
         }
     }
+}
+
+/// Ids of PostgreSQL's own tables (`pg_class.dat` and the headers of `src/include/catalog`).
+const CATALOG_OIDS: [(&str, i64); 28] = [
+    ("pg_am", 2601),
+    ("pg_attrdef", 2604),
+    ("pg_attribute", 1249),
+    ("pg_auth_members", 1261),
+    ("pg_authid", 1260),
+    ("pg_class", 1259),
+    ("pg_collation", 3456),
+    ("pg_constraint", 2606),
+    ("pg_database", 1262),
+    ("pg_depend", 2608),
+    ("pg_description", 2609),
+    ("pg_enum", 3501),
+    ("pg_extension", 3079),
+    ("pg_index", 2610),
+    ("pg_inherits", 2611),
+    ("pg_namespace", 2615),
+    ("pg_opclass", 2616),
+    ("pg_operator", 2617),
+    ("pg_policy", 3256),
+    ("pg_proc", 1255),
+    ("pg_range", 3541),
+    ("pg_rewrite", 2618),
+    ("pg_sequence", 2224),
+    ("pg_shdescription", 2396),
+    ("pg_statistic_ext", 3381),
+    ("pg_tablespace", 1213),
+    ("pg_trigger", 2620),
+    ("pg_type", 1247),
+];
+
+fn catalog_oid(name: &str) -> Option<i64> {
+    CATALOG_OIDS.iter().find(|(known, _)| *known == name).map(|(_, oid)| *oid)
 }
 
 fn regtype(args: &Args<'_>, function: &str) -> Result<Cell> {

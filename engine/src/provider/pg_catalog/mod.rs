@@ -8,6 +8,7 @@ mod constraints;
 mod functions;
 mod relations;
 mod table;
+mod type_rows;
 mod views;
 
 use std::sync::Arc;

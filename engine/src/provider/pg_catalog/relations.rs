@@ -4,10 +4,10 @@ use catalog::{Collection, Index};
 use storage::ReadView;
 use types::VectorKind;
 
-use super::constraints;
 use super::table::{CatalogTable, Cell, row};
 use super::{OWNER_OID, PG_CATALOG_OID};
-use crate::pg_types::{TYPES, oid_of_column};
+use super::{constraints, type_rows};
+use crate::pg_types::oid_of_column;
 use crate::provider::DATABASE;
 use crate::settings::Settings;
 
@@ -59,7 +59,7 @@ pub(super) fn pg_catalog(name: &str, view: &ReadView, settings: &Settings) -> Ca
         "pg_constraint" => constraints::constraints(view),
         "pg_database" => databases(),
         "pg_depend" => constraints::dependencies(view),
-        "pg_extension" => extensions(),
+        "pg_extension" => type_rows::extensions(view),
         "pg_index" => indexes(view),
         "pg_indexes" => index_definitions(view),
         "pg_namespace" => namespaces(view),
@@ -69,7 +69,7 @@ pub(super) fn pg_catalog(name: &str, view: &ReadView, settings: &Settings) -> Ca
         "pg_settings" => setting_rows(settings),
         "pg_stat_progress_create_index" => super::views::progress_create_index(view),
         "pg_tables" => tables(view),
-        "pg_type" => types(),
+        "pg_type" => type_rows::types(view),
         other => empty(other),
     }
 }
@@ -337,49 +337,6 @@ fn indexes(view: &ReadView) -> CatalogTable {
     table
 }
 
-fn types() -> CatalogTable {
-    let mut table = CatalogTable::new(
-        "oid:oid typname:name typnamespace:oid typowner:oid typlen:int2 typbyval:bool \
-         typtype:char typcategory:char typispreferred:bool typisdefined:bool typdelim:char \
-         typrelid:oid typelem:oid typarray:oid typnotnull:bool typbasetype:oid typtypmod:int4 \
-         typndims:int4 typcollation:oid typdefault:text typinput:name",
-    );
-    let mut push = |oid: u32, name: String, len: i64, (category, elem, array): (&str, u32, u32)| {
-        let input = format!("{name}in");
-        table.push(row![
-            oid,
-            name,
-            PG_CATALOG_OID,
-            OWNER_OID,
-            len,
-            (1..=8).contains(&len),
-            "b",
-            category,
-            false,
-            true,
-            ",",
-            0_i64,
-            elem,
-            array,
-            false,
-            0_i64,
-            -1_i64,
-            0_i64,
-            0_i64,
-            Cell::Null,
-            input,
-        ]);
-    };
-    for pg_type in TYPES {
-        let len = i64::from(pg_type.len);
-        push(pg_type.oid, pg_type.name.to_owned(), len, (pg_type.category, 0, pg_type.array));
-        if pg_type.array != 0 {
-            push(pg_type.array, format!("_{}", pg_type.name), -1, ("A", pg_type.oid, 0));
-        }
-    }
-    table
-}
-
 fn databases() -> CatalogTable {
     let mut table = CatalogTable::new(
         "oid:oid datname:name datdba:oid encoding:int4 datlocprovider:char datistemplate:bool \
@@ -401,14 +358,6 @@ fn databases() -> CatalogTable {
         Cell::Null,
         Cell::Null,
     ]);
-    table
-}
-
-fn extensions() -> CatalogTable {
-    let mut table = CatalogTable::new(
-        "oid:oid extname:name extowner:oid extnamespace:oid extrelocatable:bool extversion:text",
-    );
-    table.push(row![16_391_i64, "vector", OWNER_OID, PG_CATALOG_OID, false, "0.8.0"]);
     table
 }
 

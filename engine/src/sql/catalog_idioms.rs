@@ -1,0 +1,252 @@
+//! What tools ask PostgreSQL's catalog for in ways that the planner does not know.
+
+use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
+use datafusion::sql::sqlparser::ast::{
+    self, BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
+    JoinOperator, Query, Select, SelectItem, SetExpr, TableFactor, Value,
+};
+
+use super::rewrite::{EMPTY_CATALOGS, binary, call};
+use super::types::{cast, fold, last_part};
+use crate::array_text::array_items;
+
+/// Puts an expression over arrays and types of the catalog into a form that the planner knows.
+pub(super) fn of_catalog(expr: &mut Expr) {
+    match expr {
+        Expr::AnyOp { left, compare_op: BinaryOperator::Eq, right, .. } => {
+            if let Some(list) = listed(right) {
+                *expr = Expr::InList { expr: left.clone(), list, negated: false };
+            }
+        }
+        Expr::AllOp { left, compare_op: BinaryOperator::NotEq, right } => {
+            if let Some(list) = listed(right) {
+                *expr = Expr::InList { expr: left.clone(), list, negated: true };
+            }
+        }
+        // These count from zero.
+        Expr::CompoundFieldAccess { root, access_chain } if counts_from_zero(root) => {
+            for access in access_chain {
+                if let ast::AccessExpr::Subscript(ast::Subscript::Index { index }) = access {
+                    let one = Expr::value(Value::Number("1".to_owned(), false));
+                    *index = binary(index.clone(), &BinaryOperator::Plus, one);
+                }
+            }
+        }
+        Expr::Function(function) if last_part(&function.name) == "generate_subscripts" => {
+            if let Some(subscripts) = subscripts(function) {
+                *expr = subscripts;
+            }
+        }
+        // Functions of types are kept by name.
+        Expr::BinaryOp { left, op: BinaryOperator::NotEq, right }
+            if is_type_function(left)
+                && matches!(&**right, Expr::Value(value)
+                if value.value == Value::Number("0".to_owned(), false)) =>
+        {
+            *expr = Expr::IsNotNull(left.clone());
+        }
+        _ => {}
+    }
+}
+
+fn is_empty_catalog(factor: &TableFactor) -> bool {
+    match factor {
+        TableFactor::Table { name, args: None, .. } => {
+            let schema_ok = match name.0.as_slice() {
+                [_] => true,
+                [schema, _] => schema.as_ident().is_some_and(|schema| fold(schema) == "pg_catalog"),
+                _ => false,
+            };
+            schema_ok && EMPTY_CATALOGS.contains(&last_part(name).as_str())
+        }
+        _ => false,
+    }
+}
+
+/// Whether a SELECT joins, inside, a table that has no rows, so that it has none itself.
+pub(super) fn is_empty(select: &Select) -> bool {
+    let inner = |operator: &JoinOperator| {
+        matches!(
+            operator,
+            JoinOperator::Join(_) | JoinOperator::Inner(_) | JoinOperator::CrossJoin(_)
+        )
+    };
+    let aggregates = !matches!(&select.group_by, ast::GroupByExpr::Expressions(e, _) if e.is_empty())
+        || select.projection.iter().any(has_aggregate);
+    !aggregates
+        && select.from.iter().any(|from| {
+            is_empty_catalog(&from.relation)
+                || from
+                    .joins
+                    .iter()
+                    .any(|join| inner(&join.join_operator) && is_empty_catalog(&join.relation))
+        })
+}
+
+/// Whether a select item calls an aggregate at its top; catalog queries nest none deeper.
+fn has_aggregate(item: &SelectItem) -> bool {
+    let (SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) = item else {
+        return false;
+    };
+    let Expr::Function(function) = expr else { return false };
+    matches!(
+        last_part(&function.name).as_str(),
+        "count"
+            | "sum"
+            | "min"
+            | "max"
+            | "avg"
+            | "array_agg"
+            | "string_agg"
+            | "bool_or"
+            | "bool_and"
+    )
+}
+
+pub(super) fn query_is_empty(query: &Query) -> bool {
+    matches!(&*query.body, SetExpr::Select(select) if is_empty(select))
+}
+
+/// `CASE WHEN condition THEN result END`
+pub(super) fn when(condition: Expr, result: Expr) -> Expr {
+    Expr::Case {
+        case_token: AttachedToken::empty(),
+        end_token: AttachedToken::empty(),
+        operand: None,
+        conditions: vec![ast::CaseWhen { condition, result }],
+        else_result: None,
+    }
+}
+
+/// A subquery of catalog tables that depends on the row: what it looks up is there once, which the
+/// planner has to see. Conditions on nothing but the row are given back, to stand outside of it.
+pub(super) fn one_row(query: &mut Query) -> Option<Expr> {
+    let SetExpr::Select(select) = &mut *query.body else { return None };
+    let catalogs = |from: &ast::TableWithJoins| {
+        let of = |factor: &TableFactor| {
+            matches!(factor, TableFactor::Table { name, args: None, .. }
+                if last_part(name).starts_with("pg_"))
+        };
+        of(&from.relation) && from.joins.iter().all(|join| of(&join.relation))
+    };
+    let grouped = !matches!(&select.group_by, ast::GroupByExpr::Expressions(e, _) if e.is_empty());
+    if select.from.is_empty()
+        || grouped
+        || query.limit_clause.is_some()
+        || !select.from.iter().all(catalogs)
+        || select.projection.iter().any(has_aggregate)
+    {
+        return None;
+    }
+    if let [SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }] =
+        select.projection.as_mut_slice()
+    {
+        let inner = std::mem::replace(expr, Expr::value(Value::Null));
+        *expr = call("max", vec![inner]);
+    }
+    let own: Vec<String> = select
+        .from
+        .iter()
+        .flat_map(|from| {
+            let joined = from.joins.iter().map(|join| &join.relation);
+            std::iter::once(&from.relation).chain(joined)
+        })
+        .filter_map(|factor| match factor {
+            TableFactor::Table { alias: Some(alias), .. } => Some(fold(&alias.name)),
+            TableFactor::Table { name, .. } => Some(last_part(name)),
+            _ => None,
+        })
+        .collect();
+    let is_outer = |expr: &Expr| {
+        matches!(expr, Expr::CompoundIdentifier(parts)
+        if parts.first().is_some_and(|of| !own.contains(&fold(of))))
+    };
+    let (mut outer, mut inner) = (Vec::new(), Vec::new());
+    conjuncts(select.selection.take(), &mut |part| {
+        if is_outer(&part) { outer.push(part) } else { inner.push(part) }
+    });
+    let all =
+        |parts: Vec<Expr>| parts.into_iter().reduce(|a, b| binary(a, &BinaryOperator::And, b));
+    select.selection = all(inner);
+    all(outer)
+}
+
+/// The parts of a chain of ANDs.
+fn conjuncts(expr: Option<Expr>, take: &mut impl FnMut(Expr)) {
+    match expr {
+        Some(Expr::BinaryOp { left, op: BinaryOperator::And, right }) => {
+            conjuncts(Some(*left), take);
+            conjuncts(Some(*right), take);
+        }
+        Some(other) => take(other),
+        None => {}
+    }
+}
+
+/// The items of an array that is a constant, for a list.
+fn listed(array: &Expr) -> Option<Vec<Expr>> {
+    let Expr::Value(value) = array else { return None };
+    let Value::SingleQuotedString(text) = &value.value else { return None };
+    let items = array_items(text).ok()?;
+    if items.is_empty() {
+        return None;
+    }
+    let item = |item: Option<String>| match item {
+        Some(text) => Expr::value(Value::SingleQuotedString(text)),
+        None => Expr::value(Value::Null),
+    };
+    Some(items.into_iter().map(item).collect())
+}
+
+/// Whether an expression is a column of `pg_index` whose items PostgreSQL counts from zero.
+fn counts_from_zero(expr: &Expr) -> bool {
+    let name = match expr {
+        Expr::Identifier(name) => Some(name),
+        Expr::CompoundIdentifier(parts) => parts.last(),
+        _ => None,
+    };
+    name.is_some_and(|name| matches!(fold(name).as_str(), "indkey" | "indoption" | "indclass"))
+}
+
+/// `generate_subscripts(array, 1)`
+fn subscripts(function: &Function) -> Option<Expr> {
+    let FunctionArguments::List(list) = &function.args else { return None };
+    let [FunctionArg::Unnamed(FunctionArgExpr::Expr(array)), ..] = list.args.as_slice() else {
+        return None;
+    };
+    let number = |number: &str| Expr::value(Value::Number(number.to_owned(), false));
+    let first = if counts_from_zero(array) { "0" } else { "1" };
+    let length = call("array_length", vec![array.clone()]);
+    let length = cast(length, ast::DataType::BigInt(None));
+    let end = binary(length, &BinaryOperator::Plus, number(first));
+    Some(call("unnest", vec![call("range", vec![number(first), end])]))
+}
+
+/// Whether an expression is a column of `pg_type` that holds a function.
+fn is_type_function(expr: &Expr) -> bool {
+    let name = match expr {
+        Expr::Identifier(name) => Some(name),
+        Expr::CompoundIdentifier(parts) => parts.last(),
+        _ => None,
+    };
+    name.is_some_and(|name| {
+        matches!(fold(name).as_str(), "typinput" | "typoutput" | "typreceive" | "typsend")
+    })
+}
+
+/// Keeps the number and names of columns, and no rows.
+pub(super) fn make_empty(select: &mut Select) {
+    for (at, item) in select.projection.iter_mut().enumerate() {
+        let alias = match item {
+            SelectItem::ExprWithAlias { alias, .. } => alias.clone(),
+            SelectItem::UnnamedExpr(Expr::Identifier(name)) => name.clone(),
+            SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) if !parts.is_empty() => {
+                parts[parts.len() - 1].clone()
+            }
+            _ => Ident::new(format!("column{}", at + 1)),
+        };
+        *item = SelectItem::ExprWithAlias { expr: Expr::value(Value::Null), alias };
+    }
+    select.from.clear();
+    select.selection = Some(Expr::value(Value::Boolean(false)));
+}

@@ -1,0 +1,142 @@
+//! Names of a result's columns: unique for the planner, PostgreSQL's for the user.
+
+use datafusion::sql::sqlparser::ast::{
+    self, Expr, Ident, Query, Select, SelectItem, SetExpr, Value,
+};
+
+use super::types::{fold, last_part};
+
+/// Separates the name a user sees from what makes it unique.
+const UNIQUE: char = '\u{1}';
+
+/// The name that a user sees of one that was made unique; `None` of others.
+pub(crate) fn shown_name(name: &str) -> Option<&str> {
+    name.split_once(UNIQUE).map(|(shown, _)| shown)
+}
+
+/// `SELECT a, a`: the planner wants every column to have a name of its own.
+pub(crate) fn name_repeated(select: &mut Select) {
+    let mut seen = std::collections::HashSet::new();
+    // What a wildcard stands for is known later.
+    let wild = select
+        .projection
+        .iter()
+        .any(|item| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)));
+    let given = select.projection.iter().filter_map(|item| match item {
+        SelectItem::ExprWithAlias { alias, .. } => Some(fold(alias)),
+        SelectItem::UnnamedExpr(expr @ (Expr::Identifier(_) | Expr::CompoundIdentifier(_))) => {
+            Some(name_of(expr))
+        }
+        _ => None,
+    });
+    let mut taken: std::collections::HashSet<String> = given.collect();
+    for (at, item) in select.projection.iter_mut().enumerate() {
+        let SelectItem::UnnamedExpr(expr) = item else { continue };
+        let (name, again) = (name_of(expr), !seen.insert(named_alike(expr)));
+        // The planner would name a cast like the column that is cast, and take one for the other.
+        let is_cast = matches!(expr, Expr::Cast { .. });
+        let alias = if again || wild || is_cast && !taken.insert(name.clone()) {
+            format!("{name}{UNIQUE}{at}")
+        } else if is_cast {
+            name
+        } else {
+            continue;
+        };
+        let alias = Ident::with_quote('"', alias);
+        *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+    }
+}
+
+/// What the planner names an expression by: casts and tables do not count, nor what a subquery asks.
+fn named_alike(expr: &Expr) -> Expr {
+    match expr {
+        Expr::Cast { expr, .. } | Expr::Nested(expr) => named_alike(expr),
+        Expr::CompoundIdentifier(parts) => match parts.last() {
+            Some(last) => Expr::Identifier(Ident::new(fold(last))),
+            None => expr.clone(),
+        },
+        Expr::Identifier(ident) => Expr::Identifier(Ident::new(fold(ident))),
+        // All of them have one name.
+        Expr::Subquery(_) => Expr::value(Value::Null),
+        Expr::Exists { .. } => Expr::value(Value::Boolean(true)),
+        other => other.clone(),
+    }
+}
+
+/// The names PostgreSQL gives to the columns of a query's result.
+pub(crate) fn output_names(query: &Query, columns: usize) -> Option<Vec<Option<String>>> {
+    let mut body = &*query.body;
+    let select = loop {
+        match body {
+            SetExpr::Select(select) => break select,
+            SetExpr::Query(query) => body = &query.body,
+            SetExpr::SetOperation { left, .. } => body = left,
+            _ => return None,
+        }
+    };
+    let names: Vec<Option<Option<String>>> = select
+        .projection
+        .iter()
+        .map(|item| match item {
+            SelectItem::UnnamedExpr(expr) => Some(Some(name_of(expr))),
+            SelectItem::ExprWithAlias { alias, .. } => {
+                let name = fold(alias);
+                Some(Some(shown_name(&name).unwrap_or(&name).to_owned()))
+            }
+            _ => None,
+        })
+        .collect();
+    let wildcard = names.iter().position(Option::is_none);
+    let Some(wildcard) = wildcard else {
+        return (names.len() == columns).then(|| names.into_iter().flatten().collect());
+    };
+    // A wildcard keeps the names it finds; what stands before and after it is known.
+    let after = names.iter().rev().position(Option::is_none).unwrap_or(0);
+    let before = names[..wildcard].iter().flatten().cloned();
+    let middle = columns.checked_sub(wildcard + after)?;
+    let tail = names[names.len() - after..].iter().flatten().cloned();
+    Some(before.chain(std::iter::repeat_n(None, middle)).chain(tail).collect())
+}
+
+/// PostgreSQL's `FigureColname`: the last name in sight.
+fn name_of(expr: &Expr) -> String {
+    match expr {
+        Expr::Identifier(ident) => fold(ident),
+        Expr::CompoundIdentifier(parts) => parts.last().map_or_else(String::new, fold),
+        Expr::Function(function) => last_part(&function.name),
+        Expr::Cast { expr, data_type, .. } => match name_of(expr) {
+            unnamed if unnamed == "?column?" => match data_type {
+                ast::DataType::Custom(name, _) => last_part(name),
+                other => match other.to_string().to_lowercase().as_str() {
+                    "integer" | "int" => "int4".to_owned(),
+                    "bigint" => "int8".to_owned(),
+                    "smallint" => "int2".to_owned(),
+                    "boolean" => "bool".to_owned(),
+                    "double precision" => "float8".to_owned(),
+                    "real" => "float4".to_owned(),
+                    name => name.to_owned(),
+                },
+            },
+            name => name,
+        },
+        Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => name_of(inner),
+        Expr::Case { else_result, .. } => {
+            match else_result.as_ref().map(|result| name_of(result)) {
+                Some(name) if name != "?column?" => name,
+                Some(_) | None => "case".to_owned(),
+            }
+        }
+        Expr::Exists { .. } => "exists".to_owned(),
+        Expr::Array(_) => "array".to_owned(),
+        Expr::Extract { .. } => "extract".to_owned(),
+        Expr::Substring { .. } => "substring".to_owned(),
+        Expr::Position { .. } => "position".to_owned(),
+        Expr::Trim { .. } => "btrim".to_owned(),
+        Expr::Ceil { .. } => "ceil".to_owned(),
+        Expr::Floor { .. } => "floor".to_owned(),
+        Expr::Subquery(query) => output_names(query, 1)
+            .and_then(|names| names.into_iter().next().flatten())
+            .unwrap_or_else(|| "?column?".to_owned()),
+        _ => "?column?".to_owned(),
+    }
+}
