@@ -1,7 +1,7 @@
 //! Values of PostgreSQL's scalar types from their text, or an error that repeats the text.
 
 use arrow::compute::kernels::cast_utils::Parser as _;
-use arrow::datatypes::TimestampMicrosecondType;
+use arrow::datatypes::{Date32Type, TimestampMicrosecondType};
 use types::SqlState;
 use types::limits::NUMERIC_PRECISION_MAX;
 
@@ -212,4 +212,13 @@ pub(crate) fn parse_numeric(text: &str, precision: u8, scale: u8) -> Result<i128
         return Err(overflow());
     }
     Ok(if negative { -value } else { value })
+}
+
+/// A date; the time and the zone behind it do not count.
+pub(crate) fn parse_date(text: &str) -> Option<i32> {
+    let trimmed = text.trim();
+    Date32Type::parse(trimmed).or_else(|| {
+        parse_timestamp(trimmed)?;
+        Date32Type::parse(trimmed.split([' ', 'T']).next()?)
+    })
 }

@@ -9,11 +9,8 @@ use arrow::array::{
     Int32Builder, Int64Builder, StringBuilder, Time64MicrosecondBuilder,
     TimestampMicrosecondBuilder,
 };
-use arrow::compute::kernels::cast_utils::Parser as _;
 use arrow::compute::{CastOptions, cast, cast_with_options};
-use arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, Float16Type, Float32Type, Float64Type,
-};
+use arrow::datatypes::{DataType, Decimal128Type, Float16Type, Float32Type, Float64Type};
 use catalog::{Column, ColumnType};
 use datafusion::common::ScalarValue;
 use storage::memtable::arrow_type;
@@ -24,7 +21,7 @@ use vector::Row;
 use crate::array_text::array_from_text;
 use crate::error::{EngineError, Result};
 use crate::parse_value::{
-    check_float, invalid, of_length, parse_boolean, parse_integer, parse_numeric,
+    check_float, invalid, of_length, parse_boolean, parse_date, parse_integer, parse_numeric,
     parse_time_of_day, parse_timestamp, parse_uuid, without_zero,
 };
 use crate::value_text::texts;
@@ -114,9 +111,7 @@ impl ColumnBuilder {
             }
             Self::Bytea(b) => b.append_value(parse_bytea(text)?),
             Self::Date(b) => {
-                b.append_value(
-                    Date32Type::parse(text.trim()).ok_or_else(|| invalid("date", text))?,
-                );
+                b.append_value(parse_date(text).ok_or_else(|| invalid("date", text))?);
             }
             Self::Timestamp(b, column_type) => b.append_value(
                 parse_timestamp(text).ok_or_else(|| invalid(&column_type.sql_name(), text))?,

@@ -17,6 +17,7 @@ use types::{CommitTs, SequenceId, SqlState};
 
 use crate::error::EngineError;
 use crate::settings::Settings;
+use crate::sql::types::name_parts;
 use crate::tuner::Tuner;
 
 /// The statement being planned.
@@ -224,6 +225,13 @@ impl Scope {
     /// The schema of unqualified names.
     pub(crate) fn schema(&self) -> String {
         self.settings.lock().default_schema()
+    }
+
+    /// Schema and name of a relation in a text; the schema of unqualified names where there is none.
+    pub(crate) fn split_name(&self, text: &str) -> (String, String) {
+        let mut parts = name_parts(text);
+        let name = parts.pop().unwrap_or_default();
+        (parts.pop().unwrap_or_else(|| self.schema()), name)
     }
 
     /// The session's settings.

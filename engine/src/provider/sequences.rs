@@ -159,11 +159,7 @@ impl SequenceFunction {
         }
         let text = cast(names, &DataType::Utf8)?;
         let text = text.as_string::<i32>().value(row);
-        let unquoted = text.replace('"', "");
-        let (schema, name) = match unquoted.split_once('.') {
-            Some((schema, name)) => (schema.to_owned(), name.to_owned()),
-            None => (self.scope.schema(), unquoted),
-        };
+        let (schema, name) = self.scope.split_name(text);
         let schema = view.catalog().namespace(&schema, view.at());
         let found = schema.and_then(|s| view.catalog().sequence(s.id, &name, view.at()));
         found.map(Some).ok_or_else(|| EngineError::no_table(text))

@@ -65,6 +65,7 @@ pub(super) fn base_state(engine: &Arc<Engine>, scope: &Arc<Scope>) -> Result<Ses
         .with_physical_optimizer_rule(Arc::new(IterateSearches))
         .build();
     let functions = udfs::registry().into_iter().chain(pg_catalog::registry(scope));
+    let functions = functions.chain(pg_catalog::array_functions::registry(scope));
     for function in functions.chain(sequences::registry(scope)).chain(scalar_casts::registry()) {
         state.register_udf(function)?;
     }

@@ -3,12 +3,13 @@
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
     self, BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
-    JoinOperator, Query, Select, SelectItem, SetExpr, TableFactor, Value,
+    JoinOperator, ObjectName, Query, Select, SelectItem, SetExpr, TableFactor, Value,
 };
 
 use super::rewrite::{EMPTY_CATALOGS, binary, call};
 use super::types::{cast, fold, last_part};
 use crate::array_text::array_items;
+use crate::provider::pg_catalog::array_functions::EXPANDED;
 
 /// Puts an expression over arrays and types of the catalog into a form that the planner knows.
 pub(super) fn of_catalog(expr: &mut Expr) {
@@ -30,6 +31,36 @@ pub(super) fn of_catalog(expr: &mut Expr) {
                     let one = Expr::value(Value::Number("1".to_owned(), false));
                     *index = binary(index.clone(), &BinaryOperator::Plus, one);
                 }
+            }
+        }
+        Expr::Function(function) if last_part(&function.name) == "_pg_expandarray" => {
+            function.name = ObjectName::from(vec![Ident::new(EXPANDED)]);
+            *expr = call("unnest", vec![expr.clone()]);
+        }
+        // A field of a composite: of what is expanded there are two.
+        Expr::CompoundFieldAccess { root, access_chain }
+            if field_of_place(access_chain).is_some() =>
+        {
+            if let Some(field) = field_of_place(access_chain) {
+                let field = Expr::value(Value::SingleQuotedString(field));
+                *expr = call("get_field", vec![Expr::clone(root), field]);
+            }
+        }
+        // The planner knows one character to escape with.
+        Expr::Like { pattern, escape_char, .. } | Expr::ILike { pattern, escape_char, .. } => {
+            if let Some(Value::SingleQuotedString(escape)) = escape_char.as_ref().map(|e| &e.value)
+                && escape.chars().count() == 1
+                && escape != "\\"
+            {
+                let text = |text: &str| Expr::value(Value::SingleQuotedString(text.to_owned()));
+                let replaced = |from: Expr, what: &str, by: &str| {
+                    call("replace", vec![from, text(what), text(by)])
+                };
+                let plain = replaced(Expr::clone(pattern), "\\", "\\\\");
+                let doubled = replaced(plain, &format!("{escape}{escape}"), "\u{1}");
+                let escaped = replaced(doubled, escape, "\\");
+                **pattern = replaced(escaped, "\u{1}", escape);
+                *escape_char = None;
             }
         }
         Expr::Function(function) if last_part(&function.name) == "generate_subscripts" => {
@@ -220,6 +251,16 @@ fn subscripts(function: &Function) -> Option<Expr> {
     let length = cast(length, ast::DataType::BigInt(None));
     let end = binary(length, &BinaryOperator::Plus, number(first));
     Some(call("unnest", vec![call("range", vec![number(first), end])]))
+}
+
+/// The field, when it is one of `information_schema._pg_expandarray`.
+fn field_of_place(chain: &[ast::AccessExpr]) -> Option<String> {
+    match chain {
+        [ast::AccessExpr::Dot(Expr::Identifier(field))] => {
+            Some(fold(field)).filter(|field| matches!(field.as_str(), "x" | "n"))
+        }
+        _ => None,
+    }
 }
 
 /// Whether an expression is a column of `pg_type` that holds a function.

@@ -22,7 +22,7 @@ use udfs::{
 use super::types::DIMENSION_KEY;
 use super::vector_cast::{can_cast, known_length, vector_cast, vector_text};
 use crate::error::EngineError;
-use crate::values::pg_name;
+use crate::values::{pg_name, scalar_from_text};
 
 /// Plans `<->`, `<#>`, `<=>`, `<+>`, `<~>` and `<%>` where a side is a vector.
 #[derive(Debug)]
@@ -115,6 +115,17 @@ fn is_comparison(operator: &BinaryOperator) -> bool {
     matches!(operator, Eq | NotEq | Lt | LtEq | Gt | GtEq)
 }
 
+/// Text next to a boolean is one.
+fn as_truth(expr: Expr) -> DataFusionResult<Expr> {
+    match &expr {
+        Expr::Literal(ScalarValue::Utf8(Some(text)), _) => {
+            let truth = scalar_from_text(&DataType::Boolean, text);
+            Ok(Expr::Literal(truth.map_err(EngineError::into_datafusion)?, None))
+        }
+        _ => Ok(expr),
+    }
+}
+
 /// A comparison in which text next to a vector is one.
 fn compared(expr: RawBinaryExpr, schema: &DFSchema) -> DataFusionResult<RawBinaryExpr> {
     let open = |e: &Expr| is_text(e) || matches!(e, Expr::Placeholder(p) if p.field.is_none());
@@ -122,7 +133,13 @@ fn compared(expr: RawBinaryExpr, schema: &DFSchema) -> DataFusionResult<RawBinar
         return Ok(expr);
     }
     let Some(wanted) = common(shape(&expr.left, schema), shape(&expr.right, schema)) else {
-        return Ok(expr);
+        let truth = |e: &Expr| e.get_type(schema).is_ok_and(|of| of == DataType::Boolean);
+        let RawBinaryExpr { left, right, op } = expr;
+        return Ok(match (truth(&left), truth(&right)) {
+            (true, false) => RawBinaryExpr { right: as_truth(right)?, left, op },
+            (false, true) => RawBinaryExpr { left: as_truth(left)?, right, op },
+            _ => RawBinaryExpr { left, right, op },
+        });
     };
     let (left, right) =
         (as_vector(expr.left, wanted, schema)?, as_vector(expr.right, wanted, schema)?);
@@ -312,12 +329,26 @@ fn is_text(expr: &Expr) -> bool {
     matches!(expr, Expr::Literal(ScalarValue::Utf8(Some(_)), _))
 }
 
+/// A constant or a parameter without the cast to text that says what it was declared as.
+fn bare(expr: Expr) -> Expr {
+    match expr {
+        Expr::Cast(Cast { expr, field })
+            if field.data_type() == &DataType::Utf8
+                && (is_text(&expr) || matches!(*expr, Expr::Placeholder(_))) =>
+        {
+            *expr
+        }
+        other => other,
+    }
+}
+
 fn rewrite_cast(
     expr: Expr,
     (kind, dim): (VectorKind, usize),
     field: &Arc<Field>,
     schema: &DFSchema,
 ) -> DataFusionResult<Transformed<Expr>> {
+    let expr = bare(expr);
     if let Expr::Literal(ScalarValue::Utf8(Some(text)), _) = &expr {
         let literal = if kind == VectorKind::Bit {
             // A cast of bits, unlike an assignment, cuts off or adds zeros.

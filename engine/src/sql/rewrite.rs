@@ -218,6 +218,13 @@ impl VisitorMut for Rewriter {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        // Functions are in no schema.
+        if let TableFactor::Table { name, args: Some(_), .. } = factor
+            && let [schema, function] = name.0.as_slice()
+            && schema.as_ident().is_some_and(|schema| fold(schema) == "pg_catalog")
+        {
+            name.0 = vec![function.clone()];
+        }
         // The one column of a function has the function's alias for a name.
         if let TableFactor::Table { name, alias: Some(alias), args: Some(_), .. } = factor
             && alias.columns.is_empty()

@@ -1,4 +1,4 @@
-//! `uuid` and `time` next to text: casts both ways, and text in comparisons.
+//! Values next to text: casts both ways, and text in comparisons.
 //!
 //! The planner below takes text next to bytes for bytes; here it becomes what stands beside it, or the
 //! comparison is refused.
@@ -31,7 +31,8 @@ const TIME: DataType = DataType::Time64(TimeUnit::Microsecond);
 fn read_from_text(data_type: &DataType) -> bool {
     let timestamp = matches!(data_type, DataType::Timestamp(TimeUnit::Microsecond, _));
     let array = matches!(data_type, DataType::List(_));
-    timestamp || array || *data_type == UUID || *data_type == TIME
+    let plain = matches!(data_type, DataType::Boolean | DataType::Date32);
+    timestamp || array || plain || *data_type == UUID || *data_type == TIME
 }
 
 fn is_text(data_type: &DataType) -> bool {
@@ -75,6 +76,8 @@ impl ScalarUDFImpl for TextCast {
             to if *to == TIME => "time",
             DataType::Timestamp(..) => "timestamp",
             DataType::List(_) => "array",
+            DataType::Boolean => "bool",
+            DataType::Date32 => "date",
             _ => "text",
         }
     }
@@ -98,6 +101,8 @@ impl ScalarUDFImpl for TextCast {
         } else {
             let to = match &self.to {
                 DataType::List(_) => return self.arrays(array, scalar),
+                DataType::Boolean => ColumnType::Boolean,
+                DataType::Date32 => ColumnType::Date,
                 DataType::Timestamp(_, None) => ColumnType::Timestamp,
                 DataType::Timestamp(_, Some(_)) => ColumnType::TimestampTz,
                 to if *to == UUID => ColumnType::Uuid,

@@ -75,6 +75,32 @@ pub(crate) fn fold(ident: &ast::Ident) -> String {
     if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
 }
 
+/// The parts of a name in a text, `a."B".c`; empty when it is none.
+pub(crate) fn name_parts(text: &str) -> Vec<String> {
+    let (mut parts, mut part, mut quoted, mut was_quoted) =
+        (Vec::new(), String::new(), false, false);
+    let mut characters = text.chars().peekable();
+    while let Some(c) = characters.next() {
+        match c {
+            '"' if quoted && characters.peek() == Some(&'"') => part.extend(characters.next()),
+            '"' => {
+                quoted = !quoted;
+                was_quoted = true;
+            }
+            '.' if !quoted => {
+                parts.push(std::mem::take(&mut part));
+                was_quoted = false;
+            }
+            c if quoted => part.push(c),
+            c if c.is_whitespace() => {}
+            c if was_quoted => part.push(c),
+            c => part.extend(c.to_lowercase()),
+        }
+    }
+    parts.push(part);
+    if quoted { Vec::new() } else { parts }
+}
+
 /// `expr::data_type`
 pub(crate) fn cast(expr: ast::Expr, data_type: ast::DataType) -> ast::Expr {
     ast::Expr::Cast {

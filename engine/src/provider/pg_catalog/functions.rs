@@ -21,6 +21,7 @@ use crate::error::EngineError;
 use crate::pg_types::{TYPES, by_name, by_oid};
 use crate::provider::{DATABASE, Scope};
 use crate::settings::SERVER_VERSION;
+use crate::sql::types::name_parts;
 use crate::values::pg_name;
 
 /// What a function gives back.
@@ -329,11 +330,7 @@ impl CatalogFunction {
     /// The sequence that gives a column its values.
     fn serial_sequence(&self, view: &ReadView, args: &Args<'_>) -> Cell {
         let (Some(table), Some(column)) = (args.text(0), args.text(1)) else { return Cell::Null };
-        let unquoted = table.replace('"', "");
-        let (schema, table) = match unquoted.split_once('.') {
-            Some((schema, table)) => (schema.to_owned(), table.to_owned()),
-            None => (self.scope.schema(), unquoted),
-        };
+        let (schema, table) = self.scope.split_name(table);
         let (catalog, at) = (view.catalog(), view.at());
         let collection =
             catalog.namespace(&schema, at).and_then(|n| catalog.collection(n.id, &table, at));
@@ -351,12 +348,8 @@ impl CatalogFunction {
         if let Ok(oid) = text.parse::<i64>() {
             return Ok(oid.into());
         }
-        let unquoted = text.replace('"', "");
-        let (schema, name) = match unquoted.split_once('.') {
-            Some((schema, name)) => (schema.to_owned(), name.to_owned()),
-            None => (self.scope.schema(), unquoted.clone()),
-        };
-        let (qualified, in_catalog) = (unquoted.contains('.'), schema == "pg_catalog");
+        let (schema, name) = self.scope.split_name(text);
+        let (qualified, in_catalog) = (name_parts(text).len() > 1, schema == "pg_catalog");
         let at = view.at();
         let found = view.catalog().namespace(&schema, at).and_then(|namespace| {
             let named =

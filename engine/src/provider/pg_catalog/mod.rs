@@ -4,6 +4,7 @@
 //! Columns that tools read are there; columns for features this server lacks hold what PostgreSQL
 //! holds for an object that does not use them.
 
+pub(crate) mod array_functions;
 mod constraints;
 mod functions;
 mod relations;

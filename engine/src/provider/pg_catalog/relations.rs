@@ -80,7 +80,9 @@ fn empty(name: &str) -> CatalogTable {
         "pg_auth_members" => "roleid:oid member:oid grantor:oid admin_option:bool",
         "pg_collation" => "oid:oid collname:name collnamespace:oid collencoding:int4",
         "pg_enum" => "oid:oid enumtypid:oid enumsortorder:float4 enumlabel:name",
-        "pg_range" => "rngtypid:oid rngsubtype:oid rngcollation:oid rngsubopc:oid",
+        "pg_range" => {
+            "rngtypid:oid rngsubtype:oid rngmultitypid:oid rngcollation:oid rngsubopc:oid"
+        }
         "pg_description" => "objoid:oid classoid:oid objsubid:int4 description:text",
         "pg_shdescription" => "objoid:oid classoid:oid description:text",
         "pg_inherits" => "inhrelid:oid inhparent:oid inhseqno:int4 inhdetachpending:bool",
