@@ -25,7 +25,8 @@ use crate::prepared::Lease;
 use crate::provider::Scope;
 use crate::search_config::SearchConfig;
 use crate::settings::Settings;
-use crate::sql::names::{output_names, shown_name};
+use crate::sql::names::{output_names, output_types, shown_name};
+use crate::sql::types::PG_TYPE_KEY;
 
 /// Batches that may wait for a slow reader.
 const BATCHES_BUFFERED: usize = 4;
@@ -274,14 +275,24 @@ impl Planned {
 pub(crate) fn named_schema(query: &Query, schema: &Schema) -> SchemaRef {
     let names = output_names(query, schema.fields().len());
     let Some(names) = names else { return Arc::new(schema.clone()) };
-    let rename = |(field, name): (&Arc<Field>, Option<String>)| {
+    let types = output_types(query).unwrap_or_default();
+    let rename = |(at, (field, name)): (usize, (&Arc<Field>, Option<String>))| {
         let name = name.or_else(|| shown_name(field.name()).map(str::to_owned));
-        match name {
-            Some(name) => Arc::new(field.as_ref().clone().with_name(name)),
-            None => Arc::clone(field),
+        let told = types.get(at).copied().flatten();
+        if name.is_none() && told.is_none() {
+            return Arc::clone(field);
         }
+        let mut named = field.as_ref().clone();
+        if let Some(name) = name {
+            named.set_name(name);
+        }
+        if let Some(told) = told {
+            named.metadata_mut().insert(PG_TYPE_KEY.to_owned(), told.to_owned());
+        }
+        Arc::new(named)
     };
-    Arc::new(Schema::new(schema.fields().iter().zip(names).map(rename).collect::<Vec<_>>()))
+    let fields = schema.fields().iter().zip(names).enumerate().map(rename);
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
 /// The rows of a query, as they are made. Dropping it cancels the query.

@@ -272,14 +272,14 @@ async fn searches_see_the_rows_of_their_transaction() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_result_that_cannot_be_sent_changes_nothing() {
     let (_server, mut wire) = start().await;
-    let sql = "INSERT INTO docs VALUES (3, 'x') RETURNING ARRAY[id]";
+    let sql = "INSERT INTO docs VALUES (3, 'x') RETURNING ARRAY[ARRAY[id]]";
     let binary = Values { results: &[1], ..Values::default() };
     let messages = [parse("", sql, &[]), bind("", "", &binary), execute("", 0), sync()];
     assert_eq!(code(&wire.ask(&messages.concat()).await), "0A000");
     assert_eq!(wire_column(&wire.run("SELECT count(*) FROM docs").await), ["2"]);
     let text = Values::default();
     let messages = [parse("", sql, &[]), bind("", "", &text), execute("", 0), sync()];
-    assert_eq!(wire_column(&wire.ask(&messages.concat()).await), ["{3}"]);
+    assert_eq!(wire_column(&wire.ask(&messages.concat()).await), ["{{3}}"]);
     // Types that a client declares count in what is returned, too.
     let sql = "INSERT INTO docs VALUES ($1, 'x') RETURNING id + $2";
     let messages = [

@@ -1,9 +1,12 @@
 //! What tools ask PostgreSQL's catalog for in ways that the planner does not know.
 
+use std::ops::ControlFlow;
+
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
     self, BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
     JoinOperator, ObjectName, Query, Select, SelectItem, SetExpr, TableFactor, Value,
+    visit_expressions,
 };
 
 use super::rewrite::{EMPTY_CATALOGS, binary, call};
@@ -62,6 +65,10 @@ pub(super) fn of_catalog(expr: &mut Expr) {
                 **pattern = replaced(escaped, "\u{1}", escape);
                 *escape_char = None;
             }
+        }
+        Expr::Function(function) if last_part(&function.name) == "array_upper" => {
+            function.name = ObjectName::from(vec![Ident::new("array_length")]);
+            *expr = cast(expr.clone(), ast::DataType::BigInt(None));
         }
         Expr::Function(function) if last_part(&function.name) == "generate_subscripts" => {
             if let Some(subscripts) = subscripts(function) {
@@ -175,23 +182,8 @@ pub(super) fn one_row(query: &mut Query) -> Option<Expr> {
         let inner = std::mem::replace(expr, Expr::value(Value::Null));
         *expr = call("max", vec![inner]);
     }
-    let own: Vec<String> = select
-        .from
-        .iter()
-        .flat_map(|from| {
-            let joined = from.joins.iter().map(|join| &join.relation);
-            std::iter::once(&from.relation).chain(joined)
-        })
-        .filter_map(|factor| match factor {
-            TableFactor::Table { alias: Some(alias), .. } => Some(fold(&alias.name)),
-            TableFactor::Table { name, .. } => Some(last_part(name)),
-            _ => None,
-        })
-        .collect();
-    let is_outer = |expr: &Expr| {
-        matches!(expr, Expr::CompoundIdentifier(parts)
-        if parts.first().is_some_and(|of| !own.contains(&fold(of))))
-    };
+    let own = tables_of(select);
+    let is_outer = |expr: &Expr| is_of_others(expr, &own);
     let (mut outer, mut inner) = (Vec::new(), Vec::new());
     conjuncts(select.selection.take(), &mut |part| {
         if is_outer(&part) { outer.push(part) } else { inner.push(part) }
@@ -200,6 +192,81 @@ pub(super) fn one_row(query: &mut Query) -> Option<Expr> {
         |parts: Vec<Expr>| parts.into_iter().reduce(|a, b| binary(a, &BinaryOperator::And, b));
     select.selection = all(inner);
     all(outer)
+}
+
+fn tables(select: &Select) -> impl Iterator<Item = &TableFactor> {
+    select.from.iter().flat_map(|from| {
+        let joined = from.joins.iter().map(|join| &join.relation);
+        std::iter::once(&from.relation).chain(joined)
+    })
+}
+
+/// The names by which a SELECT knows its tables.
+fn tables_of(select: &Select) -> Vec<String> {
+    let name = |factor: &TableFactor| match factor {
+        TableFactor::Table { alias: Some(alias), .. } => Some(fold(&alias.name)),
+        TableFactor::Table { name, .. } => Some(last_part(name)),
+        _ => None,
+    };
+    tables(select).filter_map(name).collect()
+}
+
+/// `(SELECT f(inner, outer) FROM ...)` as `f((SELECT inner FROM ...), outer)` where there is a row.
+pub(super) fn call_of_subqueries(query: &Query) -> Option<Expr> {
+    let SetExpr::Select(select) = &*query.body else { return None };
+    let [SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }] =
+        select.projection.as_slice()
+    else {
+        return None;
+    };
+    let Expr::Function(function) = expr else { return None };
+    let own = tables_of(select);
+    let FunctionArguments::List(list) = &function.args else { return None };
+    let outer = |arg: &FunctionArg| matches!(arg, FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)) if is_of_others(arg, &own));
+    let of_catalog = tables(select).all(
+        |table| matches!(table, TableFactor::Table { name, .. } if last_part(name).starts_with("pg_")),
+    );
+    if !of_catalog || !list.args.iter().any(outer) {
+        return None;
+    }
+    let asked = |expr: Expr| {
+        let mut query = query.clone();
+        if let SetExpr::Select(select) = &mut *query.body {
+            select.projection = vec![SelectItem::UnnamedExpr(expr)];
+        }
+        Expr::Subquery(Box::new(query))
+    };
+    let mut function = function.clone();
+    if let FunctionArguments::List(list) = &mut function.args {
+        for arg in &mut list.args {
+            if let FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)) = arg
+                && !is_of_others(arg, &own)
+                && !matches!(arg, Expr::Value(_) | Expr::Cast { .. })
+            {
+                *arg = asked(arg.clone());
+            }
+        }
+    }
+    let row = asked(Expr::value(Value::Number("1".to_owned(), false)));
+    Some(when(Expr::IsNotNull(Box::new(row)), Expr::Function(function)))
+}
+
+/// Whether an expression has columns, all of other tables than `own`.
+fn is_of_others(expr: &Expr, own: &[String]) -> bool {
+    let (mut columns, mut others) = (0, 0);
+    let _ = visit_expressions(expr, |expr| {
+        match expr {
+            Expr::Identifier(_) => columns += 1,
+            Expr::CompoundIdentifier(parts) => {
+                columns += 1;
+                let table = parts.iter().rev().nth(1);
+                others += usize::from(table.is_some_and(|of| !own.contains(&fold(of))));
+            }
+            _ => {}
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    columns > 0 && columns == others
 }
 
 /// The parts of a chain of ANDs.

@@ -1,7 +1,8 @@
 //! Names of a result's columns: unique for the planner, PostgreSQL's for the user.
 
 use datafusion::sql::sqlparser::ast::{
-    self, Expr, Ident, Query, Select, SelectItem, SetExpr, Value,
+    self, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Query, Select, SelectItem,
+    SetExpr, Value,
 };
 
 use super::types::{fold, last_part};
@@ -96,6 +97,38 @@ pub(crate) fn output_names(query: &Query, columns: usize) -> Option<Vec<Option<S
     let middle = columns.checked_sub(wildcard + after)?;
     let tail = names[names.len() - after..].iter().flatten().cloned();
     Some(before.chain(std::iter::repeat_n(None, middle)).chain(tail).collect())
+}
+
+/// PostgreSQL's types of columns that the planner knows as text; `None` where there are none.
+pub(crate) fn output_types(query: &Query) -> Option<Vec<Option<&'static str>>> {
+    let SetExpr::Select(select) = &*query.body else { return None };
+    let json = |item: &SelectItem| match item {
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => json_type(expr),
+        _ => None,
+    };
+    let types: Vec<Option<&'static str>> = select.projection.iter().map(json).collect();
+    types.iter().any(Option::is_some).then_some(types)
+}
+
+fn json_type(expr: &Expr) -> Option<&'static str> {
+    match expr {
+        Expr::Function(function) => match last_part(&function.name).as_str() {
+            "json_build_object" => Some("json"),
+            "jsonb_build_object" => Some("jsonb"),
+            "max" => match &function.args {
+                FunctionArguments::List(list) => match list.args.as_slice() {
+                    [FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))] => json_type(arg),
+                    _ => None,
+                },
+                _ => None,
+            },
+            _ => None,
+        },
+        Expr::Case { conditions, .. } => conditions.iter().find_map(|when| json_type(&when.result)),
+        Expr::Nested(inner) => json_type(inner),
+        Expr::Subquery(query) => output_types(query)?.into_iter().next()?,
+        _ => None,
+    }
 }
 
 /// PostgreSQL's `FigureColname`: the last name in sight.

@@ -14,14 +14,16 @@ use datafusion::sql::sqlparser::ast::{
 
 use types::VectorKind;
 
-use super::catalog_idioms::{is_empty, make_empty, of_catalog, one_row, query_is_empty, when};
+use super::catalog_idioms::{
+    call_of_subqueries, is_empty, make_empty, of_catalog, one_row, query_is_empty, when,
+};
 use super::names::name_repeated;
 use super::types::{cast, fold, last_part};
 use crate::error::{EngineError, Result};
 use crate::provider::DATABASE;
 
 /// Catalog tables that have no rows in this server.
-pub(crate) const EMPTY_CATALOGS: [&str; 20] = [
+pub(crate) const EMPTY_CATALOGS: [&str; 21] = [
     "pg_auth_members",
     "pg_collation",
     "pg_description",
@@ -29,6 +31,7 @@ pub(crate) const EMPTY_CATALOGS: [&str; 20] = [
     "pg_event_trigger",
     "pg_foreign_table",
     "pg_inherits",
+    "pg_opclass",
     "pg_partitioned_table",
     "pg_policy",
     "pg_publication",
@@ -249,7 +252,9 @@ impl VisitorMut for Rewriter {
         match expr {
             Expr::Subquery(query) if query_is_empty(query) => *expr = Expr::value(Value::Null),
             Expr::Subquery(query) => {
-                if let Some(condition) = one_row(query) {
+                if let Some(call) = call_of_subqueries(query) {
+                    *expr = call;
+                } else if let Some(condition) = one_row(query) {
                     let result = std::mem::replace(expr, Expr::value(Value::Null));
                     *expr = when(condition, result);
                 }
@@ -426,6 +431,14 @@ fn row_in_list(row: &Expr, list: &[Expr], negated: bool) -> Option<Expr> {
 /// A name cast to `regclass` and the like is an oid; an oid cast to it is a name.
 fn rewrite_reg_cast(expr: &mut Expr) {
     let Expr::Cast { expr: inner, data_type, .. } = expr else { return };
+    // An id by way of a name, whatever it is of.
+    if let ast::DataType::Custom(name, _) = data_type
+        && last_part(name) == "oid"
+        && let Expr::Cast { expr: named, data_type: ast::DataType::Regclass, .. } = &**inner
+    {
+        *expr = call("regclass_in", vec![Expr::clone(named)]);
+        return;
+    }
     let kind = match data_type {
         ast::DataType::Regclass => "regclass".to_owned(),
         ast::DataType::Custom(name, _) => last_part(name),

@@ -32,8 +32,7 @@ enum Returns {
     Text,
 }
 
-const FUNCTIONS: [(&str, Returns); 55] = [
-    ("array_upper", Returns::Integer),
+const FUNCTIONS: [(&str, Returns); 54] = [
     ("col_description", Returns::Text),
     ("current_catalog", Returns::Text),
     ("current_database", Returns::Text),
@@ -344,10 +343,10 @@ impl CatalogFunction {
     }
 
     fn regclass(&self, view: &ReadView, args: &Args<'_>) -> Result<Cell> {
-        let Some(text) = args.text(0) else { return Ok(Cell::Null) };
-        if let Ok(oid) = text.parse::<i64>() {
+        if let Some(oid) = args.integer(0) {
             return Ok(oid.into());
         }
+        let Some(text) = args.text(0) else { return Ok(Cell::Null) };
         let (schema, name) = self.scope.split_name(text);
         let (qualified, in_catalog) = (name_parts(text).len() > 1, schema == "pg_catalog");
         let at = view.at();

@@ -1,6 +1,6 @@
 //! The rows of the catalog tables.
 
-use catalog::{Collection, Index};
+use catalog::{Collection, ColumnType, Index};
 use storage::ReadView;
 use types::VectorKind;
 
@@ -87,6 +87,10 @@ fn empty(name: &str) -> CatalogTable {
         "pg_shdescription" => "objoid:oid classoid:oid description:text",
         "pg_inherits" => "inhrelid:oid inhparent:oid inhseqno:int4 inhdetachpending:bool",
         "pg_tablespace" => "oid:oid spcname:name spcowner:oid",
+        "pg_opclass" => {
+            "oid:oid opcmethod:oid opcname:name opcnamespace:oid opcowner:oid opcfamily:oid \
+             opcintype:oid opcdefault:bool opckeytype:oid"
+        }
         "pg_trigger" => "oid:oid tgrelid:oid tgname:name tgenabled:char tgisinternal:bool",
         "pg_rewrite" => "oid:oid rulename:name ev_class:oid ev_type:char",
         "pg_policy" => "oid:oid polname:name polrelid:oid",
@@ -301,10 +305,12 @@ fn indexes(view: &ReadView) -> CatalogTable {
         "indexrelid:oid indrelid:oid indnatts:int2 indnkeyatts:int2 indisunique:bool \
          indnullsnotdistinct:bool indisprimary:bool indisexclusion:bool indimmediate:bool \
          indisclustered:bool indisvalid:bool indcheckxmin:bool indisready:bool indislive:bool \
-         indisreplident:bool indkey:int2vector indoption:int2vector indexprs:text indpred:text",
+         indisreplident:bool indkey:int2vector indoption:int2vector indcollation:oidvector indclass:oidvector \
+         indexprs:text indpred:text",
     );
     let mut push = |oid: u32, relation: u32, positions: &[usize], primary: bool| {
         let count = i64::try_from(positions.len()).unwrap_or(0);
+        let zeros = vec!["0"; positions.len()].join(" ");
         table.push(row![
             oid,
             relation,
@@ -322,7 +328,9 @@ fn indexes(view: &ReadView) -> CatalogTable {
             true,
             false,
             numbers(positions),
-            "0",
+            zeros.as_str(),
+            zeros.as_str(),
+            zeros.as_str(),
             Cell::Null,
             Cell::Null,
         ]);
@@ -541,7 +549,9 @@ fn information_columns(view: &ReadView) -> CatalogTable {
     let mut table = CatalogTable::new(
         "table_catalog:name table_schema:name table_name:name column_name:name \
          ordinal_position:int4 column_default:text is_nullable:text data_type:text udt_name:name \
-         is_identity:text identity_generation:text is_generated:text is_updatable:text",
+         is_identity:text identity_generation:text is_generated:text is_updatable:text \
+         character_maximum_length:int4 numeric_precision:int4 numeric_scale:int4 \
+         datetime_precision:int4",
     );
     for collection in view.catalog().collections(view.at()) {
         for (at, column) in collection.columns.iter().enumerate() {
@@ -549,14 +559,35 @@ fn information_columns(view: &ReadView) -> CatalogTable {
             let udt = crate::pg_types::by_oid(oid_of_column(column.column_type));
             let udt = udt.map_or("text", |t| t.name);
             let data_type = match column.column_type {
-                catalog::ColumnType::Vector(_)
-                | catalog::ColumnType::Halfvec(_)
-                | catalog::ColumnType::Sparsevec(_) => "USER-DEFINED".to_owned(),
-                catalog::ColumnType::Bit(_) => "bit".to_owned(),
+                ColumnType::Vector(_) | ColumnType::Halfvec(_) | ColumnType::Sparsevec(_) => {
+                    "USER-DEFINED".to_owned()
+                }
+                ColumnType::Bit(_) => "bit".to_owned(),
+                ColumnType::VarcharN(_) => "character varying".to_owned(),
+                ColumnType::Numeric { .. } => "numeric".to_owned(),
                 other => other.sql_name(),
             };
             let nullable = if column.nullable { "YES" } else { "NO" };
             let default = constraints::default_text(view, column);
+            let (mut length, mut precision, mut scale, mut fraction) =
+                (Cell::Null, Cell::Null, Cell::Null, Cell::Null);
+            match column.column_type {
+                ColumnType::VarcharN(most) => length = most.into(),
+                ColumnType::Numeric { precision: digits, scale: after } => {
+                    (precision, scale) = (i64::from(digits).into(), i64::from(after).into());
+                }
+                // Bits.
+                ColumnType::Int2 => (precision, scale) = (16_i64.into(), 0_i64.into()),
+                ColumnType::Int4 => (precision, scale) = (32_i64.into(), 0_i64.into()),
+                ColumnType::Int8 => (precision, scale) = (64_i64.into(), 0_i64.into()),
+                ColumnType::Float4 => precision = 24_i64.into(),
+                ColumnType::Float8 => precision = 53_i64.into(),
+                ColumnType::Time | ColumnType::Timestamp | ColumnType::TimestampTz => {
+                    fraction = 6_i64.into();
+                }
+                ColumnType::Date => fraction = 0_i64.into(),
+                _ => {}
+            }
             let generation = match constraints::identity(column) {
                 "a" => Some("ALWAYS"),
                 "d" => Some("BY DEFAULT"),
@@ -576,6 +607,10 @@ fn information_columns(view: &ReadView) -> CatalogTable {
                 generation.map_or(Cell::Null, Cell::from),
                 "NEVER",
                 "YES",
+                length,
+                precision,
+                scale,
+                fraction,
             ]);
         }
     }

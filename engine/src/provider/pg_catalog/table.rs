@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, BooleanArray, Float32Array, Float64Array, Int16Array, Int16Builder, Int32Array,
-    Int64Array, ListBuilder, RecordBatch, StringArray, TimestampMicrosecondArray,
+    Int64Array, Int64Builder, ListBuilder, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::catalog::{MemTable, TableProvider};
@@ -124,6 +124,19 @@ impl CatalogTable {
             "acl" => {
                 let item = Arc::new(Field::new("item", DataType::Utf8, true));
                 arrow::array::new_null_array(&DataType::List(item), self.rows.len())
+            }
+            "oidvector" => {
+                let mut builder = ListBuilder::new(Int64Builder::new());
+                for cell in cells() {
+                    match cell.as_text() {
+                        Some(text) => {
+                            let numbers = text.split_whitespace().map(|n| n.parse().ok());
+                            builder.append_value(numbers);
+                        }
+                        None => builder.append_null(),
+                    }
+                }
+                Arc::new(builder.finish())
             }
             "int2vector" | "int2[]" => {
                 let mut builder = ListBuilder::new(Int16Builder::new());
