@@ -74,7 +74,13 @@ fn write(store: &Store, table: TableId, from: i64, to: i64) -> Command {
         Schema::new(vec![Field::new("id", DataType::Int64, false), field.with_nullable(false)]);
     let batch = RecordBatch::try_new(Arc::new(schema), vec![ids, vectors]).unwrap();
     let read_ts = store.read_view().at();
-    Command::Write(vec![TableWrite { table, read_ts, ended: Vec::new(), begun: Some(batch) }])
+    Command::Write(vec![TableWrite {
+        table,
+        version: 0,
+        read_ts,
+        ended: Vec::new(),
+        begun: Some(batch),
+    }])
 }
 
 fn fill(store: &Store, table: TableId, from: i64, to: i64) {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 
 from server import FLOAT_TYPES, Answer, Row, shape_of_message
@@ -11,6 +12,9 @@ from statements import Statement
 # Of real numbers, and of distances, which are computed in 32 bits; of double precision.
 TOLERANCE = {"real": 2e-6, "double precision": 1e-9}
 DISTANCE_TOLERANCE = 2e-6
+
+# Azimuth has one zero, and no text of another.
+SIGNED_ZERO = re.compile(r"(?<![\w.])-0(?![\w.])")
 
 AGREE, BOTH_REFUSE = "agree", "same error class"
 # Most serious first.
@@ -45,8 +49,10 @@ def as_number(text: str) -> float:
 def same_cell(a: str | None, b: str | None, tolerance: float) -> bool:
     if a == b:
         return True
-    if a is None or b is None or not tolerance:
+    if a is None or b is None:
         return False
+    if not tolerance:
+        return SIGNED_ZERO.sub("0", a) == b
     x, y = as_number(a), as_number(b)
     if math.isnan(x) or math.isnan(y):
         return math.isnan(x) and math.isnan(y)

@@ -147,6 +147,8 @@ TOTAL: list[Signature] = [
     (REAL, "(- {})", (REAL,)),
     (BOOLEAN, "starts_with({}, {})", (TEXT, TEXT)),
     (BOOLEAN, "({} LIKE {})", (TEXT, TEXT)),
+    (BOOLEAN, "({} > {})", (INTERVAL, INTERVAL)),
+    (BOOLEAN, "({} IS DISTINCT FROM {})", (INTERVAL, INTERVAL)),
     (DATE, "({} + {})", (DATE, COUNT)),
     (DATE, "({} - {})", (DATE, PLACE)),
     (DATE, "{}::date", (TIMESTAMP,)),

@@ -48,7 +48,7 @@ def draw_check(rng: Random, tables: list[Table]) -> Check:
             )
         ]
     else:
-        types = [c.type for c in scope.columns if c.type != VECTOR or form == "rows"]
+        types = [c.type for c in scope.columns if c.type != VECTOR or form == "rows"] or [INTEGER]
         selected = [make.make(rng.choice(types), 1) for _ in range(rng.randint(1, 3))]
     selection = items([node(PLAIN, "{}", one) for one in selected])
     return Check(form, Node(PLAIN, (selection, source, make.predicate(3))))

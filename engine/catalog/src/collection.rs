@@ -1,10 +1,13 @@
 //! A collection: typed columns and a primary key. SQL calls it a table.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use types::limits::{NUMERIC_PRECISION_MAX, NUMERIC_SCALE_DEFAULT, RETENTION_DEFAULT_MICROS};
 use types::{Dim, SchemaId, SequenceId, TableId, VectorKind};
 
 use crate::Lifetime;
+use crate::alter::StoredColumn;
 
 /// The type of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -216,6 +219,24 @@ pub struct Collection {
     /// Conditions of its rows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<Check>,
+    /// How often anything but the retention changed.
+    #[serde(default)]
+    pub version: u32,
+    /// Ids of the columns; empty while they are their positions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) ids: Vec<usize>,
+    /// Columns that were dropped: rows of before have them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) gone: Vec<StoredColumn>,
+    /// What rows have in a column, by its id, that were stored before it came.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) missing: BTreeMap<usize, String>,
+    /// Types of the columns before the first change; empty before it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) original: Vec<ColumnType>,
+    /// Name of the primary key's constraint; `None` for the one that follows from the table's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) primary_key_name: Option<String>,
     /// How long ended row versions can be read, in microseconds; `None` for the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention: Option<i64>,
@@ -224,6 +245,33 @@ pub struct Collection {
 }
 
 impl Collection {
+    /// A collection that nothing was changed in.
+    #[must_use]
+    pub fn new(
+        (id, schema, name): (TableId, SchemaId, &str),
+        (columns, primary_key): (&[Column], &[usize]),
+        primary_key_oid: u32,
+        life: Lifetime,
+    ) -> Self {
+        Self {
+            id,
+            schema,
+            name: name.to_owned(),
+            columns: columns.to_vec(),
+            primary_key: primary_key.to_vec(),
+            primary_key_oid,
+            checks: Vec::new(),
+            version: 0,
+            ids: Vec::new(),
+            gone: Vec::new(),
+            missing: BTreeMap::new(),
+            original: Vec::new(),
+            primary_key_name: None,
+            retention: None,
+            life,
+        }
+    }
+
     /// How long ended row versions can be read, in microseconds.
     #[must_use]
     pub fn retention_micros(&self) -> i64 {
@@ -239,6 +287,6 @@ impl Collection {
     /// Name of the primary key's constraint.
     #[must_use]
     pub fn primary_key_name(&self) -> String {
-        format!("{}_pkey", self.name)
+        self.primary_key_name.clone().unwrap_or_else(|| format!("{}_pkey", self.name))
     }
 }

@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 use types::limits::{IDENTIFIER_BYTES_MAX, RETENTION_MAX_MICROS};
-use types::{CommitTs, Distance, IndexId, SchemaId, SequenceId, TableId};
+use types::{CommitTs, Distance, IndexId, RowId, SchemaId, SequenceId, TableId};
 
 use crate::{
-    Catalog, Check, Collection, Column, ColumnDefault, HnswOptions, Index, Lifetime, Namespace,
-    Sequence, SequenceOptions, SequencePosition,
+    Alteration, Catalog, Check, Collection, Column, ColumnDefault, HnswOptions, Index, Lifetime,
+    Namespace, Sequence, SequenceOptions, SequencePosition,
 };
 
 /// A change of the catalog. Names are those the statement gave; ids are assigned when the change is
@@ -56,7 +56,7 @@ pub enum Define {
         name: String,
         /// What it gives.
         options: SequenceOptions,
-        /// The table and the position of the column with which it goes.
+        /// The table and the id of the column with which it goes.
         owner: Option<(TableId, usize)>,
     },
     /// `DROP SEQUENCE`
@@ -79,6 +79,18 @@ pub enum Define {
         /// As in `CreateCollection`.
         retention: Option<i64>,
     },
+    /// `ALTER TABLE`
+    Alter {
+        /// The collection.
+        table: TableId,
+        /// The version that it has before.
+        version: u32,
+        /// The id of the table's next row, when the change was checked against all rows before it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rows: Option<RowId>,
+        /// What changes.
+        change: Alteration,
+    },
     /// `DROP TABLE`, with its indexes.
     DropCollection {
         /// The collection.
@@ -90,7 +102,7 @@ pub enum Define {
         table: TableId,
         /// Its name.
         name: String,
-        /// Position of the vector column.
+        /// Id of the vector column.
         column: usize,
         /// The distance it answers.
         distance: Distance,
@@ -114,6 +126,7 @@ impl Define {
                 let parts = u32::try_from(sequences.len() + checks.len());
                 parts.unwrap_or(u32::MAX).saturating_add(2)
             }
+            Self::Alter { change, .. } => change.ids_given(),
             Self::Genesis
             | Self::CreateNamespace { .. }
             | Self::CreateIndex { .. }
@@ -138,6 +151,7 @@ impl Define {
             }
             Self::SetRetention { id, .. }
             | Self::DropCollection { id }
+            | Self::Alter { table: id, .. }
             | Self::CreateIndex { table: id, .. } => id.0 = moved(id.0),
             Self::DropIndex { id } => id.0 = moved(id.0),
             Self::CreateSequence { schema, owner, .. } => {
@@ -179,6 +193,17 @@ pub enum CatalogError {
     /// The name is taken by a table or index of the namespace.
     #[error("relation \"{0}\" already exists")]
     RelationExists(String),
+    /// The name is taken by another column.
+    #[error("column \"{column}\" of relation \"{table}\" already exists")]
+    ColumnExists {
+        /// The name.
+        column: String,
+        /// The table's.
+        table: String,
+    },
+    /// The collection is no longer what the statement was planned for.
+    #[error("could not serialize access due to a concurrent change of the table")]
+    Changed,
     /// The object is gone.
     #[error("the object was dropped by a concurrent statement")]
     Gone,
@@ -202,7 +227,7 @@ pub enum CatalogError {
 }
 
 /// Checks that a name can be given to an object.
-fn check_name(name: &str) -> Result<(), CatalogError> {
+pub(crate) fn check_name(name: &str) -> Result<(), CatalogError> {
     let bad = |why| Err(CatalogError::BadName { name: name.to_owned(), why });
     match name {
         "" => bad("is empty"),
@@ -262,6 +287,11 @@ impl Catalog {
                 next.set_retention(*id, *retention, at)?;
                 Defined::Altered
             }
+            Define::Alter { table, version, rows: _, change } => {
+                next.alter((*table, *version), change, at)?;
+                let drops = matches!(change, Alteration::DropColumn { .. });
+                if drops { Defined::Dropped } else { Defined::Altered }
+            }
             Define::DropCollection { id } => next.drop_collection(*id, at)?,
             Define::CreateIndex { table, name, column, distance, options } => {
                 next.add_index(*table, name, (*column, *distance, *options), at)?
@@ -275,7 +305,7 @@ impl Catalog {
         Ok((next, defined))
     }
 
-    fn take_id(&mut self) -> u32 {
+    pub(crate) fn take_id(&mut self) -> u32 {
         let id = self.next_id;
         self.next_id += 1;
         id
@@ -324,7 +354,7 @@ impl Catalog {
         Ok(Defined::Dropped)
     }
 
-    fn check_relation_name(
+    pub(crate) fn check_relation_name(
         &self,
         schema: SchemaId,
         name: &str,
@@ -353,17 +383,9 @@ impl Catalog {
         }
         let id = TableId(self.take_id());
         let primary_key_oid = self.take_id();
-        let collection = Collection {
-            id,
-            schema,
-            name: name.to_owned(),
-            columns: columns.to_vec(),
-            primary_key: primary_key.to_vec(),
-            primary_key_oid,
-            checks: Vec::new(),
-            retention: None,
-            life: Lifetime::from(at),
-        };
+        let life = Lifetime::from(at);
+        let parts = (columns, primary_key);
+        let collection = Collection::new((id, schema, name), parts, primary_key_oid, life);
         if !primary_key.is_empty() {
             self.check_relation_name(schema, &collection.primary_key_name(), at)?;
         }
@@ -417,7 +439,13 @@ impl Catalog {
 
     /// PostgreSQL's name for the sequence of a column: table, column, `seq`, cut where that is too long,
     /// and a number when it is taken.
-    fn sequence_name(&self, schema: SchemaId, table: &str, column: &str, at: CommitTs) -> String {
+    pub(crate) fn sequence_name(
+        &self,
+        schema: SchemaId,
+        table: &str,
+        column: &str,
+        at: CommitTs,
+    ) -> String {
         let cut = |text: &str, most: usize| {
             let end = (0..=text.len().min(most)).rev().find(|end| text.is_char_boundary(*end));
             text[..end.unwrap_or(0)].to_owned()
@@ -433,7 +461,7 @@ impl Catalog {
         free.unwrap_or(base)
     }
 
-    fn add_sequence(
+    pub(crate) fn add_sequence(
         &mut self,
         schema: SchemaId,
         name: &str,
@@ -443,7 +471,7 @@ impl Catalog {
         self.check_relation_name(schema, name, at)?;
         let owned = |(table, position): (TableId, usize)| {
             let table = self.collections.get(&table).filter(|c| c.life.contains(at));
-            table.is_some_and(|table| position < table.columns.len())
+            table.is_some_and(|table| table.column_by_id(position).is_some())
         };
         if !options.is_valid() || !owner.is_none_or(owned) {
             return Err(CatalogError::BadDefinition("a sequence of impossible numbers"));
@@ -499,7 +527,7 @@ impl Catalog {
     ) -> Result<Defined, CatalogError> {
         let collection = self.collections.get(&table).filter(|c| c.life.contains(at));
         let collection = collection.ok_or(CatalogError::Gone)?;
-        let column_type = collection.columns.get(column).map(|c| c.column_type);
+        let column_type = collection.column_by_id(column).map(|c| c.column_type);
         let kind = column_type.and_then(|t| t.vector()).map(|(kind, _)| kind);
         if !kind.is_some_and(|kind| kind.distances().contains(&distance)) {
             return Err(CatalogError::BadDefinition("an index of no vector column"));

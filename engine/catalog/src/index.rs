@@ -110,7 +110,7 @@ pub struct Index {
     pub table: TableId,
     /// Its name.
     pub name: String,
-    /// Position of the vector column.
+    /// Id of the vector column.
     pub column: usize,
     /// The distance it answers.
     pub distance: Distance,

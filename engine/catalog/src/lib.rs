@@ -10,6 +10,7 @@
 //! checkpoints (`serde`); adding a field with `#[serde(default)]` keeps old bytes readable.
 #![forbid(unsafe_code)]
 
+mod alter;
 mod collection;
 mod define;
 mod index;
@@ -22,6 +23,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use types::{CommitTs, IndexId, SchemaId, SequenceId, TableId};
 
+pub use alter::{Alteration, StoredColumn};
 pub use collection::{Check, Collection, Column, ColumnDefault, ColumnType, Numbered};
 pub use define::{CatalogError, Define, Defined};
 pub use index::{HnswOptions, Index, RECALL_ONE};
@@ -71,6 +73,9 @@ pub struct Catalog {
     indexes: BTreeMap<IndexId, Index>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     sequences: BTreeMap<SequenceId, Sequence>,
+    /// Collections as they were before each change, the first ones first.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    past: BTreeMap<TableId, Vec<alter::Past>>,
 }
 
 impl Catalog {
@@ -85,9 +90,10 @@ impl Catalog {
         self.namespaces.values().filter(move |namespace| namespace.life.contains(at))
     }
 
-    /// The collections that exist at `at`, by id.
+    /// The collections that exist at `at`, as they are then, by id.
     pub fn collections(&self, at: CommitTs) -> impl Iterator<Item = &Collection> {
-        self.collections.values().filter(move |collection| collection.life.contains(at))
+        let there = self.collections.values().filter(move |c| c.life.contains(at));
+        there.map(move |collection| self.as_of(collection, at))
     }
 
     /// The indexes that exist at `at`, by id.
@@ -162,7 +168,7 @@ impl Catalog {
         tables.chain(indexes).chain(sequences)
     }
 
-    /// A collection by id, whether it still exists or not.
+    /// A collection by id as it is now, whether it still exists or not.
     #[must_use]
     pub fn collection_by_id(&self, id: TableId) -> Option<&Collection> {
         self.collections.get(&id)

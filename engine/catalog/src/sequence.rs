@@ -75,7 +75,7 @@ pub struct Sequence {
     pub name: String,
     /// What it gives.
     pub options: SequenceOptions,
-    /// The table and the position of the column with which it goes.
+    /// The table and the id of the column with which it goes.
     pub owner: Option<(TableId, usize)>,
     /// When it exists.
     pub life: Lifetime,

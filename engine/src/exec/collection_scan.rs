@@ -71,7 +71,7 @@ impl CollectionScanExec {
 
 impl DisplayAs for CollectionScanExec {
     fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = &self.source.table.collection().name;
+        let name = &self.source.definition.name;
         match self.point {
             Some(_) => write!(f, "CollectionLookup: table={name}, by=primary key")?,
             None => write!(f, "CollectionScan: table={name}")?,

@@ -6,11 +6,12 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::expressions::{BinaryExpr, Column, Literal};
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr, split_conjunction};
-use storage::memtable::{Contents, Rows, VectorIndex};
+use storage::memtable::{Contents, Rows, VectorIndex, column_id};
 use types::{Distance, Quantization};
 use udfs::{CheckedFunction, distance_function, vector_of};
 use vector::Query;
@@ -27,9 +28,15 @@ pub(crate) struct RangeFilter {
 
 impl RangeFilter {
     /// The first such part of `predicate` that an index with codes helps with.
-    pub(crate) fn of(predicate: &Arc<dyn PhysicalExpr>, contents: &Contents) -> Option<Self> {
+    /// `named` are the columns that the predicate is over, with their ids.
+    pub(crate) fn of(
+        predicate: &Arc<dyn PhysicalExpr>,
+        contents: &Contents,
+        named: &SchemaRef,
+    ) -> Option<Self> {
         split_conjunction(predicate).into_iter().find_map(|part| {
-            let (column, distance, query, most) = range(part)?;
+            let (position, distance, query, most) = range(part)?;
+            let column = column_id(named, position);
             let serves = |index: &&Arc<VectorIndex>| {
                 let definition = index.definition();
                 definition.column == column

@@ -9,7 +9,7 @@ use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 use datafusion::physical_expr::PhysicalExpr;
 use storage::StorageError;
-use storage::memtable::{Chunk, Contents, Rows, Table};
+use storage::memtable::{Chunk, Contents, Definition, Rows, Table};
 use types::{CommitTs, RowOrdinal};
 
 use super::range::RangeFilter;
@@ -19,6 +19,8 @@ use super::zones::may_pass;
 #[derive(Debug, Clone)]
 pub(crate) struct Source {
     pub(crate) table: Arc<Table>,
+    /// As it is at the instant.
+    pub(crate) definition: Arc<Definition>,
     pub(crate) at: CommitTs,
     /// The provider's columns; one more than the table's when row ids are asked for.
     pub(crate) schema: SchemaRef,
@@ -36,17 +38,21 @@ pub(crate) struct Source {
 impl Source {
     /// The columns of `schema` for the rows of a chunk.
     fn widen(&self, chunk: &Chunk) -> Result<RecordBatch> {
+        let rows = self.definition.read(chunk.batch().map_err(storage_error)?)?;
         if !self.row_id {
-            return Ok(chunk.batch().map_err(storage_error)?.clone());
+            return Ok(rows);
         }
-        let mut columns = chunk.batch().map_err(storage_error)?.columns().to_vec();
+        let mut columns = rows.columns().to_vec();
         columns.push(Arc::new(chunk.row_ids()) as ArrayRef);
         Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
     }
 
     /// The same where an index helps with the predicate.
     pub(crate) fn with_range(self, contents: &Contents) -> Self {
-        let range = self.predicate.as_ref().and_then(|p| RangeFilter::of(p, contents));
+        let range = self
+            .predicate
+            .as_ref()
+            .and_then(|p| RangeFilter::of(p, contents, self.definition.named()));
         Self { range, ..self }
     }
 
@@ -97,7 +103,7 @@ impl Source {
     /// For each chunk whether a row in it may qualify, told without reading it.
     pub(crate) fn may_qualify(&self, chunks: &[&Arc<Chunk>]) -> Vec<bool> {
         let mut may = match &self.predicate {
-            Some(predicate) => may_pass(predicate, &self.schema, chunks),
+            Some(predicate) => may_pass(predicate, (&self.schema, self.definition.named()), chunks),
             None => vec![true; chunks.len()],
         };
         for (may, chunk) in may.iter_mut().zip(chunks) {
@@ -188,18 +194,17 @@ pub(crate) fn storage_error(error: StorageError) -> DataFusionError {
 /// there is no such row, `None` when the filters do not name one. The filters still have to be
 /// applied to it.
 pub(crate) fn point_lookup(
-    table: &Table,
+    source: &Source,
     filters: &[Expr],
-    at: CommitTs,
 ) -> Result<(Arc<Rows>, Option<Option<u32>>)> {
-    let collection = table.collection();
+    let Source { table, definition: collection, at, .. } = source;
     if collection.primary_key.is_empty() {
         return Ok((table.rows(), None));
     }
     let mut key = Vec::with_capacity(collection.primary_key.len());
     for position in &collection.primary_key {
         let name = &collection.columns[*position].name;
-        let data_type = table.schema().field(*position).data_type();
+        let data_type = collection.schema().field(*position).data_type();
         let Some(value) = filters.iter().find_map(|filter| equals(filter, name)) else {
             return Ok((table.rows(), None));
         };
@@ -214,7 +219,7 @@ pub(crate) fn point_lookup(
             Ok(_) | Err(_) => return Ok((table.rows(), None)),
         }
     }
-    let (rows, found) = table.find(&key, at).map_err(storage_error)?;
+    let (rows, found) = table.find(&key, *at).map_err(storage_error)?;
     Ok((rows, Some(found.map(|ordinal| ordinal.0))))
 }
 

@@ -54,14 +54,14 @@ pub(crate) enum QueryVector {
 
 /// Whether a query has the dimension of a column, which the type of a sparse one does not say.
 pub(crate) fn has_dimension(collection: &Collection, column: usize, query: &Query) -> bool {
-    let vector = collection.columns.get(column).and_then(|column| column.column_type.vector());
+    let vector = collection.column_by_id(column).and_then(|column| column.column_type.vector());
     vector.is_some_and(|(_, dim)| dim.len() == query.row().len())
 }
 
 /// What the optimizer rule asks a scan for.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct VectorTopK {
-    /// Position of the vector column.
+    /// Id of the vector column.
     pub(crate) column: usize,
     pub(crate) query: QueryVector,
     pub(crate) distance: Distance,
@@ -204,16 +204,23 @@ impl VectorTopKExec {
         view: &ReadView,
         parameters: &[ScalarValue],
     ) -> Result<Option<(Source, VectorTopK)>> {
-        let id = self.source.table.collection().id;
-        let Some(table) = view.readable(id).map_err(storage_error)? else { return Ok(None) };
+        let Some(table) = view.readable(self.source.definition.id).map_err(storage_error)? else {
+            return Ok(None);
+        };
+        let definition = view.definition(table);
+        // The plan is of other columns.
+        if definition.version != self.source.definition.version {
+            return Ok(None);
+        }
         let query = match &self.search.query {
             QueryVector::Known(query) => query.clone(),
             QueryVector::Parameter(number) => {
-                let column = table.schema().field(self.search.column).data_type();
-                let value = parameters.get(*number).filter(|value| &value.data_type() == column);
+                let position = definition.position_of(self.search.column);
+                let column = position.map(|at| definition.schema().field(at).data_type());
+                let value = parameters.get(*number);
+                let value = value.filter(|value| Some(&value.data_type()) == column);
                 let query = value.and_then(vector_of);
-                let fits =
-                    |query: &Query| has_dimension(table.collection(), self.search.column, query);
+                let fits = |query: &Query| has_dimension(&definition, self.search.column, query);
                 let Some(query) = query.filter(fits) else { return Ok(None) };
                 query
             }
@@ -222,6 +229,7 @@ impl VectorTopKExec {
         let predicate = self.source.predicate.as_ref();
         let source = Source {
             table: Arc::clone(table),
+            definition: Arc::clone(&definition),
             at: view.at(),
             predicate: predicate.map(|p| with_values(p, parameters)).transpose()?,
             ..self.source.clone()
@@ -408,12 +416,13 @@ impl Done {
 
 impl DisplayAs for VectorTopKExec {
     fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let collection = self.source.table.collection();
+        let collection = &self.source.definition;
+        let column = collection.column_by_id(self.search.column);
         write!(
             f,
             "VectorTopK: table={}, column={}, distance={}",
             collection.name,
-            collection.columns[self.search.column].name,
+            column.map_or("", |column| column.name.as_str()),
             self.search.distance.operator(),
         )?;
         if self.search.may_go_on {

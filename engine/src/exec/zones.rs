@@ -14,11 +14,13 @@ use datafusion::physical_expr::expressions::{CastExpr, TryCastExpr};
 use datafusion::physical_expr::{PhysicalExpr, split_conjunction};
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use parking_lot::Mutex;
-use storage::memtable::{Chunk, Zones};
+use storage::memtable::{Chunk, Zones, column_id};
 
 /// What zone maps say of some chunks.
 struct ChunkZones<'a> {
     schema: &'a SchemaRef,
+    /// The table's own columns, which are the first ones of `schema`, with their ids.
+    named: &'a SchemaRef,
     chunks: &'a [&'a Arc<Chunk>],
     /// By column, as far as asked for.
     known: Mutex<HashMap<usize, Option<Zones>>>,
@@ -32,8 +34,13 @@ impl ChunkZones<'_> {
     }
 
     fn gather(&self, at: usize) -> Option<Zones> {
-        let found: Vec<Option<(Zones, usize)>> =
-            self.chunks.iter().map(|chunk| chunk.zones(at)).collect();
+        let wanted = self.named.fields().get(at)?.data_type();
+        let id = column_id(self.named, at);
+        // Rows that were written when the column had another type have zones of that.
+        let zones = |chunk: &&Arc<Chunk>| {
+            chunk.zones(id).filter(|(zones, _)| zones.min.data_type() == wanted)
+        };
+        let found: Vec<Option<(Zones, usize)>> = self.chunks.iter().map(zones).collect();
         let first = found.iter().flatten().next()?;
         let gather = |part: fn(&Zones) -> &ArrayRef| {
             let unknown = new_null_array(part(&first.0).data_type(), 1);
@@ -85,11 +92,12 @@ impl PruningStatistics for ChunkZones<'_> {
     }
 }
 
-/// For each chunk whether rows in it may pass `predicate`, which is over `schema`. Chunks that nothing
+/// For each chunk whether rows in it may pass `predicate`, which is over `schema`; `named` are the table's
+/// columns with their ids. Chunks that nothing
 /// can be told of, be it that telling fails, may.
 pub(super) fn may_pass(
     predicate: &Arc<dyn PhysicalExpr>,
-    schema: &SchemaRef,
+    (schema, named): (&SchemaRef, &SchemaRef),
     chunks: &[&Arc<Chunk>],
 ) -> Vec<bool> {
     let all = vec![true; chunks.len()];
@@ -106,7 +114,7 @@ pub(super) fn may_pass(
         if pruning.always_true() {
             continue;
         }
-        let zones = ChunkZones { schema, chunks, known: Mutex::default() };
+        let zones = ChunkZones { schema, named, chunks, known: Mutex::default() };
         // Zones tell of rows that are not visible, in which a comparison may fail.
         let Ok(passed) = pruning.prune(&zones) else { continue };
         may.iter_mut().zip(passed).for_each(|(may, passed)| *may &= passed);

@@ -189,13 +189,15 @@ fn ask(scan: &TableScan, wanted: Wanted) -> Result<Option<LogicalPlan>> {
     let Wanted { key, k, may_go_on, mut joins } = wanted;
     let key = key.unalias_nested().data;
     let Some((distance, column, (query, data_type))) = distance_key(&key) else { return Ok(None) };
-    let Ok(position) = collection.table().schema().index_of(&column.name) else { return Ok(None) };
-    let field = collection.table().schema().field(position);
+    let definition = collection.definition();
+    let Ok(position) = definition.schema().index_of(&column.name) else { return Ok(None) };
+    let field = definition.schema().field(position);
+    let id = definition.column_id(position);
     if !storage::memtable::is_vector_field(field) || field.data_type() != &data_type {
         return Ok(None);
     }
     if let QueryVector::Known(query) = &query
-        && !has_dimension(collection.table().collection(), position, query)
+        && !has_dimension(definition, id, query)
     {
         return Ok(None);
     }
@@ -207,7 +209,7 @@ fn ask(scan: &TableScan, wanted: Wanted) -> Result<Option<LogicalPlan>> {
         return Ok(None);
     }
     let joins = joins.into_iter().map(over_collection).collect::<Result<_>>()?;
-    let top_k = VectorTopK { column: position, query, distance, k, may_go_on, joins };
+    let top_k = VectorTopK { column: id, query, distance, k, may_go_on, joins };
     let source = provider_as_source(Arc::new(collection.with_top_k(top_k)));
     Ok(Some(LogicalPlan::TableScan(TableScan { source, ..scan.clone() })))
 }

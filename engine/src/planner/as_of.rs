@@ -78,7 +78,7 @@ impl RelationPlanner for AsOfPlanner {
         let reference = context.object_name_to_table_reference(name)?;
         let table = self.table_at(&reference, at)?;
         // Scans are told apart by name, not by source: two instants need two names.
-        let id = table.table().collection().id;
+        let id = table.definition().id;
         let scan = TableReference::bare(format!("{}#{id}@{at}", reference.table()));
         let source = provider_as_source(Arc::new(table));
         let plan = LogicalPlanBuilder::scan(scan, source, None)?

@@ -60,10 +60,7 @@ impl TableParts {
                 other => return Err(EngineError::unsupported(format!("{other}"))),
             }
         }
-        if parts.columns.is_empty() || parts.columns.len() > COLUMNS_MAX {
-            let message = format!("a table has 1 to {COLUMNS_MAX} columns");
-            return Err(EngineError::new(SqlState::INVALID_TABLE_DEFINITION, message));
-        }
+        parts.check_width()?;
         parts.primary_key = key.unwrap_or_default();
         for at in &parts.primary_key {
             parts.columns[*at].nullable = false;
@@ -78,8 +75,16 @@ impl TableParts {
         Ok(parts)
     }
 
+    pub(crate) fn check_width(&self) -> Result<()> {
+        if self.columns.is_empty() || self.columns.len() > COLUMNS_MAX {
+            let message = format!("a table has 1 to {COLUMNS_MAX} columns");
+            return Err(EngineError::new(SqlState::INVALID_TABLE_DEFINITION, message));
+        }
+        Ok(())
+    }
+
     /// The name of a column that no other has.
-    fn new_name(&self, ident: &Ident) -> Result<String> {
+    pub(crate) fn new_name(&self, ident: &Ident) -> Result<String> {
         let name = fold(ident);
         if self.columns.iter().any(|column| column.name == name) {
             let message = format!("column \"{name}\" specified more than once");
@@ -94,7 +99,7 @@ impl TableParts {
     }
 
     /// Adds a column; whether it is the primary key.
-    fn column<'a>(
+    pub(crate) fn column<'a>(
         &mut self,
         definition: &'a ast::ColumnDef,
         conditions: &mut Conditions<'a>,
@@ -169,11 +174,13 @@ impl TableParts {
 
     /// A condition under the name it was given, or PostgreSQL's choice: table, column when there is
     /// only one, `check`, and a number when that is taken.
-    fn check(&self, table: &str, name: Option<String>, condition: &Expr) -> Result<Check> {
-        let mut found = References::default();
-        if let ControlFlow::Break(error) = condition.visit(&mut found) {
-            return Err(error);
-        }
+    pub(crate) fn check(
+        &self,
+        table: &str,
+        name: Option<String>,
+        condition: &Expr,
+    ) -> Result<Check> {
+        let found = References::of(condition)?;
         if found.subquery {
             let message = "cannot use subquery in check constraint";
             return Err(EngineError::new(SqlState::FEATURE_NOT_SUPPORTED, message));
@@ -254,6 +261,21 @@ struct References {
     subquery: bool,
 }
 
+impl References {
+    fn of(expr: &Expr) -> Result<Self> {
+        let mut found = Self::default();
+        match expr.visit(&mut found) {
+            ControlFlow::Break(error) => Err(error),
+            ControlFlow::Continue(()) => Ok(found),
+        }
+    }
+}
+
+/// Names of the columns in an expression.
+pub(crate) fn columns_of(expr: &Expr) -> Result<Vec<String>> {
+    Ok(References::of(expr)?.columns)
+}
+
 impl Visitor for References {
     type Break = EngineError;
 
@@ -279,10 +301,7 @@ impl Visitor for References {
 
 /// A default is an expression of its own.
 pub(crate) fn check_default(expr: &Expr) -> Result<()> {
-    let mut found = References::default();
-    if let ControlFlow::Break(error) = expr.visit(&mut found) {
-        return Err(error);
-    }
+    let found = References::of(expr)?;
     let what = if default_word(expr) {
         return Err(EngineError::syntax("DEFAULT is not allowed in this context"));
     } else if found.subquery {

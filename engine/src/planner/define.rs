@@ -4,14 +4,14 @@ use std::ops::RangeInclusive;
 
 use catalog::{Collection, Define, HnswOptions, RECALL_ONE};
 use datafusion::sql::sqlparser::ast::{
-    self, AlterTable, AlterTableOperation, CreateIndex, CreateTable, CreateTableOptions, Expr,
-    IndexColumn, IndexType, ObjectName, ObjectType, SchemaName, Value,
+    self, CreateIndex, CreateTable, CreateTableOptions, Expr, IndexColumn, IndexType, ObjectName,
+    ObjectType, SchemaName, Value,
 };
 use storage::ReadView;
 use types::limits::{
     HNSW_EF_CONSTRUCTION, HNSW_M, LATENCY_BUDGET_US, OVERSAMPLE, QUANTIZED_DIM_MIN, RECALL_TARGET,
 };
-use types::{Coded as _, Distance, Quantization, SchemaId, SqlState, TableId, VectorKind};
+use types::{Distance, Quantization, SchemaId, SqlState, TableId, VectorKind};
 
 use super::columns::TableParts;
 use super::retention::retention;
@@ -101,7 +101,6 @@ pub(crate) fn define(
         }
         ast::Statement::CreateTable(create) => create_table(&names, create)?,
         ast::Statement::CreateIndex(create) => create_index(&names, create)?,
-        ast::Statement::AlterTable(alter) => alter_table(&names, alter)?,
         ast::Statement::CreateSequence {
             temporary,
             if_not_exists,
@@ -204,27 +203,6 @@ fn create_table(names: &Names<'_>, create: &CreateTable) -> Result<Change> {
     Ok(Change::one(define, "CREATE TABLE"))
 }
 
-fn alter_table(names: &Names<'_>, alter: &AlterTable) -> Result<Change> {
-    EngineError::refuse_present(&[
-        (alter.only, "ALTER TABLE ONLY"),
-        (alter.location.is_some() || alter.on_cluster.is_some(), "this clause of ALTER TABLE"),
-        (alter.table_type.is_some(), "this kind of table"),
-    ])?;
-    let [AlterTableOperation::SetOptionsParens { options }] = alter.operations.as_slice() else {
-        return Err(EngineError::unsupported("ALTER TABLE but for SET (retention = ...)"));
-    };
-    let retention = retention(options)?;
-    let found = names.table(&alter.name);
-    if alter.if_exists
-        && let Err(error) = &found
-        && error.sql_state() == SqlState::UNDEFINED_TABLE
-    {
-        let notice = format!("relation \"{}\" does not exist, skipping", last_part(&alter.name));
-        return Ok(Change::nothing("ALTER TABLE", notice));
-    }
-    Ok(Change::one(Define::SetRetention { id: found?.id, retention }, "ALTER TABLE"))
-}
-
 fn refuse_index_clauses(create: &CreateIndex) -> Result<()> {
     EngineError::refuse_present(&[
         (create.unique, "a unique index"),
@@ -300,7 +278,8 @@ fn create_index(names: &Names<'_>, create: &CreateIndex) -> Result<Change> {
         return Ok(Change::nothing("CREATE INDEX", notice));
     }
     let table = collection.id;
-    let define = Define::CreateIndex { table, name, column: position, distance, options };
+    let column = collection.column_id(position);
+    let define = Define::CreateIndex { table, name, column, distance, options };
     Ok(Change::one(define, "CREATE INDEX"))
 }
 

@@ -105,7 +105,7 @@ async fn describe_write(
     let table = view.table(write.collection.id);
     let table = table.ok_or_else(|| EngineError::no_table(&write.collection.name))?;
     let (mut columns, state) = (None, planner.begin(None));
-    for query in write.other_queries(planner, &state, table.schema())? {
+    for query in write.other_queries(planner, &state, view.definition(table).schema())? {
         let planned = planner.describe_here(state.clone(), query).await?;
         let mut here = parameter_types(&planned)?;
         here.extend(inferred);

@@ -1,5 +1,6 @@
 //! Statements that DataFusion does not plan: definitions, writes, and reading the past.
 
+mod alter;
 mod as_of;
 mod changes;
 mod columns;
@@ -15,6 +16,7 @@ mod rules;
 mod sequences;
 mod write;
 
+pub(crate) use alter::{altered_table, plan_alteration};
 pub(crate) use as_of::AsOfPlanner;
 pub(crate) use changes::{read_columns, truncations};
 pub use copy::CopyIn;

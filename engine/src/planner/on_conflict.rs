@@ -151,7 +151,8 @@ struct Proposed {
 
 impl Proposed {
     fn of(rows: RecordBatch, table: &Table, view: &ReadView) -> Result<Self> {
-        let key = &table.collection().primary_key;
+        let definition = view.definition(table);
+        let key = &definition.primary_key;
         let columns: Vec<ArrayRef> = key.iter().map(|at| Arc::clone(rows.column(*at))).collect();
         let (mut existing, mut repeated) = (Vec::new(), Vec::new());
         if key.is_empty() {
@@ -168,7 +169,10 @@ impl Proposed {
             let (there, found) = table.find(&key, view.at())?;
             let located = found.and_then(|ordinal| there.locate(ordinal));
             existing.push(match located {
-                Some((chunk, slot)) => Some((chunk.row_id(slot).0, chunk.batch()?.slice(slot, 1))),
+                Some((chunk, slot)) => {
+                    let row = definition.read(&chunk.batch()?.slice(slot, 1))?;
+                    Some((chunk.row_id(slot).0, row))
+                }
                 None => None,
             });
         }
@@ -261,7 +265,7 @@ fn check_new_keys(builder: &WriteBuilder, table: &Table, view: &ReadView) -> Res
         other || after.repeated[*row]
     };
     let Some(row) = (0..after.rows.num_rows()).find(taken) else { return Ok(()) };
-    let collection = table.collection();
+    let collection = &*view.definition(table);
     let constraint = collection.primary_key_name();
     let message = format!("duplicate key value violates unique constraint \"{constraint}\"");
     // Of this kind, a write that met another commit is begun anew; this one would meet the same.

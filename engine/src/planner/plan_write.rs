@@ -180,8 +180,9 @@ async fn plan_write_here(
     let write = write.ok_or_else(|| EngineError::bug("not a write"))?;
     let collection = write.collection;
     let table = view.table(collection.id).ok_or_else(|| EngineError::no_table(&collection.name))?;
-    let mut builder = WriteBuilder::new(collection, table.schema(), view.at());
-    let mut gone = WriteBuilder::new(collection, table.schema(), view.at());
+    let definition = table.definition_of(collection);
+    let mut builder = WriteBuilder::new(collection, definition.schema(), view.at());
+    let mut gone = WriteBuilder::new(collection, definition.schema(), view.at());
     if write.verb == Verb::Insert
         && let Some(rows) = InsertRows::of(&write.query)
     {
@@ -226,7 +227,8 @@ pub(crate) async fn plan_copy(planner: &Planner, copy: CopyIn) -> Result<(WriteB
     let (target, columns, rows) = copy.finish()?;
     let collection = &target.collection;
     let table = view.table(collection.id).ok_or_else(|| EngineError::no_table(&collection.name))?;
-    let mut builder = WriteBuilder::new(collection, table.schema(), view.at());
+    let definition = table.definition_of(collection);
+    let mut builder = WriteBuilder::new(collection, definition.schema(), view.at());
     let into = (&mut builder, &*target.positions);
     begin_rows(planner, &state, collection, into, (columns, rows)).await?;
     check_rows(planner, &state, collection, &builder.rows()?).await?;

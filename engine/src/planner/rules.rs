@@ -11,6 +11,7 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use catalog::{Check, Collection, Column, ColumnDefault, Define, Numbered};
 use datafusion::common::ScalarValue;
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::SessionState;
 use datafusion::sql::sqlparser::ast::{self, Expr, Ident, Query, SelectItem, SetExpr, Value};
 use storage::ReadView;
@@ -170,7 +171,11 @@ fn over_memory(name: &str, alias: Ident, items: Vec<Expr>) -> Query {
     query_of(items, joined(from, &[]), None)
 }
 
-async fn computed(planner: &Planner, state: &SessionState, query: &Query) -> Result<RecordBatch> {
+pub(super) async fn computed(
+    planner: &Planner,
+    state: &SessionState,
+    query: &Query,
+) -> Result<RecordBatch> {
     let planned = planner.plan_here(state.clone(), query, &[]).await?;
     let physical = planned.physical().await?;
     Ok(concat_batches(&physical.schema(), &planned.collect().await?)?)
@@ -269,35 +274,64 @@ fn row_detail(rows: &RecordBatch, row: usize) -> String {
     format!("Failing row contains ({}).", values.join(", "))
 }
 
+/// Refuses a default that cannot be planned.
+pub(crate) async fn check_column_default(planner: &Planner, column: &Column) -> Result<()> {
+    let Some(ColumnDefault::Expression(text)) = &column.default else { return Ok(()) };
+    let expr = read_expression(text)?;
+    if let Some(constant) = constant_column(&expr, column, 1) {
+        return constant.map(drop);
+    }
+    let query = query_of(vec![SelectItem::UnnamedExpr(expr)], Vec::new(), None);
+    let planned = planner.describe_here(planner.begin(None), &query).await?;
+    check_row_by_row(&planned.plan, "DEFAULT expressions")?;
+    let given = planned.plan.schema().field(0).data_type().clone();
+    let empty = arrow::array::new_empty_array(&given);
+    let assigned = crate::values::assign(&empty, column);
+    assigned.map(drop).map_err(|error| {
+        let of = column.column_type.sql_name();
+        let message = format!(
+            "column \"{}\" is of type {of} but default expression is of another type",
+            column.name
+        );
+        error.with_message(message)
+    })
+}
+
+/// What a default is in every row; `None` when it may be another in each.
+pub(crate) async fn default_value(
+    planner: &Planner,
+    column: &Column,
+    text: &str,
+) -> Result<Option<ArrayRef>> {
+    let expr = read_expression(text)?;
+    if let Some(constant) = constant_column(&expr, column, 1) {
+        return constant.map(Some);
+    }
+    let query = query_of(vec![SelectItem::UnnamedExpr(expr)], Vec::new(), None);
+    let state = planner.begin(None);
+    let planned = planner.describe_here(state.clone(), &query).await?;
+    let mut volatile = false;
+    planned.plan.apply_expressions(|expr| {
+        volatile |= expr.is_volatile();
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    if volatile {
+        return Ok(None);
+    }
+    let value = computed(planner, &state, &query).await?;
+    crate::values::assign(value.column(0), column).map(Some)
+}
+
 /// Refuses a table whose defaults and conditions cannot be planned.
 pub(crate) async fn check_definition(planner: &Planner, define: &Define) -> Result<()> {
     let Define::CreateCollection { name, columns, checks, .. } = define else { return Ok(()) };
-    let state = planner.begin(None);
     for column in columns {
-        let Some(ColumnDefault::Expression(text)) = &column.default else { continue };
-        let expr = read_expression(text)?;
-        if let Some(constant) = constant_column(&expr, column, 1) {
-            constant?;
-            continue;
-        }
-        let items = vec![SelectItem::UnnamedExpr(expr)];
-        let query = query_of(items, Vec::new(), None);
-        let planned = planner.describe_here(state.clone(), &query).await?;
-        check_row_by_row(&planned.plan, "DEFAULT expressions")?;
-        let given = planned.plan.schema().field(0).data_type().clone();
-        let empty = arrow::array::new_empty_array(&given);
-        crate::values::assign(&empty, column).map_err(|error| {
-            let of = column.column_type.sql_name();
-            let message = format!(
-                "column \"{}\" is of type {of} but default expression is of another type",
-                column.name
-            );
-            error.with_message(message)
-        })?;
+        check_column_default(planner, column).await?;
     }
     if checks.is_empty() {
         return Ok(());
     }
+    let state = planner.begin(None);
     let schema: SchemaRef = schema_of_columns(columns);
     planner.keep(&state, CHECKED, RecordBatch::new_empty(schema))?;
     let planned = planner.describe_here(state, &checking(checks, name)?).await?;

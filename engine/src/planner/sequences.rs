@@ -89,7 +89,7 @@ pub(crate) fn owner(
             let position = collection.columns.iter().position(is);
             let position =
                 position.ok_or_else(|| EngineError::no_column(&name, &collection.name))?;
-            Ok(Some((collection.id, position)))
+            Ok(Some((collection.id, collection.column_id(position))))
         }
     }
 }

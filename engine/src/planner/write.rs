@@ -117,8 +117,8 @@ impl WriteBuilder {
         if begun.is_none() && self.ended.is_empty() {
             return Ok(None);
         }
-        let (table, read_ts, ended) = (self.collection.id, self.read_ts, self.ended);
-        Ok(Some(TableWrite { table, read_ts, ended, begun }))
+        let Collection { id: table, version, .. } = self.collection;
+        Ok(Some(TableWrite { table, version, read_ts: self.read_ts, ended: self.ended, begun }))
     }
 }
 

@@ -9,7 +9,7 @@ use datafusion::common::{DFSchema, Result, internal_err};
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
-use storage::memtable::Table;
+use storage::memtable::{Definition, Table};
 use storage::{Pin, ReadView};
 use types::CommitTs;
 
@@ -27,6 +27,8 @@ pub(crate) const ROW_ID: &str = "_row_id";
 #[derive(Debug, Clone)]
 pub(crate) struct CollectionProvider {
     table: Arc<Table>,
+    /// As it is at the instant.
+    definition: Arc<Definition>,
     at: CommitTs,
     schema: SchemaRef,
     row_id: bool,
@@ -50,9 +52,10 @@ impl CollectionProvider {
         let Some(collection) = collection else { return Ok(None) };
         let table = view.readable(collection.id).map_err(storage_error)?;
         Ok(table.map(|table| {
-            let (schema, at) = (Arc::clone(table.schema()), view.at());
+            let definition = table.definition_of(collection);
+            let (schema, at) = (Arc::clone(definition.schema()), view.at());
             let (table, _pin) = (Arc::clone(table), view.pin());
-            Self { table, at, schema, row_id: false, top_k: None, past: false, _pin }
+            Self { table, definition, at, schema, row_id: false, top_k: None, past: false, _pin }
         }))
     }
 
@@ -97,8 +100,8 @@ impl CollectionProvider {
         Ok(inputs)
     }
 
-    pub(crate) fn table(&self) -> &Arc<Table> {
-        &self.table
+    pub(crate) fn definition(&self) -> &Arc<Definition> {
+        &self.definition
     }
 }
 
@@ -145,6 +148,7 @@ impl TableProvider for CollectionProvider {
         };
         let mut source = Source {
             table: Arc::clone(&self.table),
+            definition: Arc::clone(&self.definition),
             at: self.at,
             schema: Arc::clone(&self.schema),
             row_id: self.row_id,
@@ -163,7 +167,7 @@ impl TableProvider for CollectionProvider {
             let top_k = VectorTopK { joins: Vec::new(), ..top_k.clone() };
             return Ok(Arc::new(VectorTopKExec::new(source, top_k, joins, (settings, tuner))?));
         }
-        let (mut rows, point) = point_lookup(&self.table, filters, self.at)?;
+        let (mut rows, point) = point_lookup(&source, filters)?;
         // A write takes no part of its meaning from an index.
         if point.is_none() && settings.enable_ann && !self.row_id {
             let contents = self.table.contents();

@@ -1,18 +1,19 @@
 //! Statements that write, and COPY both ways.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use datafusion::common::ScalarValue;
-use datafusion::sql::sqlparser::ast;
+use datafusion::sql::sqlparser::ast::{self, AlterTable, AlterTableOperation, RenameTableNameKind};
 use types::{Coded as _, SqlState};
 
-use super::{Outcome, Session, done};
+use super::{Notice, Outcome, Session, done};
 use crate::error::{EngineError, Result};
 use crate::pg_types;
 use crate::planner::{
-    CopyIn, CopyOptions, CopyTarget, PlannedWrite, plan_copy, plan_write, read_columns, target,
-    truncations,
+    CopyIn, CopyOptions, CopyTarget, PlannedWrite, altered_table, plan_alteration, plan_copy,
+    plan_write, read_columns, target, truncations,
 };
 use crate::query::{RowStream, require_select};
 use crate::sql::Tree;
@@ -84,6 +85,67 @@ impl Session {
             self.end_implicit().await?;
         }
         Ok(done("TRUNCATE TABLE"))
+    }
+
+    /// Changes a table: all operations of the statement, or none.
+    pub(super) async fn alter_table(&mut self, alter: &AlterTable) -> Result<Outcome> {
+        self.check_writable("ALTER TABLE")?;
+        let own = self.transaction.is_none();
+        for _ in 0..CONFLICT_RETRIES {
+            self.begin_implicit();
+            let altered = self.alter_once(alter).await;
+            let ended = match altered {
+                Ok(notice) if own => self.end_implicit().await.map(|()| notice),
+                other => other,
+            };
+            match ended {
+                Ok(message) => {
+                    let state = SqlState::SUCCESSFUL_COMPLETION;
+                    let notice =
+                        message.map(|message| Notice { severity: "NOTICE", state, message });
+                    return Ok(Outcome::Done { tag: "ALTER TABLE".to_owned(), notice });
+                }
+                Err(error) if own && error.sql_state() == SqlState::SERIALIZATION_FAILURE => {
+                    self.fail();
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let message = "could not serialize access due to concurrent update";
+        Err(EngineError::new(SqlState::SERIALIZATION_FAILURE, message)
+            .with_hint("Run the statement again."))
+    }
+
+    async fn alter_once(&mut self, alter: &AlterTable) -> Result<Option<String>> {
+        self.look(None).await?;
+        if let Some(notice) = altered_table(&self.planner(), alter)? {
+            return Ok(Some(notice));
+        }
+        let mut name = alter.name.clone();
+        let mut left: VecDeque<AlterTableOperation> = alter.operations.iter().cloned().collect();
+        let mut notices = Vec::new();
+        while let Some(operation) = left.pop_front() {
+            let (planner, of, planned) = (self.planner(), name.clone(), operation.clone());
+            let task = self
+                .engine
+                .executor
+                .spawn(async move { plan_alteration(&planner, &of, &planned).await });
+            let step = self.interruptible(task).await?;
+            if let Some(define) = &step.define {
+                self.define_in_transaction(define)?;
+            }
+            if let Some(fill) = step.fill {
+                self.write(&Tree::new(Box::new(fill), false), &[], None).await?;
+            }
+            if let AlterTableOperation::RenameTable { table_name } = &operation {
+                let (RenameTableNameKind::To(to) | RenameTableNameKind::As(to)) = table_name;
+                name.0.pop();
+                name.0.extend(to.0.last().cloned());
+            }
+            step.then.into_iter().rev().for_each(|next| left.push_front(next));
+            notices.extend(step.notice);
+        }
+        Ok((!notices.is_empty()).then(|| notices.join("; ")))
     }
 
     pub(super) async fn copy(&self, statement: &ast::Statement) -> Result<Outcome> {

@@ -2,7 +2,7 @@
 
 use datafusion::sql::sqlparser::ast::Expr;
 
-use super::parser::parse_expression;
+pub(crate) use super::parser::parse_expression;
 use super::rewrite;
 use crate::error::{EngineError, Result};
 

@@ -13,6 +13,8 @@
 //! * kind 3, tick: nothing. It only moves the commit timestamp.
 //! * kind 4, transaction: next id `u32`, number of catalog changes `u32`; per change length `u32` and
 //!   JSON as in kind 2; then the writes as in kind 1.
+//! * kinds 5 and 6: as 1 and 4 where a table is not in its first version: the version `u32` stands
+//!   behind the id of each table.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -24,10 +26,10 @@ use arrow::error::ArrowError;
 use arrow_ipc::writer::{
     DictionaryTracker, EncodedData, IpcDataGenerator, IpcWriteContext, IpcWriteOptions,
 };
-use catalog::Define;
+use catalog::{Collection, Define, Lifetime};
 use types::{CommitTs, RowId, TableId};
 
-use crate::memtable::schema_of_columns;
+use crate::memtable::Definition;
 use crate::wal::Cursor;
 
 const VERSION: u8 = 1;
@@ -35,6 +37,8 @@ const KIND_WRITE: u8 = 1;
 const KIND_DEFINE: u8 = 2;
 const KIND_TICK: u8 = 3;
 const KIND_TRANSACTION: u8 = 4;
+const KIND_VERSIONED_WRITE: u8 = 5;
+const KIND_VERSIONED_TRANSACTION: u8 = 6;
 
 /// A change, the unit of atomicity: all of it becomes visible at one commit timestamp or nothing.
 #[derive(Debug, Clone)]
@@ -66,6 +70,8 @@ pub struct Transacted {
 pub struct TableWrite {
     /// The table.
     pub table: TableId,
+    /// The version of the table's definition that the write is made for.
+    pub version: u32,
     /// The read view in which `ended` was found. A row that ended after it is a conflict.
     pub read_ts: CommitTs,
     /// Row versions that end.
@@ -97,11 +103,13 @@ impl Command {
         let mut out = vec![VERSION];
         match self {
             Self::Write(writes) => {
-                out.push(KIND_WRITE);
+                let first = is_first_version(writes);
+                out.push(if first { KIND_WRITE } else { KIND_VERSIONED_WRITE });
                 encode_writes(&mut out, writes)?;
             }
             Self::Transaction(Transacted { next_id, defines, writes }) => {
-                out.push(KIND_TRANSACTION);
+                let first = is_first_version(writes);
+                out.push(if first { KIND_TRANSACTION } else { KIND_VERSIONED_TRANSACTION });
                 out.extend_from_slice(&next_id.to_le_bytes());
                 put_u32(&mut out, defines.len());
                 for define in defines {
@@ -120,19 +128,22 @@ impl Command {
         Ok(out)
     }
 
-    /// Reads a command; `schema_of` knows the columns of every table that the log has made so far.
+    /// Reads a command; `table` knows the definition of every table that the log has made so far.
     ///
     /// # Errors
     /// When the bytes are not a command.
     pub fn decode(
         bytes: &[u8],
-        schema_of: impl Fn(TableId) -> Option<SchemaRef>,
+        table: impl Fn(TableId) -> Option<Arc<Definition>>,
     ) -> Result<Self, DecodeError> {
         match bytes {
-            [VERSION, KIND_WRITE, rest @ ..] => decode_writes(rest, schema_of).map(Self::Write),
+            [VERSION, kind @ (KIND_WRITE | KIND_VERSIONED_WRITE), rest @ ..] => {
+                decode_writes(rest, *kind == KIND_VERSIONED_WRITE, table).map(Self::Write)
+            }
             [VERSION, KIND_DEFINE, rest @ ..] => Ok(Self::Define(serde_json::from_slice(rest)?)),
-            [VERSION, KIND_TRANSACTION, rest @ ..] => {
-                decode_transaction(rest, schema_of).map(Self::Transaction)
+            [VERSION, kind @ (KIND_TRANSACTION | KIND_VERSIONED_TRANSACTION), rest @ ..] => {
+                let versioned = *kind == KIND_VERSIONED_TRANSACTION;
+                decode_transaction(rest, versioned, table).map(Self::Transaction)
             }
             [VERSION, KIND_TICK] => Ok(Self::Tick),
             _ => Err(DecodeError::Malformed("unknown version or kind")),
@@ -144,14 +155,14 @@ impl Command {
     /// What encoded bytes are, for people; rows need a table's schema and are not shown.
     pub(crate) fn describe(bytes: &[u8]) -> String {
         match bytes {
-            [VERSION, KIND_WRITE, rest @ ..] => {
+            [VERSION, KIND_WRITE | KIND_VERSIONED_WRITE, rest @ ..] => {
                 let tables = Cursor(rest).u32();
                 tables.map_or("a malformed write".to_owned(), |n| format!("write to {n} tables"))
             }
             [VERSION, KIND_DEFINE, rest @ ..] => {
                 format!("define {}", String::from_utf8_lossy(rest))
             }
-            [VERSION, KIND_TRANSACTION, rest @ ..] => {
+            [VERSION, KIND_TRANSACTION | KIND_VERSIONED_TRANSACTION, rest @ ..] => {
                 let mut cursor = Cursor(rest);
                 let changes = cursor.u32().and_then(|_| cursor.u32());
                 changes.map_or("a malformed transaction".to_owned(), |n| {
@@ -168,13 +179,21 @@ fn put_u32(out: &mut Vec<u8>, value: usize) {
     out.extend_from_slice(&u32::try_from(value).unwrap_or(u32::MAX).to_le_bytes());
 }
 
-fn encode_writes(out: &mut Vec<u8>, writes: &[TableWrite]) -> Result<(), DecodeError> {
-    put_u32(out, writes.len());
-    writes.iter().try_for_each(|write| encode_write(out, write))
+fn is_first_version(writes: &[TableWrite]) -> bool {
+    writes.iter().all(|write| write.version == 0)
 }
 
-fn encode_write(out: &mut Vec<u8>, write: &TableWrite) -> Result<(), DecodeError> {
+fn encode_writes(out: &mut Vec<u8>, writes: &[TableWrite]) -> Result<(), DecodeError> {
+    put_u32(out, writes.len());
+    let versioned = !is_first_version(writes);
+    writes.iter().try_for_each(|write| encode_write(out, write, versioned))
+}
+
+fn encode_write(out: &mut Vec<u8>, write: &TableWrite, versioned: bool) -> Result<(), DecodeError> {
     out.extend_from_slice(&write.table.0.to_le_bytes());
+    if versioned {
+        out.extend_from_slice(&write.version.to_le_bytes());
+    }
     out.extend_from_slice(&write.read_ts.0.to_le_bytes());
     put_u32(out, write.ended.len());
     for row in &write.ended {
@@ -211,7 +230,8 @@ fn encode_batch(out: &mut Vec<u8>, batch: &RecordBatch) -> Result<(), ArrowError
 
 fn decode_transaction(
     bytes: &[u8],
-    schema_of: impl Fn(TableId) -> Option<SchemaRef>,
+    versioned: bool,
+    table: impl Fn(TableId) -> Option<Arc<Definition>>,
 ) -> Result<Transacted, DecodeError> {
     let mut cursor = Cursor(bytes);
     let head = cursor.u32().zip(cursor.u32());
@@ -221,40 +241,57 @@ fn decode_transaction(
         let json = cursor.u32().and_then(|length| cursor.take(length as usize));
         let json = json.ok_or(DecodeError::Malformed("cut off"))?;
         let define: Define = serde_json::from_slice(json)?;
-        if let Define::CreateCollection { columns, .. } = &define {
-            made.insert(TableId(id), schema_of_columns(columns));
+        match &define {
+            Define::CreateCollection { columns, primary_key, schema, name, .. } => {
+                let (id, parts) = (TableId(id), (&**columns, &**primary_key));
+                let life = Lifetime { created: CommitTs(0), dropped: None };
+                let collection = Collection::new((id, *schema, name), parts, 0, life);
+                made.insert(id, Arc::new(Definition::new(collection)));
+            }
+            Define::Alter { table: id, change, .. } => {
+                let known = made.get(id).map(Arc::clone).or_else(|| table(*id));
+                // A change that cannot be made is refused when it is applied.
+                let altered = known.and_then(|known| known.altered(change).ok());
+                made.extend(altered.map(|altered| (*id, Arc::new(Definition::new(altered)))));
+            }
+            _ => {}
         }
         id = id.saturating_add(define.ids_given());
         defines.push(define);
     }
-    let known = |id| made.get(&id).map(Arc::clone).or_else(|| schema_of(id));
-    let writes = decode_writes(cursor.0, known)?;
+    let known = |id| made.get(&id).map(Arc::clone).or_else(|| table(id));
+    let writes = decode_writes(cursor.0, versioned, known)?;
     Ok(Transacted { next_id, defines, writes })
 }
 
 fn decode_writes(
     bytes: &[u8],
-    schema_of: impl Fn(TableId) -> Option<SchemaRef>,
+    versioned: bool,
+    definition: impl Fn(TableId) -> Option<Arc<Definition>>,
 ) -> Result<Vec<TableWrite>, DecodeError> {
     let cut = DecodeError::Malformed("cut off");
     let mut cursor = Cursor(bytes);
     let Some(tables) = cursor.u32() else { return Err(cut) };
     let mut writes = Vec::new();
     for _ in 0..tables {
-        let mut head = || Some((TableId(cursor.u32()?), CommitTs(cursor.i64()?), cursor.u32()?));
-        let Some((table, read_ts, count)) = head() else { return Err(cut) };
+        let mut head = || {
+            let table = TableId(cursor.u32()?);
+            let version = if versioned { cursor.u32()? } else { 0 };
+            Some((table, version, CommitTs(cursor.i64()?), cursor.u32()?))
+        };
+        let Some((table, version, read_ts, count)) = head() else { return Err(cut) };
         let Some(ids) = cursor.take(count as usize * 8) else { return Err(cut) };
         let mut ids = Cursor(ids);
         let ended = std::iter::from_fn(|| ids.u64().map(RowId)).collect();
-        let begun = match schema_of(table) {
-            Some(schema) => decode_batch(&mut cursor, &schema)?,
+        let begun = match definition(table).filter(|known| known.version == version) {
+            Some(known) => decode_batch(&mut cursor, known.schema())?,
             // The command was rejected when it was first applied and will be again.
             None => {
                 skip_batch(&mut cursor).ok_or(DecodeError::Malformed("cut off"))?;
                 None
             }
         };
-        writes.push(TableWrite { table, read_ts, ended, begun });
+        writes.push(TableWrite { table, version, read_ts, ended, begun });
     }
     if cursor.0.is_empty() { Ok(writes) } else { Err(DecodeError::Malformed("too long")) }
 }

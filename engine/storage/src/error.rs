@@ -209,6 +209,8 @@ impl Coded for Rejection {
             Self::Catalog(error) => match error {
                 CatalogError::NamespaceExists(_) => SqlState::DUPLICATE_SCHEMA,
                 CatalogError::RelationExists(_) => SqlState::DUPLICATE_TABLE,
+                CatalogError::ColumnExists { .. } => SqlState::DUPLICATE_COLUMN,
+                CatalogError::Changed => SqlState::SERIALIZATION_FAILURE,
                 CatalogError::Gone => SqlState::UNDEFINED_TABLE,
                 CatalogError::NamespaceNotEmpty(_) | CatalogError::SequenceInUse(_) => {
                     SqlState::DEPENDENT_OBJECTS_STILL_EXIST

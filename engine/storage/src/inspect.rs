@@ -10,6 +10,7 @@ use crate::error::{StorageError, format_micros};
 use crate::flush::Place;
 use crate::fs::FileSystem;
 use crate::manifest::{self, DataFile, FileKind, Restored, SegmentFiles, path_of, read_file};
+use crate::memtable::Definition;
 use crate::store::{LOG_DIRECTORY, lock};
 use crate::wal::{self, Entry, LogOptions, LogPosition, StoreId};
 
@@ -108,12 +109,12 @@ impl Inspector<'_> {
         let place = Place { fs, directory, store: *store, chunk_bits: manifest.chunk_bits };
         for table in &manifest.tables {
             let Some(collection) = manifest.catalog.collection_by_id(table.table) else { continue };
-            let name = &collection.name;
+            let (name, definition) = (&collection.name, Definition::new(collection.clone()));
             for files in table.parts() {
                 let mut blocks = Vec::new();
                 let wanted = self.details == Some("segment");
                 self.file(collection, FileKind::Segment, &files.file, |_| {
-                    let segment = place.open_segment(collection, files)?;
+                    let segment = place.open_segment(&definition, files)?;
                     if wanted {
                         blocks = segment.describe();
                     }

@@ -12,7 +12,7 @@ use crate::command::{Command, TableWrite, Transacted};
 use crate::commit::{Effect, Outcome};
 use crate::error::{Rejection, StorageError};
 use crate::indexer::Indexer;
-use crate::memtable::{Rows, Table, VectorIndex};
+use crate::memtable::{Definition, Rows, Table, VectorIndex};
 use crate::mvcc::{Pins, ReadView, State};
 use crate::wal::{self, LogPosition};
 
@@ -41,8 +41,8 @@ impl Machine {
     /// Applies an entry read from the log.
     pub(crate) fn replay(&self, entry: &wal::Entry) -> Result<(), StorageError> {
         let state = Arc::clone(&self.state.read());
-        let schema_of = |id| state.tables.get(&id).map(|table| Arc::clone(table.schema()));
-        let command = Command::decode(&entry.payload, schema_of).map_err(StorageError::apply)?;
+        let definition = |id| state.tables.get(&id).map(|table: &Arc<Table>| table.definition());
+        let command = Command::decode(&entry.payload, definition).map_err(StorageError::apply)?;
         let position =
             LogPosition { term: entry.term, index: entry.index, commit_ts: entry.commit_ts };
         // A rejection was reported when the entry was first applied.
@@ -138,6 +138,7 @@ fn apply_define(
         Ok(defined) => defined,
         Err(rejection) => return Ok(Err(rejection)),
     };
+    drop(redefine(state, define));
     change_indexes(state, &defined, at);
     advance(state, define);
     Ok(Ok(Effect::Defined(defined)))
@@ -167,7 +168,10 @@ fn apply_transaction(
     let write =
         |write: &TableWrite| TableWrite { table: TableId(moved(write.table.0)), ..write.clone() };
     let writes: Vec<TableWrite> = transacted.writes.iter().map(write).collect();
+    // Rows are written in the new columns; until the state is replaced nobody else asks for these.
+    let before: Vec<_> = done.iter().filter_map(|(define, _)| redefine(&next, define)).collect();
     if let Err(rejection) = apply_writes(&next, &writes, at)? {
+        before.into_iter().rev().for_each(|(table, definition)| table.redefine(definition));
         return Ok(Err(rejection));
     }
     for (define, defined) in &done {
@@ -185,6 +189,11 @@ fn change_catalog(
     at: CommitTs,
     chunk_bits: u32,
 ) -> Result<Result<Defined, Rejection>, StorageError> {
+    if let Define::Alter { table, rows: Some(rows), .. } = define
+        && state.tables.get(table).is_some_and(|table| table.rows().next_row() != *rows)
+    {
+        return Ok(Err(Rejection::Conflict));
+    }
     let (catalog, defined) = match state.catalog.define(define, at) {
         // What plans were made for is the same.
         Ok((_, defined)) if matches!(define, Define::Advance { .. }) => return Ok(Ok(defined)),
@@ -201,6 +210,16 @@ fn change_catalog(
     }
     state.catalog = Arc::new(catalog);
     Ok(Ok(defined))
+}
+
+/// Gives a table its newest definition; the table and the one before.
+fn redefine(state: &State, define: &Define) -> Option<(Arc<Table>, Arc<Definition>)> {
+    let Define::Alter { table: id, .. } = define else { return None };
+    let table = Arc::clone(state.tables.get(id)?);
+    let before = table.definition();
+    let collection = state.catalog.collection_by_id(*id)?;
+    table.redefine(Arc::new(Definition::new(collection.clone())));
+    Some((table, before))
 }
 
 /// Notes how far a sequence has come.

@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use catalog::{Catalog, SequencePosition};
+use catalog::{Catalog, SequencePosition, StoredColumn};
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_128;
 use types::{CommitTs, IndexId, Lsn, RowId, SchemaId, SequenceId, TableId, Term};
@@ -29,9 +29,9 @@ const PREFIX: &str = "manifest-";
 /// Suffix of files that are being made.
 pub(crate) const TEMPORARY: &str = ".tmp";
 const DAMAGED: &str = ".damaged";
-const MAGIC: [u8; 8] = *b"AZMANI\0\x02";
+const MAGIC: [u8; 8] = *b"AZMANI\0\x03";
 /// The first version lacks history, horizons and row ids: ids were ordinals.
-const VERSIONS: std::ops::RangeInclusive<u8> = 1..=2;
+const VERSIONS: std::ops::RangeInclusive<u8> = 1..=3;
 const HEADER_BYTES: usize = 64;
 const HASH_BYTES: usize = 16;
 const NAMESPACES: &str = "namespaces";
@@ -103,6 +103,9 @@ pub(crate) struct SegmentFiles {
     pub(crate) file: DataFile,
     /// Absent while no row has ended.
     pub(crate) ends: Option<DataFile>,
+    /// The columns of the rows; absent for those of the table before it first changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) columns: Option<Vec<StoredColumn>>,
 }
 
 /// A graph, and how many ordinals it covers.

@@ -469,7 +469,7 @@ impl Store {
                 let (fs, directory) = (&*self.fs, self.options.directory.as_path());
                 let chunk_bits = manifest.chunk_bits;
                 let place = Place { fs, directory, store: self.store_id, chunk_bits };
-                place.check_small(table.collection(), files)?;
+                place.check_small(&table.definition(), files)?;
             }
         }
         table.check_segments()

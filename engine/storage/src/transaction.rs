@@ -15,7 +15,7 @@ use types::{RowId, SequenceId, TableId};
 
 use crate::command::{Command, TableWrite, Transacted};
 use crate::error::{Rejection, StorageError};
-use crate::memtable::{Table, batch_bytes};
+use crate::memtable::{Definition, Table, batch_bytes};
 use crate::mvcc::ReadView;
 use crate::sequences::Sequences;
 
@@ -114,6 +114,22 @@ impl Transaction {
             let empty = Arc::new(empty.map_err(StorageError::apply)?);
             self.own.insert(id, Arc::new(empty.fork(at)?));
         }
+        if let Define::Alter { table: id, rows, .. } = define
+            && let Some(collection) = catalog.collection_by_id(*id)
+        {
+            let table = match self.own.get(id) {
+                Some(table) => Arc::clone(table),
+                None => {
+                    let shared = self.base.readable(*id)?.ok_or(Rejection::TableGone)?;
+                    if rows.is_some_and(|rows| rows != shared.rows().next_row()) {
+                        return Err(Rejection::Conflict.into());
+                    }
+                    Arc::new(shared.fork(at)?)
+                }
+            };
+            table.redefine(Arc::new(Definition::new(collection.clone())));
+            self.own.insert(*id, table);
+        }
         self.catalog = Arc::new(catalog);
         self.defines.push(define.clone());
         self.look_again();
@@ -151,7 +167,8 @@ impl Transaction {
             let begun = table.own_rows()?;
             let lives = self.catalog.collection_by_id(*id).is_some_and(|c| c.life.contains(at));
             if lives && (begun.is_some() || !ended.is_empty()) {
-                writes.push(TableWrite { table: *id, read_ts: at, ended, begun });
+                let version = table.definition().version;
+                writes.push(TableWrite { table: *id, version, read_ts: at, ended, begun });
             }
         }
         if self.defines.is_empty() {

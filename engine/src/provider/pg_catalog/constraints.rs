@@ -183,9 +183,10 @@ pub(super) fn dependencies(view: &ReadView) -> CatalogTable {
          deptype:char",
     );
     for sequence in view.catalog().sequences(view.at()) {
-        let Some((owner, position)) = sequence.owner else { continue };
-        let column = view.catalog().collection_by_id(owner).map(|c| &c.columns[position]);
-        let identity = column.is_some_and(|column| !identity(column).is_empty());
+        let Some((owner, column)) = sequence.owner else { continue };
+        let Some(collection) = view.catalog().collection_at(owner, view.at()) else { continue };
+        let Some(position) = collection.position_of(column) else { continue };
+        let identity = !identity(&collection.columns[position]).is_empty();
         let kind = if identity { "i" } else { "a" };
         let (id, to) = (sequence.id.0, owner.0);
         table.push(row![PG_CLASS, id, 0_i64, PG_CLASS, to, number(position), kind]);

@@ -335,7 +335,7 @@ impl CatalogFunction {
             catalog.namespace(&schema, at).and_then(|n| catalog.collection(n.id, &table, at));
         let of = |collection: &Collection| {
             let position = collection.column_position(column)?;
-            let owner = Some((collection.id, position));
+            let owner = Some((collection.id, collection.column_id(position)));
             catalog.sequences(at).find(|sequence| sequence.owner == owner)
         };
         let name = |sequence: &Sequence| format!("{}.{}", quoted(&schema), quoted(&sequence.name));

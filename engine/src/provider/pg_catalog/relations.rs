@@ -289,8 +289,10 @@ fn attributes(view: &ReadView) -> CatalogTable {
         }
     }
     for index in view.catalog().indexes(view.at()) {
-        if let Some(collection) = view.catalog().collection_by_id(index.table) {
-            push(index.id.0, 1, &collection.columns[index.column], false);
+        if let Some(collection) = view.catalog().collection_at(index.table, view.at())
+            && let Some(column) = collection.column_by_id(index.column)
+        {
+            push(index.id.0, 1, column, false);
         }
     }
     table
@@ -342,7 +344,9 @@ fn indexes(view: &ReadView) -> CatalogTable {
         }
     }
     for index in view.catalog().indexes(view.at()) {
-        push(index.id.0, index.table.0, &[index.column], false);
+        let collection = view.catalog().collection_at(index.table, view.at());
+        let position = collection.and_then(|collection| collection.position_of(index.column));
+        push(index.id.0, index.table.0, position.as_slice(), false);
     }
     table
 }
@@ -493,10 +497,9 @@ pub(super) fn key_definition(view: &ReadView, collection: &Collection, qualified
 
 /// `CREATE INDEX ...` of an index.
 pub(super) fn index_definition(view: &ReadView, index: &Index, qualified: bool) -> String {
-    let Some(collection) = view.catalog().collection_by_id(index.table) else {
-        return String::new();
-    };
-    let column = &collection.columns[index.column];
+    let collection = view.catalog().collection_at(index.table, view.at());
+    let column = collection.and_then(|collection| collection.column_by_id(index.column));
+    let (Some(collection), Some(column)) = (collection, column) else { return String::new() };
     let kind = column.column_type.vector().map_or(VectorKind::Vector, |(kind, _)| kind);
     let operator_class = index.distance.operator_class(kind);
     let options = index.options;

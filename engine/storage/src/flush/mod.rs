@@ -27,7 +27,7 @@ use crate::manifest::{
     path_of, write_file,
 };
 use crate::memtable::{
-    Chunk, Contents, Layout, Origin, Part, Rows, Table, VectorIndex, batch_bytes,
+    Chunk, Contents, Definition, Layout, Origin, Part, Rows, Table, VectorIndex, batch_bytes, fit,
 };
 use crate::mvcc::ReadView;
 use crate::progress::{Pace, Phase, Progress};
@@ -144,10 +144,20 @@ impl<'a> Flush<'a> {
         Ok((manifest, flush.moved))
     }
 
+    /// The definition of a table in the view, which is what the manifest says.
+    fn definition(&self, table: &Table) -> Arc<Definition> {
+        let newest = table.definition();
+        match self.view.catalog().collection_by_id(newest.id) {
+            Some(seen) if seen.version != newest.version => Arc::new(Definition::new(seen.clone())),
+            Some(seen) if seen.life != newest.life => Arc::new(Definition::new(seen.clone())),
+            _ => newest,
+        }
+    }
+
     fn tables(&mut self, previous: Option<&Manifest>) -> Result<Vec<TableFiles>, StorageError> {
         let mut tables = Vec::new();
         for table in self.view.tables() {
-            let id = table.collection().id;
+            let id = table.definition().id;
             let before = previous.and_then(|m| m.tables.iter().find(|files| files.table == id));
             tables.push(self.table(table, before)?);
         }
@@ -203,9 +213,10 @@ impl<'a> Flush<'a> {
     ) -> Result<TableFiles, StorageError> {
         let Contents { rows, .. } = &table.contents();
         let at = self.view.at();
-        let id = table.collection().id;
+        let definition = self.definition(table);
+        let id = definition.id;
         self.progress.enter(Some(id), Phase::Planning, 0);
-        let dropped = self.view.catalog().collection_by_id(id).and_then(|c| c.life.dropped);
+        let dropped = definition.life.dropped;
         let over = |dropped| {
             // Whether it is over is settled when reads before the drop are refused, and not earlier.
             dropped <= self.horizons.candidate(table) && dropped <= self.horizons.raise(table)
@@ -259,7 +270,7 @@ impl<'a> Flush<'a> {
             self.moved.push(Moved { table: Arc::clone(table), layout: None, indexes: None });
         }
         TableFiles {
-            table: table.collection().id,
+            table: table.definition().id,
             segments: Vec::new(),
             history: Vec::new(),
             tail: None,
@@ -277,7 +288,7 @@ impl<'a> Flush<'a> {
         before: Option<&TableFiles>,
     ) -> Result<Laid, StorageError> {
         let total = plan.chunks_to_write(rows);
-        self.progress.enter(Some(table.collection().id), Phase::Segments, total);
+        self.progress.enter(Some(table.definition().id), Phase::Segments, total);
         let files = rows.files();
         let old = before.map_or((&[][..], &[][..]), |files| (&files.segments, &files.history));
         let young = (rows.full(), files.segments.as_slice(), old.0);
@@ -330,9 +341,9 @@ impl<'a> Flush<'a> {
         first_row: RowId,
         chunks: impl Iterator<Item = Result<ChunkRows, StorageError>>,
     ) -> Result<(SegmentFiles, Identity, Written, PathBuf), StorageError> {
-        let collection = table.collection();
-        let (number, path) = self.new_path(collection, FileKind::Segment)?;
-        let identity = self.place.identity(collection, number, first_row);
+        let collection = table.definition();
+        let (number, path) = self.new_path(&collection, FileKind::Segment)?;
+        let identity = self.place.identity(&collection, number, first_row);
         let paced = chunks.inspect(|chunk| {
             if let Ok(chunk) = chunk {
                 self.pace.keep(batch_bytes(&chunk.batch));
@@ -341,7 +352,10 @@ impl<'a> Flush<'a> {
         });
         let written = segment::write(self.place.fs, &path, identity, paced)?;
         let file = DataFile { number, bytes: written.bytes, hash: Hash(written.root) };
-        let files = SegmentFiles { base: first_row.0, rows: written.rows, file, ends: None };
+        let columns =
+            self.definition(table).has_ids().then(|| self.definition(table).stored_columns());
+        let files =
+            SegmentFiles { base: first_row.0, rows: written.rows, file, ends: None, columns };
         Ok((files, identity, written, path))
     }
 
@@ -350,15 +364,17 @@ impl<'a> Flush<'a> {
         table: &Table,
         chunks: &[Arc<Chunk>],
     ) -> Result<(SegmentFiles, Arc<Segment>), StorageError> {
+        let definition = self.definition(table);
         let first = chunks.first().map_or(RowId(0), |chunk| chunk.row_id(0));
         let rows = chunks.iter().map(|chunk| {
-            let batch = chunk.batch()?.clone();
+            let batch = fit(chunk.batch()?, definition.stored()).map_err(StorageError::apply)?;
             let hashes = table.hashes_of(&batch)?;
             let (begins, ids) = (chunk.begins().to_vec(), chunk.row_ids().values().to_vec());
             Ok(ChunkRows { batch, begins, ids, hashes })
         });
         let (files, identity, written, path) = self.write(table, first, rows)?;
-        let reader = Segment::open(self.place.fs, &path, identity, written)?;
+        let schema = Arc::clone(definition.stored());
+        let reader = Segment::open(self.place.fs, &path, (identity, written), schema)?;
         Ok((files, Arc::new(reader)))
     }
 
@@ -371,6 +387,7 @@ impl<'a> Flush<'a> {
     ) -> Result<(SegmentFiles, Arc<Segment>), StorageError> {
         let first = ordinals.first().and_then(|first| rows.locate(RowOrdinal(*first)));
         let first = first.map_or(RowId(0), |(chunk, slot)| chunk.row_id(slot));
+        let definition = self.definition(table);
         let chunks = ordinals.chunks(rows.chunk_rows()).map(|ordinals| {
             let located: Option<Vec<(&Arc<Chunk>, usize)>> =
                 ordinals.iter().map(|ordinal| rows.locate(RowOrdinal(*ordinal))).collect();
@@ -388,9 +405,12 @@ impl<'a> Flush<'a> {
                 });
                 places.push((source, *slot));
             }
-            let batches: Result<Vec<&RecordBatch>, _> =
-                sources.iter().map(|chunk| chunk.batch()).collect();
-            let batch = interleave_record_batch(&batches?, &places).map_err(StorageError::apply)?;
+            let fitted = |chunk: &&Arc<Chunk>| {
+                fit(chunk.batch()?, definition.stored()).map_err(StorageError::apply)
+            };
+            let batches: Vec<RecordBatch> = sources.iter().map(fitted).collect::<Result<_, _>>()?;
+            let batches: Vec<&RecordBatch> = batches.iter().collect();
+            let batch = interleave_record_batch(&batches, &places).map_err(StorageError::apply)?;
             let hashes = table.hashes_of(&batch)?;
             Ok(ChunkRows {
                 batch,
@@ -400,7 +420,8 @@ impl<'a> Flush<'a> {
             })
         });
         let (files, identity, written, path) = self.write(table, first, chunks)?;
-        let reader = Segment::open(self.place.fs, &path, identity, written)?;
+        let schema = Arc::clone(definition.stored());
+        let reader = Segment::open(self.place.fs, &path, (identity, written), schema)?;
         Ok((files, Arc::new(reader)))
     }
 
@@ -420,14 +441,16 @@ impl<'a> Flush<'a> {
         let files = match before.filter(|b| b.base == first.0 && b.rows as usize == count) {
             Some(before) => before.clone(),
             None => {
+                let definition = self.definition(table);
                 let (mut batches, mut begins) = (Vec::new(), Vec::new());
                 for chunk in behind {
                     let begun = chunk.begun_at(at);
-                    batches.push(chunk.batch()?.slice(0, begun));
+                    let rows = chunk.batch()?.slice(0, begun);
+                    batches.push(fit(&rows, definition.stored()).map_err(StorageError::apply)?);
                     begins.extend_from_slice(&chunk.begins()[..begun]);
                 }
                 let batch =
-                    concat_batches(table.schema(), &batches).map_err(StorageError::apply)?;
+                    concat_batches(definition.stored(), &batches).map_err(StorageError::apply)?;
                 let ids = (first.0..).take(count).collect();
                 let rows = ChunkRows { batch, begins, ids, hashes: None };
                 self.write(table, first, std::iter::once(Ok(rows)))?.0
@@ -469,7 +492,7 @@ impl<'a> Flush<'a> {
         if let Some(before) = before.filter(|file| file.hash == hash && file.bytes == length) {
             return Ok(before);
         }
-        let (number, path) = self.new_path(table.collection(), kind)?;
+        let (number, path) = self.new_path(&table.definition(), kind)?;
         write_file(self.place.fs, &path, bytes)?;
         Ok(DataFile { number, bytes: length, hash })
     }

@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use catalog::{Catalog, Collection};
+use catalog::Catalog;
 use types::{CommitTs, RowId};
 use vector::hnsw::Graph;
 
 use super::{ENDS_MAGIC, Place};
 use crate::error::StorageError;
 use crate::manifest::{DataFile, FileKind, GraphFile, SegmentFiles, TableFiles, read_file};
-use crate::memtable::{Chunk, Files, Table, VectorIndex};
+use crate::memtable::{Chunk, Definition, Files, Table, VectorIndex};
 use crate::segment::{Segment, Written};
 use crate::wal::Cursor;
 
@@ -21,29 +21,31 @@ impl Place<'_> {
     /// Opens a segment as a manifest names it.
     pub(crate) fn open_segment(
         &self,
-        collection: &Collection,
+        definition: &Definition,
         files: &SegmentFiles,
     ) -> Result<Segment, StorageError> {
         let DataFile { number, bytes, hash } = files.file;
-        let path = self.path(collection, number, FileKind::Segment);
-        let identity = self.identity(collection, number, RowId(files.base));
-        Segment::open(self.fs, &path, identity, Written { bytes, root: hash.0, rows: files.rows })
+        let path = self.path(definition, number, FileKind::Segment);
+        let identity = self.identity(definition, number, RowId(files.base));
+        let written = Written { bytes, root: hash.0, rows: files.rows };
+        let schema = definition.of_manifest(files.columns.as_deref());
+        Segment::open(self.fs, &path, (identity, written), schema)
     }
 
     /// Checks the files of a table that its open segments do not check.
     pub(crate) fn check_small(
         &self,
-        collection: &Collection,
+        definition: &Definition,
         files: &TableFiles,
     ) -> Result<(), StorageError> {
         if let Some(tail) = &files.tail {
-            self.open_segment(collection, tail)?.check()?;
+            self.open_segment(definition, tail)?.check()?;
         }
         let ends = files.parts().filter_map(|part| part.ends.as_ref());
         let small = ends.map(|file| (file, FileKind::Ends));
         let graphs = files.graphs.iter().map(|graph| (&graph.file, FileKind::Graph));
         small.chain(graphs).try_for_each(|(file, kind)| {
-            let path = self.path(collection, file.number, kind);
+            let path = self.path(definition, file.number, kind);
             read_file(self.fs, &path, file).map(drop)
         })
     }
@@ -64,7 +66,7 @@ impl Place<'_> {
         for files in files.segments.iter().chain(&files.tail) {
             if files.base < next {
                 let number = files.file.number;
-                let path = self.path(table.collection(), number, FileKind::Segment);
+                let path = self.path(&table.definition(), number, FileKind::Segment);
                 return Err(StorageError::corrupt(&path, 0, "rows that are in another segment"));
             }
             next = files.base + u64::from(files.rows);
@@ -73,8 +75,8 @@ impl Place<'_> {
         let (history, history_chunks) = self.restore_segments(table, &files.history)?;
         let tail = match &files.tail {
             Some(files) => {
-                let segment = self.open_segment(table.collection(), files)?;
-                let batch = segment.chunk(0, table.schema())?;
+                let segment = self.open_segment(&table.definition(), files)?;
+                let batch = segment.chunk(0)?;
                 let chunk = Chunk::new(RowId(files.base), batch, segment.begins().clone());
                 let chunk = Arc::new(chunk);
                 self.restore_ends(table, files, std::slice::from_ref(&chunk))?;
@@ -106,10 +108,10 @@ impl Place<'_> {
     ) -> Result<Read, StorageError> {
         let (mut segments, mut chunks) = (Vec::new(), Vec::new());
         for files in files {
-            let segment = Arc::new(self.open_segment(table.collection(), files)?);
+            let segment = Arc::new(self.open_segment(&table.definition(), files)?);
             let first = chunks.len();
             for at in 0..segment.chunks() {
-                chunks.push(Arc::new(Chunk::in_segment(&segment, at, table.schema())));
+                chunks.push(Arc::new(Chunk::in_segment(&segment, at)));
             }
             self.restore_ends(table, files, &chunks[first..])?;
             segments.push(segment);
@@ -124,7 +126,7 @@ impl Place<'_> {
         chunks: &[Arc<Chunk>],
     ) -> Result<(), StorageError> {
         let Some(ends) = &files.ends else { return Ok(()) };
-        let path = self.path(table.collection(), ends.number, FileKind::Ends);
+        let path = self.path(&table.definition(), ends.number, FileKind::Ends);
         let bytes = read_file(self.fs, &path, ends)?;
         let corrupt = |what: &str| StorageError::corrupt(&path, 0, what);
         let entries = bytes.strip_prefix(&ENDS_MAGIC);
@@ -149,14 +151,15 @@ impl Place<'_> {
         catalog: &Catalog,
     ) -> Result<(), StorageError> {
         let Some(definition) = catalog.index_by_id(file.index) else { return Ok(()) };
-        let path = self.path(table.collection(), file.file.number, FileKind::Graph);
+        let path = self.path(&table.definition(), file.file.number, FileKind::Graph);
         let bytes = read_file(self.fs, &path, &file.file)?;
         let graph = Graph::from_bytes(&bytes);
         let (graph, covered) = graph.map_err(|e| StorageError::corrupt(&path, 0, e.to_string()))?;
         if covered != file.covered || covered > table.rows().len() {
             return Err(StorageError::corrupt(&path, 0, "the graph covers other rows"));
         }
-        let index = VectorIndex::with_graph(definition.clone(), table.collection(), graph, covered);
+        let index =
+            VectorIndex::with_graph(definition.clone(), &table.definition(), graph, covered);
         table.put_index(Arc::new(index));
         Ok(())
     }

@@ -15,6 +15,7 @@ use half::f16;
 use types::{CommitTs, RowId};
 use vector::{Bits, Row, Sparse, Word};
 
+use super::schema::{column_id, fit};
 use crate::error::StorageError;
 use crate::segment::{Segment, Zones};
 
@@ -102,12 +103,19 @@ impl VectorColumn {
 #[derive(Debug, Clone)]
 struct Columns {
     batch: RecordBatch,
+    /// By id of the column.
     vectors: Vec<Option<VectorColumn>>,
 }
 
 impl Columns {
     fn of(batch: RecordBatch) -> Self {
-        let vectors = batch.columns().iter().map(|column| VectorColumn::of(column)).collect();
+        let mut vectors = Vec::new();
+        for (at, column) in batch.columns().iter().enumerate() {
+            let Some(column) = VectorColumn::of(column) else { continue };
+            let id = column_id(batch.schema_ref(), at);
+            vectors.resize(vectors.len().max(id + 1), None);
+            vectors[id] = Some(column);
+        }
         Self { batch, vectors }
     }
 }
@@ -127,7 +135,6 @@ enum Place {
     Segment {
         segment: Arc<Segment>,
         at: usize,
-        schema: SchemaRef,
         read: OnceLock<Result<Columns, StorageError>>,
     },
 }
@@ -191,7 +198,7 @@ impl Chunk {
     }
 
     /// Chunk `at` of a segment, with no ended rows.
-    pub(crate) fn in_segment(segment: &Arc<Segment>, at: usize, schema: &SchemaRef) -> Self {
+    pub(crate) fn in_segment(segment: &Arc<Segment>, at: usize) -> Self {
         let identity = segment.identity();
         let from = at * identity.chunk_rows;
         let rows = identity.chunk_rows.min(segment.rows() - from);
@@ -199,26 +206,27 @@ impl Chunk {
             ids: segment.row_ids(from, rows),
             begins: segment.begins().slice(from, rows),
             ends: Arc::default(),
-            place: Place::Segment {
-                segment: Arc::clone(segment),
-                at,
-                schema: Arc::clone(schema),
-                read: OnceLock::new(),
-            },
+            place: Place::Segment { segment: Arc::clone(segment), at, read: OnceLock::new() },
         }
     }
 
     /// The same rows in a segment. Rows that end later end in both.
-    pub(super) fn moved_to(&self, segment: &Arc<Segment>, at: usize, schema: &SchemaRef) -> Self {
-        Self { ends: Arc::clone(&self.ends), ..Self::in_segment(segment, at, schema) }
+    pub(super) fn moved_to(&self, segment: &Arc<Segment>, at: usize) -> Self {
+        Self { ends: Arc::clone(&self.ends), ..Self::in_segment(segment, at) }
     }
 
-    /// One chunk of two in memory whose rows follow each other. Only the applying thread may call this:
-    /// an end timestamp written meanwhile would be lost.
-    pub(super) fn concat(&self, next: &Self) -> Result<Self, StorageError> {
+    /// One chunk of two in memory whose rows follow each other; rows of different columns get those of
+    /// `stored`. Only the applying thread may call this: an end timestamp written meanwhile would be
+    /// lost.
+    pub(super) fn concat(&self, next: &Self, stored: &SchemaRef) -> Result<Self, StorageError> {
         let (left, right) = (self.batch()?, next.batch()?);
-        let batch =
-            concat_batches(left.schema_ref(), [left, right]).map_err(StorageError::apply)?;
+        let batch = if left.schema_ref() == right.schema_ref() {
+            concat_batches(left.schema_ref(), [left, right])
+        } else {
+            let fitted = fit(left, stored).and_then(|left| Ok([left, fit(right, stored)?]));
+            fitted.and_then(|both| concat_batches(stored, &both))
+        };
+        let batch = batch.map_err(StorageError::apply)?;
         let begins = [&*self.begins, &*next.begins].concat();
         let ids = match (&self.ids, &next.ids) {
             (RowIds::From(first), RowIds::From(then)) if first + self.len() as u64 == *then => {
@@ -302,14 +310,14 @@ impl Chunk {
     fn columns(&self) -> Result<&Columns, StorageError> {
         match &self.place {
             Place::Memory(columns) => Ok(columns),
-            Place::Segment { segment, at, schema, read } => read
-                .get_or_init(|| segment.chunk(*at, schema).map(Columns::of))
+            Place::Segment { segment, at, read } => read
+                .get_or_init(|| segment.chunk(*at).map(Columns::of))
                 .as_ref()
                 .map_err(StorageError::clone),
         }
     }
 
-    /// The rows' columns, in the table's schema.
+    /// The rows' columns as they were stored, which [`fit`] puts into those of the table.
     ///
     /// # Errors
     /// When they are in a segment and damaged.
@@ -317,7 +325,8 @@ impl Chunk {
         Ok(&self.columns()?.batch)
     }
 
-    /// The numbers of vector column `column`; `None` for a column of another type.
+    /// The numbers of the vector column that has the id; `None` for a column of another type and one
+    /// that came after the rows.
     ///
     /// # Errors
     /// When they are in a segment and damaged.
@@ -331,14 +340,13 @@ impl Chunk {
         matches!(self.place, Place::Segment { .. })
     }
 
-    /// The zones of a column, and the place of this chunk in them; `None` where there are none.
+    /// The zones of the column that has the id, and the place of this chunk in them; `None` where there
+    /// are none. They are of the type that the column had when the rows were written.
     #[must_use]
     pub fn zones(&self, column: usize) -> Option<(Zones, usize)> {
         match &self.place {
             Place::Memory(_) => None,
-            Place::Segment { segment, at, schema, .. } => {
-                Some((segment.zones(schema, column)?, *at))
-            }
+            Place::Segment { segment, at, .. } => Some((segment.zones(column)?, *at)),
         }
     }
 

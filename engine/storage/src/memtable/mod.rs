@@ -15,7 +15,10 @@ mod table;
 pub use chunk::{Chunk, VectorColumn};
 pub use index::{IndexSearch, SearchReport, Strategy, VectorIndex, exact_search};
 pub use rows::{Rows, SegmentState, VectorRows};
-pub use schema::{arrow_schema, arrow_type, is_vector_field, schema_of_columns, vector_field};
+pub use schema::{
+    Definition, arrow_type, column_id, fit, is_vector_field, missing_as, missing_to_text,
+    schema_of_columns, vector_field,
+};
 pub use table::{Contents, Table};
 
 pub use crate::segment::Zones;
@@ -25,3 +28,4 @@ pub use chunk::batch_bytes;
 pub(crate) use index::IndexerOptions;
 pub(crate) use layout::{Layout, Origin, Part};
 pub(crate) use rows::{Files, HISTORY};
+pub(crate) use schema::column_position;

@@ -15,6 +15,7 @@ mod fork;
 use std::sync::{Arc, OnceLock};
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use types::{CommitTs, RowId, RowOrdinal};
 
 use super::chunk::Chunk;
@@ -242,6 +243,12 @@ impl Rows {
         self.next_row
     }
 
+    /// The id of the first row that began after `at`.
+    pub(super) fn next_row_at(&self, at: CommitTs) -> RowId {
+        let later = self.young().find(|(_, chunk)| chunk.begun_at(at) < chunk.len());
+        later.map_or(self.next_row, |(_, chunk)| chunk.row_id(chunk.begun_at(at)))
+    }
+
     fn tail_base(&self) -> u32 {
         self.len() - self.tail_rows
     }
@@ -351,26 +358,32 @@ impl Rows {
         })
     }
 
-    /// The vectors of one column, addressed by ordinal.
+    /// The vectors of the column that has the id, addressed by ordinal.
     #[must_use]
     pub fn vectors(&self, column: usize, dim: usize) -> VectorRows<'_> {
         VectorRows { rows: self, column, dim }
     }
 
-    /// The rows after `batch` was appended at `at`.
-    pub(super) fn append(&self, batch: &RecordBatch, at: CommitTs) -> Result<Self, StorageError> {
+    /// The rows after `batch` was appended at `at`. Where columns changed since the last rows came, all
+    /// of the chunk get those of `stored`.
+    pub(super) fn append(
+        &self,
+        batch: &RecordBatch,
+        at: CommitTs,
+        stored: &SchemaRef,
+    ) -> Result<Self, StorageError> {
         let mut next = self.clone();
         let mut from = 0;
         while from < batch.num_rows() {
             let count = (self.chunk_rows() - next.tail_rows as usize).min(batch.num_rows() - from);
             let begins = vec![at.0; count].into();
-            next.push(Chunk::new(next.next_row, batch.slice(from, count), begins))?;
+            next.push(Chunk::new(next.next_row, batch.slice(from, count), begins), stored)?;
             from += count;
         }
         Ok(next)
     }
 
-    fn push(&mut self, chunk: Chunk) -> Result<(), StorageError> {
+    fn push(&mut self, chunk: Chunk, stored: &SchemaRef) -> Result<(), StorageError> {
         let count = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
         self.tail.push((self.tail_rows, Arc::new(chunk)));
         self.tail_rows += count;
@@ -382,7 +395,7 @@ impl Rows {
             if !complete && left.len() > right.len() {
                 break;
             }
-            let merged = (*from, Arc::new(left.concat(right)?));
+            let merged = (*from, Arc::new(left.concat(right, stored)?));
             self.tail.truncate(self.tail.len() - 2);
             self.tail.push(merged);
         }
@@ -452,7 +465,8 @@ mod tests {
             let mut model: Vec<(i64, i64)> = Vec::new();
             for (step, size) in sizes.iter().enumerate() {
                 let at = i64::try_from(step).unwrap() * 10 + 10;
-                rows = rows.append(&batch(total..total + size), CommitTs(at)).unwrap();
+                let added = batch(total..total + size);
+                rows = rows.append(&added, CommitTs(at), added.schema_ref()).unwrap();
                 total += size;
                 model.resize(usize::try_from(total).unwrap(), (at, i64::MAX));
                 if let Some(pick) = ends.get(step) {

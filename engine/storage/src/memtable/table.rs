@@ -23,7 +23,7 @@ use super::chunk::Chunk;
 use super::index::VectorIndex;
 use super::layout::{Layout, Origin, Part};
 use super::rows::{Files, HISTORY, Rows};
-use super::schema::arrow_schema;
+use super::schema::{Definition, fit};
 use crate::command::TableWrite;
 use crate::error::{Rejection, StorageError};
 use crate::segment::{Segment, hash_key};
@@ -64,8 +64,7 @@ impl Contents {
 /// A collection in memory.
 #[derive(Debug)]
 pub struct Table {
-    collection: Collection,
-    schema: SchemaRef,
+    definition: RwLock<Arc<Definition>>,
     converter: Option<RowConverter>,
     /// Held while `now` is replaced by a version made from itself.
     changing: Mutex<()>,
@@ -90,13 +89,12 @@ impl Table {
     /// # Errors
     /// When a type cannot be a primary key, which `CREATE TABLE` refuses before.
     pub(crate) fn new(collection: Collection, chunk_bits: u32) -> Result<Self, ArrowError> {
-        let schema = arrow_schema(&collection);
-        let field = |at: &usize| SortField::new(schema.field(*at).data_type().clone());
-        let fields: Vec<SortField> = collection.primary_key.iter().map(field).collect();
+        let definition = Definition::new(collection);
+        let field = |at: &usize| SortField::new(definition.schema().field(*at).data_type().clone());
+        let fields: Vec<SortField> = definition.primary_key.iter().map(field).collect();
         let converter = if fields.is_empty() { None } else { Some(RowConverter::new(fields)?) };
         Ok(Self {
-            collection,
-            schema,
+            definition: RwLock::new(Arc::new(definition)),
             converter,
             changing: Mutex::new(()),
             now: RwLock::new(Contents {
@@ -109,16 +107,25 @@ impl Table {
         })
     }
 
-    /// The definition.
+    /// The newest definition; that of a read view is in its catalog.
     #[must_use]
-    pub fn collection(&self) -> &Collection {
-        &self.collection
+    pub fn definition(&self) -> Arc<Definition> {
+        Arc::clone(&self.definition.read())
     }
 
-    /// The columns in Arrow's terms.
+    /// The definition of a version.
     #[must_use]
-    pub fn schema(&self) -> &SchemaRef {
-        &self.schema
+    pub fn definition_of(&self, seen: &Collection) -> Arc<Definition> {
+        let newest = self.definition();
+        if newest.version == seen.version {
+            return newest;
+        }
+        Arc::new(Definition::new(seen.clone()))
+    }
+
+    /// Takes a new version of the definition. What is the primary key stays.
+    pub(crate) fn redefine(&self, definition: Arc<Definition>) {
+        *self.definition.write() = definition;
     }
 
     /// The row versions and indexes now. A read view may use versions younger than itself:
@@ -132,6 +139,14 @@ impl Table {
     #[must_use]
     pub fn rows(&self) -> Arc<Rows> {
         Arc::clone(&self.now.read().rows)
+    }
+
+    /// The id of the first row that began after `at`, of a transaction's own table that of its first own
+    /// row: what [`catalog::Define::Alter`] is told when all rows before were checked.
+    #[must_use]
+    pub fn next_row_at(&self, at: CommitTs) -> RowId {
+        let own = self.base.as_ref().map(Base::first_own);
+        own.unwrap_or_else(|| self.rows().next_row_at(at))
     }
 
     /// The earliest instant that can be read: versions that ended at or before it may be gone.
@@ -209,8 +224,10 @@ impl Table {
         Ok(None)
     }
 
+    /// The keys of stored rows.
     fn keys_of(&self, batch: &RecordBatch) -> Result<Vec<Key>, StorageError> {
-        self.convert_keys(batch).map_err(StorageError::apply)
+        let fitted = fit(batch, self.definition().named());
+        fitted.and_then(|batch| self.convert_keys(&batch)).map_err(StorageError::apply)
     }
 
     /// Hashes of the rows' keys, for a segment; `None` without a primary key.
@@ -222,7 +239,8 @@ impl Table {
     fn convert_keys(&self, batch: &RecordBatch) -> Result<Vec<Key>, ArrowError> {
         let Some(converter) = &self.converter else { return Ok(Vec::new()) };
         let column = |at: &usize| Arc::clone(batch.column(*at));
-        let columns: Vec<ArrayRef> = self.collection.primary_key.iter().map(column).collect();
+        let definition = self.definition();
+        let columns: Vec<ArrayRef> = definition.primary_key.iter().map(column).collect();
         let rows = converter.convert_columns(&columns)?;
         Ok(rows.iter().map(|row| row.data().into()).collect())
     }
@@ -238,7 +256,10 @@ impl Table {
         &self,
         write: &TableWrite,
     ) -> Result<Result<Checked, Rejection>, StorageError> {
-        let rows = self.rows();
+        let (rows, definition) = (self.rows(), self.definition());
+        if write.version != definition.version {
+            return Ok(Err(Rejection::Conflict));
+        }
         let mut ended = Vec::with_capacity(write.ended.len());
         let mut ended_set = HashSet::with_capacity(write.ended.len());
         for row in &write.ended {
@@ -261,14 +282,14 @@ impl Table {
         let types = |schema: &SchemaRef| -> Vec<DataType> {
             schema.fields().iter().map(|field| field.data_type().clone()).collect()
         };
-        if types(&batch.schema()) != types(&self.schema) {
+        if types(&batch.schema()) != types(definition.schema()) {
             return Ok(Err(Rejection::Malformed("rows are not of the table's types")));
         }
         let Ok(converted) = self.convert_keys(batch) else {
             return Ok(Err(Rejection::Malformed("no key of the rows")));
         };
         if let Some(row) = self.taken(&converted, &|row| ended_set.contains(&row))? {
-            let constraint = self.collection.primary_key_name();
+            let constraint = definition.primary_key_name();
             return Ok(Err(Rejection::DuplicateKey { constraint, row }));
         }
         Ok(Ok(Checked { ended, keys: converted }))
@@ -326,8 +347,9 @@ impl Table {
             checked.ended.into_iter().for_each(|row| rows.end(row, at));
         }
         if let Some(batch) = &write.begun {
-            let first = rows.next_row();
-            rows = rows.append(batch, at)?;
+            let (first, definition) = (rows.next_row(), self.definition());
+            let batch = definition.name(batch).map_err(StorageError::apply)?;
+            rows = rows.append(&batch, at, definition.stored())?;
             self.enter_keys(checked.keys, first);
         }
         self.now.write().rows = Arc::new(rows);
@@ -372,13 +394,12 @@ impl Table {
             match &part.origin {
                 Origin::Same(range) => from[range.clone()].to_vec(),
                 Origin::Chunks(range) => {
-                    let moved = |(at, chunk): (usize, &Arc<Chunk>)| {
-                        Arc::new(chunk.moved_to(segment, at, &self.schema))
-                    };
+                    let moved =
+                        |(at, chunk): (usize, &Arc<Chunk>)| Arc::new(chunk.moved_to(segment, at));
                     from[range.clone()].iter().enumerate().map(moved).collect()
                 }
                 Origin::Rows(ordinals) => {
-                    let chunk = |at| Arc::new(Chunk::in_segment(segment, at, &self.schema));
+                    let chunk = |at| Arc::new(Chunk::in_segment(segment, at));
                     let chunks: Vec<_> = (0..segment.chunks()).map(chunk).collect();
                     for (place, ordinal) in ordinals.iter().enumerate() {
                         let Some((chunk, slot)) = old.locate(RowOrdinal(*ordinal)) else {
@@ -412,7 +433,7 @@ impl Table {
                 let index = |(id, old): (&IndexId, &Arc<VectorIndex>)| {
                     let known = known.iter().find(|index| index.definition().id == *id);
                     let again =
-                        || Arc::new(VectorIndex::new(old.definition().clone(), &self.collection));
+                        || Arc::new(VectorIndex::new(old.definition().clone(), &self.definition()));
                     (*id, known.map_or_else(again, Arc::clone))
                 };
                 Arc::new(now.indexes.iter().map(index).collect())
@@ -465,7 +486,7 @@ impl Table {
     }
 
     pub(crate) fn add_index(&self, definition: &Index) {
-        let index = VectorIndex::new(definition.clone(), &self.collection);
+        let index = VectorIndex::new(definition.clone(), &self.definition());
         self.put_index(Arc::new(index));
     }
 

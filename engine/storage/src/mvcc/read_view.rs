@@ -8,7 +8,7 @@ use types::{CommitTs, TableId};
 
 use super::horizon::{Pin, Pins};
 use crate::error::{StorageError, format_micros};
-use crate::memtable::Table;
+use crate::memtable::{Definition, Table};
 use crate::sequences::Sequences;
 use crate::wal::LogPosition;
 
@@ -112,6 +112,13 @@ impl ReadView {
         self.state.tables.get(&id)
     }
 
+    /// The definition of a table at the view's instant.
+    #[must_use]
+    pub fn definition(&self, table: &Table) -> Arc<Definition> {
+        let seen = self.catalog().collection_at(table.definition().id, self.at);
+        seen.map_or_else(|| table.definition(), |seen| table.definition_of(seen))
+    }
+
     /// A table by id when the view's instant can be read in it.
     ///
     /// # Errors
@@ -120,7 +127,7 @@ impl ReadView {
         let Some(table) = self.table(id) else { return Ok(None) };
         let (instant, horizon) = (self.at(), table.horizon());
         if instant < horizon {
-            let name = &table.collection().name;
+            let name = &table.definition().name;
             let earliest = format_micros(horizon);
             let why = format!("before the earliest readable instant of table {name}, {earliest}");
             return Err(StorageError::InstantOutOfRange { instant, why });

@@ -27,7 +27,7 @@ pub(crate) struct Retention<'a> {
 impl Retention<'_> {
     /// Nothing later than the view, whose ends are the last ones the files tell of.
     fn limit(&self, table: &Table) -> CommitTs {
-        let collection = self.view.catalog().collection_by_id(table.collection().id);
+        let collection = self.view.catalog().collection_by_id(table.definition().id);
         let retention = collection.map_or(i64::MAX, Collection::retention_micros);
         CommitTs(self.now.saturating_sub(retention)).min(self.view.at())
     }
@@ -45,7 +45,7 @@ impl Horizons for Retention<'_> {
     fn thorough(&self, table: &Table) -> bool {
         match self.thorough {
             Thorough::Nowhere => false,
-            Thorough::In(id) => table.collection().id == id,
+            Thorough::In(id) => table.definition().id == id,
             Thorough::Everywhere => true,
         }
     }

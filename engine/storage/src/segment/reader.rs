@@ -14,7 +14,7 @@ use super::zones::{Zones, zone_schema};
 use crate::command::{DecodeError, decode_body};
 use crate::error::StorageError;
 use crate::fs::FileSystem;
-use crate::memtable::RowIds;
+use crate::memtable::{RowIds, column_position};
 
 /// An open segment: cheap to open whatever its size, and read where it is touched.
 #[derive(Debug)]
@@ -22,6 +22,7 @@ pub(crate) struct Segment {
     path: PathBuf,
     bytes: Buffer,
     identity: Identity,
+    schema: SchemaRef,
     begins: ScalarBuffer<i64>,
     /// Ids of the rows, where they do not follow each other.
     ids: Option<ScalarBuffer<u64>>,
@@ -33,7 +34,7 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    /// Opens a file that is known to be `identity` as it was `written`.
+    /// Opens a file that is known to be `identity` as it was `written`, with columns of `schema`.
     ///
     /// # Errors
     /// When it cannot be mapped, or header, footer or the block of instants are not what was
@@ -41,8 +42,8 @@ impl Segment {
     pub(crate) fn open(
         fs: &dyn FileSystem,
         path: &Path,
-        identity: Identity,
-        written: Written,
+        (identity, written): (Identity, Written),
+        schema: SchemaRef,
     ) -> Result<Self, StorageError> {
         let bytes = fs.map(path).map_err(|e| match e.kind() {
             std::io::ErrorKind::NotFound => StorageError::corrupt(path, 0, "the file is missing"),
@@ -74,6 +75,7 @@ impl Segment {
             path: path.to_owned(),
             bytes,
             identity,
+            schema,
             begins: ScalarBuffer::from(Vec::new()),
             ids: None,
             blocks: Vec::new(),
@@ -157,9 +159,11 @@ impl Segment {
         Ok(decode_body(message, &content.slice_with_length(0, body), schema))
     }
 
-    /// The zones of a column of the table, with a value for each chunk; `None` where there are none,
+    /// The zones of the column that has the id, with a value for each chunk; `None` where there are none,
     /// or none that can be read: a scan looks into every chunk then.
-    pub(crate) fn zones(&self, schema: &SchemaRef, column: usize) -> Option<Zones> {
+    pub(crate) fn zones(&self, column: usize) -> Option<Zones> {
+        let schema = &self.schema;
+        let column = column_position(schema, column)?;
         let read = || {
             let block = self.blocks.iter().find(|block| block.kind == Kind::Zones.code())?;
             let zones = self.decode(block, &zone_schema(schema)?).ok()?.ok()?;
@@ -172,10 +176,10 @@ impl Segment {
     ///
     /// # Errors
     /// When its block is damaged.
-    pub(crate) fn chunk(&self, at: usize, schema: &SchemaRef) -> Result<RecordBatch, StorageError> {
+    pub(crate) fn chunk(&self, at: usize) -> Result<RecordBatch, StorageError> {
         let missing = || StorageError::corrupt(&self.path, 0, "a chunk that is not there");
         let block = self.chunks.get(at).ok_or_else(missing)?;
-        let decoded = self.decode(block, schema)?;
+        let decoded = self.decode(block, &self.schema)?;
         let from = at * self.identity.chunk_rows;
         let rows = self.identity.chunk_rows.min(self.rows() - from);
         match decoded {

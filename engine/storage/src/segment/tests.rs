@@ -46,9 +46,9 @@ fn written(fs: &SimFileSystem, rows: usize) -> (Written, SchemaRef) {
 type Content = (Vec<RecordBatch>, Vec<i64>, Vec<Vec<u32>>);
 
 fn read(fs: &SimFileSystem, written: Written, schema: &SchemaRef) -> Result<Content, StorageError> {
-    let segment = Segment::open(fs, Path::new(PATH), identity(), written)?;
+    let segment = Segment::open(fs, Path::new(PATH), (identity(), written), Arc::clone(schema))?;
     let chunks = 0..segment.rows().div_ceil(CHUNK_ROWS);
-    let batches: Result<Vec<RecordBatch>, _> = chunks.map(|at| segment.chunk(at, schema)).collect();
+    let batches: Result<Vec<RecordBatch>, _> = chunks.map(|at| segment.chunk(at)).collect();
     let found = |row| Ok(segment.rows_of_key(key(row))?.collect());
     let keys: Result<Vec<Vec<u32>>, StorageError> = (0..6).map(found).collect();
     let content = (batches?, segment.begins().to_vec(), keys?);
@@ -96,8 +96,10 @@ fn any_flipped_bit_is_told_with_its_file() {
 #[test]
 fn another_file_in_its_place_is_refused() {
     let fs = SimFileSystem::default();
-    let (written, _) = written(&fs, 20);
-    let path = Path::new(PATH);
+    let (written, schema) = written(&fs, 20);
+    let open = |identity, written| {
+        Segment::open(&fs, Path::new(PATH), (identity, written), Arc::clone(&schema))
+    };
     let others = [
         Identity { number: 2, ..identity() },
         Identity { first_row: RowId(0), ..identity() },
@@ -106,12 +108,12 @@ fn another_file_in_its_place_is_refused() {
         Identity { chunk_rows: 2 * CHUNK_ROWS, ..identity() },
     ];
     for other in others {
-        assert!(Segment::open(&fs, path, other, written).is_err(), "{other:?}");
+        assert!(open(other, written).is_err(), "{other:?}");
     }
     for other in [Written { rows: 19, ..written }, Written { root: 0, ..written }] {
-        assert!(Segment::open(&fs, path, identity(), other).is_err(), "{other:?}");
+        assert!(open(identity(), other).is_err(), "{other:?}");
     }
-    assert!(Segment::open(&fs, path, identity(), written).is_ok());
-    fs.truncate(path, 100);
-    assert!(Segment::open(&fs, path, identity(), written).is_err());
+    assert!(open(identity(), written).is_ok());
+    fs.truncate(Path::new(PATH), 100);
+    assert!(open(identity(), written).is_err());
 }

@@ -9,8 +9,8 @@ use types::{Coded as _, SplitMix64, SqlState, SteppedClock};
 
 use crate::plan::Plan;
 use crate::support::{
-    START_MICROS, assert_kept, change_rows, clock_at, create_index, history_of, make_table, open,
-    options, read_history, read_kept, row, scaled, table_write,
+    START_MICROS, assert_kept, change_rows, clock_at, create_index, current_write, history_of,
+    make_table, open, options, read_history, read_kept, row, scaled,
 };
 
 fn is_manifest(path: &Path) -> bool {
@@ -40,7 +40,7 @@ fn named(error: &StorageError, context: &str) -> PathBuf {
 
 #[test]
 fn a_flipped_bit_is_never_a_silent_difference() {
-    let plan = Plan::record_vacuums();
+    let plan = Plan::record_alterations();
     let files = plan.fs.files();
     let kinds: [Vec<_>; 3] = [
         files.iter().filter(|(path, _)| is_log(path)).cloned().collect(),
@@ -98,7 +98,7 @@ fn a_flipped_bit_is_never_a_silent_difference() {
 /// A store with a damaged file that opened either refuses a write before it is logged, or takes it
 /// and keeps it; checkpoints go on, and so does opening.
 fn writing_goes_on(plan: &Plan, fs: &SimFileSystem, store: Store, context: &str) {
-    let write = table_write(plan.table, store.read_view().at(), &[], &[row(5_000, "later")]);
+    let write = current_write(&store, plan.table, &[], &[row(5_000, "later")]);
     if let Err(error) = store.check_write(&write) {
         named(&error, context);
     } else {

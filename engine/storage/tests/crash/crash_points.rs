@@ -13,7 +13,7 @@ fn policies(seed: u64) -> Vec<CrashPolicy> {
 
 #[test]
 fn no_crash_loses_what_was_acknowledged() {
-    let plan = Plan::record_vacuums();
+    let plan = Plan::record_alterations();
     let mut states = 0;
     for operations in 0..=plan.operations {
         let run = plan.run(operations);
@@ -31,7 +31,7 @@ fn no_crash_loses_what_was_acknowledged() {
 
 #[test]
 fn a_crash_during_recovery_loses_nothing_either() {
-    let plan = Plan::record_vacuums();
+    let plan = Plan::record_alterations();
     let mut states = 0;
     for operations in (0..=plan.operations).step_by(7) {
         let run = plan.run(operations);

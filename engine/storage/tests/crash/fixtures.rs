@@ -1,9 +1,9 @@
 //! Data directories that earlier versions wrote are opened, read and written to; files of a later
 //! version are refused.
 //!
-//! `tests/fixtures/format-<version>` holds the files of [`Plan::record`], from version 2 on of
-//! [`Plan::record_vacuums`]; with `AZIMUTH_WRITE_FIXTURES` set, those of the present version are
-//! written there first.
+//! `tests/fixtures/format-<version>` holds the files of [`Plan::record`], of version 2
+//! those of [`Plan::record_vacuums`], from version 3 on of [`Plan::record_alterations`]; with
+//! `AZIMUTH_WRITE_FIXTURES` set, those of the present version are written there first.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,13 +15,17 @@ use types::{Coded as _, SqlState};
 use crate::plan::Plan;
 use crate::support::{START_MICROS, change_rows, clock_at, kept_of, open, row};
 
-const VERSION: u8 = 2;
+const VERSION: u8 = 3;
 /// The version in the header of a log file.
 const LOG_VERSION: u8 = 1;
 
 /// What the fixture of a version is of.
 fn plan_of(version: u8) -> Plan {
-    if version == 1 { Plan::record() } else { Plan::record_vacuums() }
+    match version {
+        1 => Plan::record(),
+        2 => Plan::record_vacuums(),
+        _ => Plan::record_alterations(),
+    }
 }
 
 fn directory(version: u8) -> PathBuf {

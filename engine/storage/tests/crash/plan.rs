@@ -3,14 +3,18 @@
 
 use std::path::Path;
 
-use catalog::Define;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int32Array};
+use catalog::{Alteration, Column, ColumnType, Define};
 use storage::fs::{CrashPolicy, SimFileSystem};
+use storage::memtable::{missing_as, missing_to_text};
 use storage::{Command, Store};
 use types::{CommitTs, TableId};
 
 use crate::support::{
-    Row, START_MICROS, Versions, assert_kept, change_rows, clock_at, create_table, kept_of,
-    made_table, make_table, open, public, row, table_write,
+    MISSING, Row, START_MICROS, Versions, altered_write, assert_kept, change_rows, clock_at,
+    create_table, kept_of, made_table, make_table, open, public, row,
 };
 
 const STEP_MICROS: i64 = 1_000;
@@ -27,6 +31,8 @@ enum Step {
     /// How long ended versions can be read from now on, in microseconds.
     Retain(i64),
     Vacuum,
+    /// What of the table's columns changes.
+    Alter(Alteration),
 }
 
 /// Entries of one sector and of many, one larger than a log file; several log files before each
@@ -93,6 +99,35 @@ fn vacuuming() -> Vec<Step> {
     ]
 }
 
+/// Rows before and after columns come, change and go, in the log and in segments.
+fn altering() -> Vec<Step> {
+    let value: ArrayRef = Arc::new(Int32Array::from(vec![MISSING]));
+    let missing = Some(missing_to_text(&value).expect("a number"));
+    let wider = missing_as(missing.as_ref().expect("a value"), ColumnType::Int4, ColumnType::Int8);
+    let column = Column::new("added", ColumnType::Int4, true);
+    vec![
+        Step::Alter(Alteration::AddColumn { column, missing, sequence: None }),
+        Step::Insert((31..41).map(|key| (key, 8)).collect()),
+        Step::Checkpoint,
+        Step::Alter(Alteration::SetType {
+            column: 3,
+            column_type: ColumnType::Int8,
+            missing: Some(wider.expect("a number")),
+        }),
+        Step::Insert((41..46).map(|key| (key, 8)).collect()),
+        Step::Delete(vec![31, 35]),
+        Step::Checkpoint,
+        Step::Alter(Alteration::AddColumn {
+            column: Column::new("last", ColumnType::Int4, true),
+            missing: None,
+            sequence: None,
+        }),
+        Step::Update(41, 9),
+        Step::Alter(Alteration::DropColumn { column: 3, checks: Vec::new() }),
+        Step::Update(42, 9),
+    ]
+}
+
 impl Step {
     /// Ids of rows that end and rows that begin.
     fn rows(&self, number: usize, versions: &Versions) -> (Vec<usize>, Vec<Row>) {
@@ -101,7 +136,7 @@ impl Step {
             row(key, &format!("row {key} of step {number}: {}", "x".repeat(bytes)))
         };
         match self {
-            Self::Create | Self::Checkpoint | Self::Retain(_) | Self::Vacuum => {
+            Self::Create | Self::Checkpoint | Self::Retain(_) | Self::Vacuum | Self::Alter(_) => {
                 (Vec::new(), Vec::new())
             }
             Self::Insert(rows) => {
@@ -166,6 +201,12 @@ impl Plan {
         plan
     }
 
+    /// The same, followed by changes of columns.
+    pub(crate) fn record_alterations() -> Self {
+        let script = [script(0), vacuuming(), altering()];
+        Self::follow(&script.into_iter().flatten().collect::<Vec<_>>())
+    }
+
     /// The same, followed by rounds of writes and a checkpoint.
     pub(crate) fn record_rounds(rounds: i64) -> Self {
         Self::follow(&script(rounds))
@@ -199,8 +240,20 @@ impl Plan {
                 }
                 Step::Create => Command::Define(create_table(public(&store), "t")),
                 Step::Insert(_) | Step::Delete(_) | Step::Update(..) => {
-                    let at = store.read_view().at();
-                    Command::Write(vec![table_write(table, at, &ended, &begun)])
+                    let view = store.read_view();
+                    let collection = view.catalog().collection_by_id(table).unwrap();
+                    let (version, rows) = (collection.version, (&*ended, &*begun));
+                    Command::Write(vec![altered_write(collection, version, view.at(), rows)])
+                }
+                Step::Alter(change) => {
+                    let view = store.read_view();
+                    let version = view.catalog().collection_by_id(table).unwrap().version;
+                    Command::Define(Define::Alter {
+                        table,
+                        version,
+                        rows: None,
+                        change: change.clone(),
+                    })
                 }
             };
             clock.step(STEP_MICROS);

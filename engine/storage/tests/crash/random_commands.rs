@@ -4,16 +4,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array};
-use catalog::{Catalog, Collection, Define, Defined, HnswOptions};
+use arrow::array::{ArrayRef, AsArray as _, Int32Array, Int64Array};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int64Type};
+use catalog::{Alteration, Catalog, Collection, Column, ColumnType, Define, Defined, HnswOptions};
 use storage::fs::{CrashPolicy, SimFileSystem};
-use storage::memtable::Table;
-use storage::{Command, Effect, Outcome, ReadView, Rejection, StorageError, Store};
-use types::{Clock as _, CommitTs, Distance, IndexId, Lsn, SplitMix64, SteppedClock, TableId};
+use storage::memtable::{Table, missing_as, missing_to_text};
+use storage::{Command, Effect, Outcome, ReadView, Rejection, StorageError, Store, Transacted};
+use types::{
+    Clock as _, CommitTs, Distance, IndexId, Lsn, RowId, SplitMix64, SteppedClock, TableId,
+};
 
 use crate::support::{
-    EMBEDDING, Row, START_MICROS, Versions, assert_kept, clock_at, create_table, open, read_kept,
-    row, scaled, table_write, visible_rows,
+    EMBEDDING, MISSING, Row, START_MICROS, Versions, added, altered_write, assert_kept, clock_at,
+    create_table, open, read_kept, row, scaled, table_write, visible_rows,
 };
 
 const OPENINGS: u64 = 5;
@@ -26,19 +30,34 @@ struct RowsChange {
     table: TableId,
     ended: Vec<usize>,
     begun: Vec<Row>,
+    /// Whether it is made for another version of the table's columns.
+    stale: bool,
 }
 
 #[derive(Debug)]
 enum Change {
     Define(Define),
+    /// The same as a transaction.
+    Transaction(Define),
     Write(Vec<RowsChange>),
     Tick,
 }
 
 impl Change {
-    fn command(&self, read_ts: CommitTs) -> Command {
-        let write = |c: &RowsChange| table_write(c.table, read_ts, &c.ended, &c.begun);
+    fn command(&self, read_ts: CommitTs, catalog: &Catalog) -> Command {
+        let write = |c: &RowsChange| match catalog.collection_by_id(c.table) {
+            Some(collection) => {
+                let version = collection.version + u32::from(c.stale);
+                altered_write(collection, version, read_ts, (&c.ended, &c.begun))
+            }
+            None => table_write(c.table, read_ts, &c.ended, &c.begun),
+        };
         match self {
+            Self::Transaction(define) => Command::Transaction(Transacted {
+                next_id: catalog.next_id(),
+                defines: vec![define.clone()],
+                writes: Vec::new(),
+            }),
             Self::Define(define) => Command::Define(define.clone()),
             Self::Write(changes) => Command::Write(changes.iter().map(write).collect()),
             Self::Tick => Command::Tick,
@@ -56,6 +75,7 @@ impl Model {
     fn apply(&mut self, change: &Change, at: CommitTs) -> Outcome {
         match change {
             Change::Define(define) => self.define(define, at),
+            Change::Transaction(define) => self.define(define, at).map(|_| Effect::Written),
             Change::Tick => Ok(Effect::Ticked),
             Change::Write(changes) => {
                 changes.iter().try_for_each(|change| self.check(change, at))?;
@@ -69,6 +89,11 @@ impl Model {
     }
 
     fn define(&mut self, define: &Define, at: CommitTs) -> Outcome {
+        if let Define::Alter { table, rows: Some(rows), .. } = define
+            && self.tables[table].0.len() as u64 != rows.0
+        {
+            return Err(Rejection::Conflict);
+        }
         let (catalog, defined) = self.catalog.define(define, at)?;
         if let Defined::Collection(id) = &defined {
             self.tables.insert(*id, Versions::default());
@@ -80,6 +105,9 @@ impl Model {
     fn check(&self, change: &RowsChange, at: CommitTs) -> Result<(), Rejection> {
         let collection = self.catalog.collection_by_id(change.table);
         let collection = collection.filter(|c| c.life.contains(at)).ok_or(Rejection::TableGone)?;
+        if change.stale {
+            return Err(Rejection::Conflict);
+        }
         let versions = &self.tables[&change.table];
         let living: BTreeSet<usize> = versions.living().collect();
         let mut ended = BTreeSet::new();
@@ -121,6 +149,14 @@ impl Chooser<'_> {
             16..=17 => self.living_table().map(|id| Define::DropCollection { id }),
             18 => self.drop_namespace(),
             23..=27 => self.set_retention(),
+            28..=35 => {
+                let alter = self.alter();
+                let transaction = self.rng.below(2) == 0;
+                return alter.map_or(Change::Tick, |alter| match transaction {
+                    true => Change::Transaction(alter),
+                    false => Change::Define(alter),
+                });
+            }
             19..=22 => return Change::Tick,
             _ => return Change::Write(self.writes()),
         };
@@ -164,6 +200,40 @@ impl Chooser<'_> {
         Some(Define::SetRetention { id, retention: pick(self.rng, retentions)? })
     }
 
+    fn alter(&mut self) -> Option<Define> {
+        let table = self.living_table()?;
+        let collection = self.model.catalog.collection_by_id(table)?;
+        let ids = (0..collection.columns.len()).map(|at| collection.column_id(at));
+        let own = pick(self.rng, ids.filter(|id| *id > EMBEDDING).collect());
+        let name = format!("c{}", self.rng.below(4));
+        let int = ColumnType::Int4;
+        let change = match (self.rng.below(10), own) {
+            (0, _) => Alteration::Rename { name: format!("t{}", self.rng.below(6)) },
+            (1..=2, Some(column)) => Alteration::DropColumn { column, checks: Vec::new() },
+            (3, Some(column)) => Alteration::RenameColumn { column, name, checks: Vec::new() },
+            (4..=5, Some(column)) => {
+                let from = collection.column_by_id(column)?.column_type;
+                let to = ColumnType::Int8;
+                let missing = collection.missing(column);
+                let missing = missing.map(|missing| missing_as(missing, from, to).unwrap());
+                Alteration::SetType { column, column_type: to, missing }
+            }
+            _ => {
+                let value: ArrayRef = Arc::new(Int32Array::from(vec![MISSING]));
+                let missing = (self.rng.below(2) == 0).then(|| missing_to_text(&value).unwrap());
+                let column = Column::new(&name, int, true);
+                Alteration::AddColumn { column, missing, sequence: None }
+            }
+        };
+        let stale = u32::from(self.rng.below(12) == 0);
+        let rows = match self.rng.below(8) {
+            0 => Some(RowId(self.model.tables[&table].0.len() as u64 + 1)),
+            1..=2 => Some(RowId(self.model.tables[&table].0.len() as u64)),
+            _ => None,
+        };
+        Some(Define::Alter { table, version: collection.version + stale, rows, change })
+    }
+
     fn writes(&mut self) -> Vec<RowsChange> {
         let mut tables = BTreeSet::new();
         for _ in 0..=self.rng.below(2) {
@@ -201,7 +271,8 @@ impl Chooser<'_> {
                 ended.extend(pick(self.rng, ids));
             }
         }
-        RowsChange { table, ended, begun }
+        let stale = self.rng.below(30) == 0 && !(ended.is_empty() && begun.is_empty());
+        RowsChange { table, ended, begun, stale }
     }
 
     fn row(&mut self, key: i64) -> Row {
@@ -224,6 +295,43 @@ struct World {
     /// Row versions that were dropped, and taken to history, when the tables were last looked at.
     dropped: usize,
     historic: usize,
+    /// Values of added columns that were compared.
+    columns: usize,
+}
+
+/// Compares added columns of all rows that are visible with what follows from their keys; how many
+/// values.
+fn assert_columns(
+    view: &ReadView,
+    table: &Table,
+    (catalog, versions): (&Catalog, &Versions),
+    context: &str,
+) -> usize {
+    let (at, definition, rows) = (view.at(), view.definition(table), table.rows());
+    let Some(collection) = catalog.collection_at(definition.id, at) else { return 0 };
+    assert_eq!(definition.columns, collection.columns, "{context}");
+    let mut compared = 0;
+    for (_, chunk) in rows.placed() {
+        let batch = definition.read(chunk.batch().unwrap()).unwrap();
+        for slot in (0..chunk.len()).filter(|slot| chunk.visible(*slot, at)) {
+            let row = &versions.0[usize::try_from(chunk.row_id(slot).0).unwrap()];
+            let then = catalog.collection_at(definition.id, row.begin).unwrap();
+            for (at, column) in batch.columns().iter().enumerate().skip(EMBEDDING + 1) {
+                let id = collection.column_id(at);
+                let missing = collection.missing(id).map(|_| i64::from(MISSING));
+                let expected = match then.position_of(id) {
+                    Some(_) => Some(added(row.key, id)),
+                    None => missing,
+                };
+                let column = cast(column, &DataType::Int64).unwrap();
+                let numbers = column.as_primitive::<Int64Type>();
+                let found = numbers.iter().nth(slot).unwrap();
+                assert_eq!(found, expected, "{context}, {row:?}, column {id}");
+                compared += 1;
+            }
+        }
+    }
+    compared
 }
 
 impl World {
@@ -240,6 +348,7 @@ impl World {
             allowed: BTreeMap::new(),
             dropped: 0,
             historic: 0,
+            columns: 0,
         }
     }
 
@@ -286,9 +395,10 @@ impl World {
         let lsn = self.last.0.next();
         let commit_ts = self.last.1.successor().max(CommitTs(self.clock.now_micros()));
         let change = Chooser { model: &self.model, now: self.last.1, rng: &mut self.rng }.change();
+        let command = change.command(self.last.1, &self.model.catalog);
         let expected = self.model.apply(&change, commit_ts);
         self.rejected += usize::from(expected.is_err());
-        let outcome = match store.propose_blocking(change.command(self.last.1)) {
+        let outcome = match store.propose_blocking(command) {
             Ok(applied) => {
                 assert_eq!((applied.lsn, applied.commit_ts), (lsn, commit_ts), "{context}");
                 Ok(applied.effect)
@@ -371,6 +481,7 @@ impl World {
             }
             assert_eq!(rows.count_visible(at), expected.len(), "{context}");
             assert_eq!(visible_rows(&rows, at), expected, "{context}");
+            self.columns += assert_columns(view, table, (&self.model.catalog, versions), &context);
             if versions.0.is_empty() {
                 continue;
             }
@@ -381,7 +492,7 @@ impl World {
             let columns: [ArrayRef; 1] = [Arc::new(Int64Array::from(vec![key]))];
             let (rows, found) = table.find(&columns, at).unwrap();
             let found = found.map(|o| rows.locate(o).unwrap()).map(|(c, slot)| c.row_id(slot).0);
-            let keyed = !table.collection().primary_key.is_empty();
+            let keyed = !table.definition().primary_key.is_empty();
             let visible = visible.copied().filter(|_| keyed);
             assert_eq!(found, visible, "{context}, key {key}");
         }
@@ -390,8 +501,8 @@ impl World {
 
 #[test]
 fn random_commands_agree_with_the_model_at_every_instant() {
-    let (mut dropped, mut historic) = (0, 0);
-    for seed in 0..scaled(5, 100) {
+    let (mut dropped, mut historic, mut columns) = (0, 0, 0);
+    for seed in 0..scaled(12, 100) {
         let mut world = World::new(seed);
         let mut fs = SimFileSystem::default();
         for opening in 0..OPENINGS {
@@ -427,6 +538,8 @@ fn random_commands_agree_with_the_model_at_every_instant() {
         assert!(tables > 5 && rejected > 5, "seed {seed}: {tables} tables, {rejected} rejections");
         dropped += world.dropped;
         historic += world.historic;
+        columns += world.columns;
     }
+    assert!(columns > 1_000, "{columns} values of added columns");
     assert!(dropped > 60 && historic > 100, "{dropped} dropped, {historic} in history");
 }

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, AsArray as _, FixedSizeListArray, Float32Array, Int64Array, RecordBatch, StringArray,
+    ArrayRef, AsArray as _, FixedSizeListArray, Float32Array, Int32Array, Int64Array, RecordBatch,
+    StringArray,
 };
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
-use catalog::{Column, ColumnType, Define, Defined, HnswOptions};
+use catalog::{Collection, Column, ColumnType, Define, Defined, HnswOptions};
 use storage::fs::{FileSystem, SimFileSystem};
-use storage::memtable::{Rows, Table, arrow_type, vector_field};
+use storage::memtable::{Definition, Rows, Table, arrow_type, vector_field};
 use storage::{
     Applied, Command, Effect, OpenReport, StorageError, Store, StoreOptions, TableWrite,
 };
@@ -134,6 +135,41 @@ fn embedding(key: i64) -> Option<[f32; 3]> {
     (key % 5 != 0).then_some([first, 1.0, -2.5])
 }
 
+/// The number of a row in a column that was added: it follows from its key and the column's id.
+pub(crate) fn added(key: i64, column: usize) -> i64 {
+    10 * key + i64::try_from(column).unwrap()
+}
+
+/// What rows have in an added column that came before it, where it was added with a default.
+pub(crate) const MISSING: i32 = 7;
+
+/// A change of a table whose columns may have changed.
+pub(crate) fn altered_write(
+    collection: &Collection,
+    version: u32,
+    read_ts: CommitTs,
+    (ended, begun): (&[usize], &[Row]),
+) -> TableWrite {
+    let mut write = table_write(collection.id, read_ts, ended, begun);
+    write.version = version;
+    let Some(first) = &write.begun else { return write };
+    let column = |(at, column): (usize, &Column)| -> ArrayRef {
+        let id = collection.column_id(at);
+        let numbers = begun.iter().map(|row| added(row.key, id));
+        if id <= EMBEDDING {
+            Arc::clone(first.column(id))
+        } else if column.column_type == ColumnType::Int4 {
+            Arc::new(Int32Array::from_iter_values(numbers.map(|n| i32::try_from(n).unwrap())))
+        } else {
+            Arc::new(Int64Array::from_iter_values(numbers))
+        }
+    };
+    let columns = collection.columns.iter().enumerate().map(column).collect();
+    let schema = Definition::new(collection.clone());
+    write.begun = Some(RecordBatch::try_new(Arc::clone(schema.schema()), columns).unwrap());
+    write
+}
+
 fn batch(rows: &[Row]) -> RecordBatch {
     let keys = Int64Array::from_iter_values(rows.iter().map(|row| row.key));
     let values = StringArray::from_iter_values(rows.iter().map(|row| row.value.as_str()));
@@ -157,10 +193,25 @@ pub(crate) fn table_write(
     begun: &[Row],
 ) -> TableWrite {
     TableWrite {
+        version: 0,
         table,
         read_ts,
         ended: ended.iter().map(|id| RowId(*id as u64)).collect(),
         begun: (!begun.is_empty()).then(|| batch(begun)),
+    }
+}
+
+/// A change of one table as it is now.
+pub(crate) fn current_write(
+    store: &Store,
+    table: TableId,
+    ended: &[usize],
+    begun: &[Row],
+) -> TableWrite {
+    let view = store.read_view();
+    match view.catalog().collection_by_id(table) {
+        Some(now) => altered_write(now, now.version, view.at(), (ended, begun)),
+        None => table_write(table, view.at(), ended, begun),
     }
 }
 
@@ -171,7 +222,7 @@ pub(crate) fn change_rows(
     ended: &[usize],
     begun: &[Row],
 ) -> Result<Applied, StorageError> {
-    let write = table_write(table, store.read_view().at(), ended, begun);
+    let write = current_write(store, table, ended, begun);
     store.propose_blocking(Command::Write(vec![write]))
 }
 

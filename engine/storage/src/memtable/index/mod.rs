@@ -73,7 +73,7 @@ impl VectorIndex {
         graph: Graph,
         covered: u32,
     ) -> Self {
-        let column_type = collection.columns.get(definition.column).map(|c| c.column_type);
+        let column_type = collection.column_by_id(definition.column).map(|c| c.column_type);
         let vector = column_type.and_then(|t| t.vector());
         if vector.is_some_and(|(kind, _)| kind == VectorKind::Sparsevec) {
             return Self::of_lists(definition, graph.parameters());

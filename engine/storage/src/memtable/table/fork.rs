@@ -9,11 +9,13 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::compute::{concat_batches, filter_record_batch};
+use catalog::Collection;
 use types::{CommitTs, RowId, RowOrdinal};
 
 use super::{Contents, Key, Table};
 use crate::error::StorageError;
 use crate::memtable::rows::Rows;
+use crate::memtable::schema::fit;
 
 /// The table that a fork stands on.
 #[derive(Debug, Clone)]
@@ -24,6 +26,11 @@ pub(super) struct Base {
 }
 
 impl Base {
+    /// The id of the first row that is the fork's own.
+    pub(super) fn first_own(&self) -> RowId {
+        self.first_own
+    }
+
     /// Whether a row is the fork's own.
     pub(super) fn is_own(&self, row: RowId) -> bool {
         row >= self.first_own
@@ -89,7 +96,8 @@ impl Table {
     }
 
     fn with_contents(&self, contents: Contents, base: Option<Base>) -> Result<Self, StorageError> {
-        let table = Self::new(self.collection.clone(), contents.rows.chunk_bits());
+        let definition = self.definition();
+        let table = Self::new(Collection::clone(&definition), contents.rows.chunk_bits());
         let table = table.map_err(StorageError::apply)?;
         *table.now.write() = contents;
         table.raise_horizon(self.horizon());
@@ -103,7 +111,7 @@ impl Table {
 
     /// The rows that a fork added and that live.
     pub(crate) fn own_rows(&self) -> Result<Option<RecordBatch>, StorageError> {
-        let mut own = Vec::new();
+        let (mut own, definition) = (Vec::new(), self.definition());
         for chunk in self.rows().chunks() {
             if !self.is_own(chunk.row_id(chunk.len() - 1)) {
                 continue;
@@ -113,12 +121,13 @@ impl Table {
             let mask: BooleanArray = (0..chunk.len()).map(|slot| Some(lives(slot))).collect();
             let batch = filter_record_batch(chunk.batch()?, &mask).map_err(StorageError::apply)?;
             if batch.num_rows() > 0 {
-                own.push(batch);
+                own.push(fit(&batch, definition.named()).map_err(StorageError::apply)?);
             }
         }
         if own.is_empty() {
             return Ok(None);
         }
-        concat_batches(&self.schema, &own).map(Some).map_err(StorageError::apply)
+        let own = concat_batches(definition.named(), &own);
+        own.and_then(|own| definition.unname(own)).map(Some).map_err(StorageError::apply)
     }
 }
