@@ -226,6 +226,9 @@ impl Session {
             ast::Statement::Declare { stmts } => self.declare(stmts, parameters).await,
             ast::Statement::Close { cursor } => self.close_cursor(cursor),
             ast::Statement::Truncate(truncate) => self.truncate(truncate).await,
+            ast::Statement::CreateTable(create) if create.query.is_some() => {
+                self.create_table_as(sql, &parameters).await
+            }
             ast::Statement::AlterTable(alter) => self.alter_table(alter).await,
             ast::Statement::Copy { .. } => self.copy(sql).await,
             other => self.define(other).await,

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray as _, StringArray};
-use arrow::compute::cast;
+use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{
     DataType, Decimal128Type, DurationMicrosecondType, Float32Type, Float64Type, Int16Type,
     Int32Type, Int64Type, IntervalMonthDayNanoType, Time64MicrosecondType, TimeUnit,
@@ -45,7 +45,8 @@ pub fn plain_values(array: &ArrayRef) -> Result<ArrayRef> {
         DataType::Dictionary(_, value) => DataType::clone(value),
         _ => return Ok(Arc::clone(array)),
     };
-    Ok(cast(array, &target)?)
+    let options = CastOptions { safe: false, ..CastOptions::default() };
+    Ok(cast_with_options(array, &target, &options)?)
 }
 
 /// Months, days and microseconds of an interval or a duration; `None` of other types.

@@ -215,3 +215,39 @@ async fn vectors_of_every_kind_are_found_again_after_a_kill() {
         assert_eq!(&column(&client, search).await, before, "{search}");
     }
 }
+
+/// A transaction that makes or changes a table and writes to it is read from the log with the columns
+/// it was written in; one that was refused stops nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn changed_tables_are_found_again_after_a_kill() {
+    let mut server = process().await;
+    let client = server.connect().await;
+    for sql in [
+        "BEGIN; CREATE TABLE made (id int PRIMARY KEY, a int, CONSTRAINT pos CHECK (a > 0)); \
+         ALTER TABLE made DROP CONSTRAINT pos, ADD COLUMN b text DEFAULT 'b'; \
+         INSERT INTO made VALUES (1, -5, DEFAULT), (2, 6, 'c'); COMMIT",
+        "CREATE TABLE changed (id int PRIMARY KEY, gone text, n int)",
+        "INSERT INTO changed SELECT i, 'x' || i, i FROM generate_series(1, 5000) g(i)",
+        "CHECKPOINT",
+        "ALTER TABLE changed DROP COLUMN gone, ALTER n TYPE bigint, ADD COLUMN late int DEFAULT 7",
+        "UPDATE changed SET n = 5000000000 WHERE id = 4999",
+    ] {
+        client.batch_execute(sql).await.expect("a statement that is right");
+    }
+    let other = server.connect().await;
+    let refused = "BEGIN; ALTER TABLE changed ADD COLUMN y int DEFAULT 7; \
+                   INSERT INTO changed VALUES (9001, 5, 6, 8)";
+    client.batch_execute(refused).await.expect("a statement that is right");
+    other.batch_execute("ALTER TABLE changed ADD COLUMN y text").await.expect("a column");
+    let error = client.batch_execute("COMMIT").await.expect_err("the other one came first");
+    assert_eq!(error.code().map(|code| code.code()), Some("40001"));
+    server.kill9().await;
+    server.restart().await;
+
+    let client = server.connect().await;
+    let made = column(&client, "SELECT concat_ws(',', id, a, b) FROM made ORDER BY id").await;
+    assert_eq!(made, ["1,-5,b", "2,6,c"]);
+    let sums = "SELECT concat_ws(',', count(*), sum(n), sum(late), count(y)) FROM changed";
+    let expected = 5_000 * 5_001 / 2 - 4_999 + 5_000_000_000_u64;
+    assert_eq!(value(&client, sums).await, format!("5000,{expected},35000,0"));
+}

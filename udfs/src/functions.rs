@@ -341,8 +341,12 @@ fn distances(
             // The other way round, NaN would change its sign, which sorting tells apart.
             Box::new(move |a, b| 0.0 - metric.between_rows(a, b))
         }
+        DistanceFunction::NegativeInnerProduct => {
+            let metric = Metric::new(Distance::InnerProduct);
+            // Not -0, which comparisons by bits tell from 0.
+            Box::new(move |a, b| metric.between_rows(a, b) + 0.0)
+        }
         DistanceFunction::L2
-        | DistanceFunction::NegativeInnerProduct
         | DistanceFunction::Cosine
         | DistanceFunction::L1
         | DistanceFunction::Hamming

@@ -8,11 +8,14 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, ArrowPrimitiveType, AsArray as _, BinaryArray, Int32Array, PrimitiveArray,
-    StringArray,
+    StringArray, new_null_array,
 };
 use arrow::compute::kernels::numeric::{add, mul, sub};
 use arrow::compute::{cast, try_binary};
-use arrow::datatypes::{DataType, Field, FieldRef, Float32Type, Float64Type};
+use arrow::datatypes::{
+    DataType, Decimal128Type, Field, FieldRef, Float32Type, Float64Type, IntervalMonthDayNano,
+    IntervalMonthDayNanoType, IntervalUnit,
+};
 use arrow::error::ArrowError;
 use datafusion_common::{DataFusionError, Result, ScalarValue};
 use datafusion_expr::{
@@ -23,6 +26,8 @@ use num_traits::{Float, Zero as _};
 
 use crate::ValueError;
 use crate::bytea::{parse_bytea, write_bytea};
+
+const DAY_NANOS: i128 = 86_400_000_000_000;
 
 /// A checked operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -55,6 +60,8 @@ pub enum CheckedFunction {
     ByteaOut,
     /// Bytes of a `bytea`.
     ByteaLength,
+    /// How long an interval is, in nanoseconds: a month has 30 days, a day 24 hours.
+    IntervalSpan,
 }
 
 impl CheckedFunction {
@@ -75,7 +82,8 @@ impl CheckedFunction {
             | Self::RoundTiesAway
             | Self::ByteaIn
             | Self::ByteaOut
-            | Self::ByteaLength => 1,
+            | Self::ByteaLength
+            | Self::IntervalSpan => 1,
         };
         let signature = Signature::any(arity, Volatility::Immutable);
         ScalarUDF::from(CheckedUdf { function: self, signature })
@@ -116,6 +124,10 @@ impl CheckedFunction {
                 Self::AddFloat | Self::SubtractFloat | Self::MultiplyFloat | Self::DivideFloat,
                 [left, right],
             ) => match left.data_type() {
+                // The optimizer asks what becomes of NULL without a type.
+                _ if [left, right].iter().any(|side| side.data_type().is_null()) => {
+                    new_null_array(&DataType::Float64, left.len())
+                }
                 DataType::Float32 => self.of_floats::<Float32Type>(left, right)?,
                 _ => self.of_floats::<Float64Type>(left, right)?,
             },
@@ -151,6 +163,17 @@ impl CheckedFunction {
                 let length = |bytes: &[u8]| i32::try_from(bytes.len()).unwrap_or(i32::MAX);
                 let lengths = bytes.as_binary::<i32>().iter().map(|bytes| bytes.map(length));
                 Arc::new(lengths.collect::<Int32Array>())
+            }
+            (Self::IntervalSpan, [interval]) => {
+                let to = DataType::Interval(IntervalUnit::MonthDayNano);
+                let intervals = cast(interval, &to)?;
+                let span = |interval: IntervalMonthDayNano| {
+                    let days = 30 * i128::from(interval.months) + i128::from(interval.days);
+                    days * DAY_NANOS + i128::from(interval.nanoseconds)
+                };
+                let intervals = intervals.as_primitive::<IntervalMonthDayNanoType>();
+                let spans = intervals.unary::<_, Decimal128Type>(span);
+                Arc::new(spans.with_precision_and_scale(38, 0)?)
             }
             (Self::ByteaOut, [bytes]) => {
                 let bytes = cast(bytes, &DataType::Binary)?;
@@ -256,6 +279,7 @@ impl ScalarUDFImpl for CheckedUdf {
             CheckedFunction::ByteaIn => "bytea_in",
             CheckedFunction::ByteaOut => "bytea_out",
             CheckedFunction::ByteaLength => "length",
+            CheckedFunction::IntervalSpan => "interval_span",
         }
     }
 
@@ -271,6 +295,7 @@ impl ScalarUDFImpl for CheckedUdf {
             (CheckedFunction::ByteaIn, _) => DataType::Binary,
             (CheckedFunction::ByteaOut, _) => DataType::Utf8,
             (CheckedFunction::ByteaLength, _) => DataType::Int32,
+            (CheckedFunction::IntervalSpan, _) => DataType::Decimal128(38, 0),
             (_, [first, ..]) => first.clone(),
             (_, []) => DataType::Null,
         })

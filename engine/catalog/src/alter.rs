@@ -336,7 +336,9 @@ impl Catalog {
             | Alteration::Rename { .. } => {}
         }
         self.collections.insert(id, next);
-        self.past.entry(id).or_default().push(Past { until: at, collection: now });
+        // What rows have beside the columns of then, the newest version says.
+        let collection = Collection { gone: Vec::new(), ..now };
+        self.past.entry(id).or_default().push(Past { until: at, collection });
         Ok(())
     }
 }

@@ -385,9 +385,9 @@ impl Catalog {
         let primary_key_oid = self.take_id();
         let life = Lifetime::from(at);
         let parts = (columns, primary_key);
-        let collection = Collection::new((id, schema, name), parts, primary_key_oid, life);
+        let mut collection = Collection::new((id, schema, name), parts, primary_key_oid, life);
         if !primary_key.is_empty() {
-            self.check_relation_name(schema, &collection.primary_key_name(), at)?;
+            collection.primary_key_name = self.key_name(schema, &collection.primary_key_name(), at);
         }
         self.collections.insert(id, collection);
         Ok(id)
@@ -461,6 +461,15 @@ impl Catalog {
         free.unwrap_or(base)
     }
 
+    /// PostgreSQL's name for a primary key that would have one that is taken; `None` when it is not.
+    fn key_name(&self, schema: SchemaId, name: &str, at: CommitTs) -> Option<String> {
+        let taken = |name: &str| {
+            self.relations(at).any(|relation| relation.schema == schema && relation.name == name)
+        };
+        let numbered = (1..1_000).map(|number: u32| format!("{name}{number}"));
+        taken(name).then(|| numbered.into_iter().find(|name| !taken(name))).flatten()
+    }
+
     pub(crate) fn add_sequence(
         &mut self,
         schema: SchemaId,
@@ -527,8 +536,8 @@ impl Catalog {
     ) -> Result<Defined, CatalogError> {
         let collection = self.collections.get(&table).filter(|c| c.life.contains(at));
         let collection = collection.ok_or(CatalogError::Gone)?;
-        let column_type = collection.column_by_id(column).map(|c| c.column_type);
-        let kind = column_type.and_then(|t| t.vector()).map(|(kind, _)| kind);
+        let column_type = collection.column_by_id(column).ok_or(CatalogError::Changed)?.column_type;
+        let kind = column_type.vector().map(|(kind, _)| kind);
         if !kind.is_some_and(|kind| kind.distances().contains(&distance)) {
             return Err(CatalogError::BadDefinition("an index of no vector column"));
         }
@@ -637,6 +646,16 @@ mod tests {
                 CatalogError::RelationExists(name.to_owned())
             );
         }
+        let rename = Define::Alter {
+            table: catalog.collection(public, "t", CommitTs(2)).unwrap().id,
+            version: 0,
+            rows: None,
+            change: Alteration::Rename { name: "u".to_owned() },
+        };
+        let (renamed, _) = catalog.define(&rename, CommitTs(3)).unwrap();
+        let (again, _) = renamed.define(&create(public, "t"), CommitTs(4)).unwrap();
+        let key = again.collection(public, "t", CommitTs(4)).unwrap().primary_key_name();
+        assert_eq!(key, "t_pkey1");
         assert_eq!(refused(&create(SchemaId(1), "x")), CatalogError::Gone);
         assert_eq!(refused(&Define::DropCollection { id: TableId(7) }), CatalogError::Gone);
         assert_eq!(

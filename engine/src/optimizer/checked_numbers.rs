@@ -9,7 +9,9 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode as _};
 use datafusion::common::{Column, DFSchema, Result, ScalarValue};
 use datafusion::functions_aggregate::sum::Sum;
-use datafusion::logical_expr::expr::{AggregateFunction, BinaryExpr, Cast, ScalarFunction};
+use datafusion::logical_expr::expr::{
+    AggregateFunction, Between, BinaryExpr, Cast, ScalarFunction,
+};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
@@ -55,7 +57,21 @@ fn call(function: CheckedFunction, args: Vec<Expr>) -> Expr {
 
 fn check_expr(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     match expr {
+        Expr::BinaryExpr(binary) if compares(binary.op) && is_span(&binary.left, schema) => {
+            let side = |side: Box<Expr>| Box::new(call(CheckedFunction::IntervalSpan, vec![*side]));
+            let (left, right) = (side(binary.left), side(binary.right));
+            Ok(Transformed::yes(Expr::BinaryExpr(BinaryExpr { left, right, ..binary })))
+        }
         Expr::BinaryExpr(binary) => check_operator(binary, schema),
+        Expr::Between(between) if is_span(&between.expr, schema) => {
+            let part = |part: Box<Expr>| Box::new(call(CheckedFunction::IntervalSpan, vec![*part]));
+            Ok(Transformed::yes(Expr::Between(Between {
+                expr: part(between.expr),
+                negated: between.negated,
+                low: part(between.low),
+                high: part(between.high),
+            })))
+        }
         Expr::Cast(Cast { expr, field }) => {
             let from = expr.get_type(schema)?;
             let to = field.data_type();
@@ -96,6 +112,18 @@ fn check_expr(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         }
         other => Ok(Transformed::no(other)),
     }
+}
+
+/// Whether an expression is an interval: Arrow compares months, then days, then the rest. What a scan
+/// filters by, once it does, is not among its own columns, and was asked before.
+fn is_span(expr: &Expr, schema: &DFSchema) -> bool {
+    let of = expr.get_type(schema);
+    of.is_ok_and(|of| matches!(of, DataType::Interval(_) | DataType::Duration(_)))
+}
+
+fn compares(operator: Operator) -> bool {
+    use Operator::{Eq, Gt, GtEq, IsDistinctFrom, IsNotDistinctFrom, Lt, LtEq, NotEq};
+    matches!(operator, Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom)
 }
 
 fn constant(expr: &Expr) -> bool {

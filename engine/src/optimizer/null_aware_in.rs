@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode as _};
-use datafusion::common::{Column, Result, ScalarValue};
+use datafusion::common::{Column, DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::{Case, Exists, InList, InSubquery};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
@@ -37,6 +37,7 @@ fn rewrite_plan(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         let name = names.save(&expr);
         let rewritten = expr.transform_up(split_nulls)?;
         let rewritten = rewritten.transform_data(|expr| expr.transform_up(name_apart))?;
+        let rewritten = rewritten.transform_data(|expr| expr.transform_up(always_a_row))?;
         Ok(rewritten.update_data(|expr| name.restore(expr)))
     })?;
     rewritten.transform_data(|plan| {
@@ -48,11 +49,17 @@ fn rewrite_plan(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
                 true => Ok(conjunct),
                 false => Ok(conjunct
                     .transform_up(|expr| match expr {
-                        Expr::InSubquery(within)
-                            if within.expr.nullable(&schema)?
-                                || within.subquery.subquery.schema().field(0).is_nullable() =>
-                        {
+                        // A join that knows NULL would count the columns that correlate, too.
+                        Expr::InSubquery(within) if may_be_unknown(&within, &schema)? => {
                             Ok(Transformed::yes(three_valued(within)?))
+                        }
+                        Expr::InSubquery(within) if within.negated => {
+                            let found = InSubquery { negated: false, ..within };
+                            let found = Box::new(Expr::InSubquery(found));
+                            Ok(Transformed::yes(Expr::IsNotTrue(found)))
+                        }
+                        Expr::Not(inner) if matches!(*inner, Expr::InSubquery(_)) => {
+                            Ok(Transformed::yes(Expr::IsNotTrue(inner)))
                         }
                         other => Ok(Transformed::no(other)),
                     })?
@@ -74,6 +81,24 @@ fn name_apart(expr: Expr) -> Result<Transformed<Expr>> {
     let named = LogicalPlanBuilder::from(inner).alias("azimuth any")?.build()?;
     comparison.subquery.subquery = Arc::new(named);
     Ok(Transformed::yes(Expr::SetComparison(comparison)))
+}
+
+/// `EXISTS (SELECT count(*) ...)`: without groups there is a row, whatever is counted.
+fn always_a_row(expr: Expr) -> Result<Transformed<Expr>> {
+    let Expr::Exists(exists) = &expr else { return Ok(Transformed::no(expr)) };
+    let mut plan = &*exists.subquery.subquery;
+    while let LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::Sort(_) =
+        plan
+        && let [input] = plan.inputs().as_slice()
+    {
+        plan = input;
+    }
+    match plan {
+        LogicalPlan::Aggregate(aggregate) if aggregate.group_expr.is_empty() => {
+            Ok(Transformed::yes(lit(!exists.negated)))
+        }
+        _ => Ok(Transformed::no(expr)),
+    }
 }
 
 fn unknown() -> Expr {
@@ -118,6 +143,11 @@ fn top_level(conjunct: &Expr) -> bool {
     };
     !negated
         || within.subquery.outer_ref_columns.is_empty() && !within.expr.column_refs().is_empty()
+}
+
+fn may_be_unknown(within: &InSubquery, schema: &DFSchema) -> Result<bool> {
+    let output = within.subquery.subquery.schema().field(0);
+    Ok(within.expr.nullable(schema)? || output.is_nullable())
 }
 
 /// `CASE WHEN x IN S THEN true WHEN S has a NULL, or x is NULL and S has rows, THEN NULL ELSE false`

@@ -5,7 +5,10 @@ use std::ops::ControlFlow;
 
 use arrow::array::AsArray as _;
 use arrow::datatypes::Int64Type;
-use catalog::{Alteration, Check, Collection, Column, ColumnDefault, ColumnType, Define, Numbered};
+use catalog::{
+    Alteration, Check, Collection, Column, ColumnDefault, ColumnType, Define, Numbered,
+    SequenceOptions,
+};
 use datafusion::sql::sqlparser::ast::{
     self, AlterColumnOperation, AlterTable, AlterTableOperation, Expr, Ident, RenameTableNameKind,
     SelectItem, TableConstraint, Value, VisitMut as _, VisitorMut,
@@ -188,30 +191,29 @@ impl Altered<'_> {
         };
         check_column_default(self.planner, &column).await?;
         let is_empty = self.table.rows().count_visible(self.at) == 0;
+        let of_type = storage::memtable::arrow_type(column.column_type);
         let value = match &column.default {
-            Some(ColumnDefault::Expression(text)) if !is_empty => {
+            Some(ColumnDefault::Expression(text)) => {
                 default_value(self.planner, &column, text).await?
             }
-            Some(ColumnDefault::Sequence { .. }) if !is_empty => None,
-            // Nothing has to be known of rows that are not there.
-            _ => Some(arrow::array::new_null_array(
-                &storage::memtable::arrow_type(column.column_type),
-                1,
-            )),
+            Some(ColumnDefault::Sequence { .. }) => None,
+            None => Some(arrow::array::new_null_array(&of_type, 1)),
         };
-        let (mut missing, mut fill) = (None, None);
+        let (mut missing, mut fill, mut looked) = (None, None, !column.nullable);
         match value {
-            // An index would not find vectors that are not with the rows.
-            Some(value) if value.is_null(0) || column.column_type.vector().is_none() => {
-                if !value.is_null(0) {
-                    missing = Some(missing_to_text(&value)?);
-                } else if !column.nullable && !is_empty {
+            Some(value) if value.is_null(0) => {
+                if !column.nullable && !is_empty {
                     return Err(contains_null(&column.name, table));
                 }
             }
+            // An index would not find vectors that are not with the rows.
+            Some(value) if column.column_type.vector().is_none() => {
+                missing = Some(missing_to_text(&value)?);
+            }
             _ => {
-                fill = Some(self.fill(&column.name));
-                if !column.nullable {
+                looked = true;
+                fill = (!is_empty).then(|| self.fill(&column.name));
+                if fill.is_some() && !column.nullable {
                     // Not before the rows have values.
                     column.nullable = true;
                     let op = AlterColumnOperation::SetNotNull;
@@ -221,7 +223,7 @@ impl Altered<'_> {
             }
         }
         // Rows that came meanwhile would not be filled, nor have been looked at.
-        let rows = if column.nullable && fill.is_none() { None } else { self.checked_rows() };
+        let rows = if looked { self.checked_rows() } else { None };
         let step = self.one(Alteration::AddColumn { column, missing, sequence }, rows);
         Ok(Step { fill, then, ..step })
     }
@@ -376,6 +378,19 @@ impl Altered<'_> {
     ) -> Result<Step> {
         let from = column.column_type;
         let same_bytes = storage::memtable::arrow_type(from) == storage::memtable::arrow_type(to);
+        let mut checked = false;
+        for check in &self.collection.checks {
+            checked |= columns_of(&parse_expression(&check.expression)?)?.contains(&column.name);
+        }
+        if checked && !same_bytes {
+            let message = format!("another type for column \"{}\" with a check", column.name);
+            return Err(EngineError::unsupported(message)
+                .with_hint("Drop the constraint, change the type, add the constraint again."));
+        }
+        if column.sequence().is_some() && SequenceOptions::bounds(to).is_none() {
+            let message = "identity column type must be smallint, integer, or bigint";
+            return Err(EngineError::new(SqlState::INVALID_PARAMETER_VALUE, message));
+        }
         if !holds(from, to) || (is_key && !same_bytes) {
             let (from, to) = (from.sql_name(), to.sql_name());
             let what = if is_key { " of a key" } else { "" };

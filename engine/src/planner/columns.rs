@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use catalog::{Check, Column, ColumnDefault, ColumnType, Numbered, SequenceOptions};
 use datafusion::sql::sqlparser::ast::{
     self, ColumnOption, CreateTable, Expr, GeneratedAs, Ident, IndexColumn, TableConstraint,
-    Visit as _, Visitor,
+    Visit as _, VisitMut, Visitor, VisitorMut,
 };
 use types::SqlState;
 use types::limits::{COLUMNS_MAX, IDENTIFIER_BYTES_MAX};
@@ -212,7 +212,29 @@ impl TableParts {
                 free.unwrap_or(base)
             }
         };
-        Ok(Check { oid: 0, name, expression: write_expression(condition)? })
+        // The table may get another name.
+        let mut condition = condition.clone();
+        let _ = VisitMut::visit(&mut condition, &mut Unqualified { table: table.to_owned() });
+        Ok(Check { oid: 0, name, expression: write_expression(&condition)? })
+    }
+}
+
+/// Takes the name of a table away from its columns.
+struct Unqualified {
+    table: String,
+}
+
+impl VisitorMut for Unqualified {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::CompoundIdentifier(parts) = expr
+            && let [table, column] = parts.as_slice()
+            && fold(table) == self.table
+        {
+            *expr = Expr::Identifier(column.clone());
+        }
+        ControlFlow::Continue(())
     }
 }
 

@@ -74,6 +74,11 @@ pub(crate) async fn describe_plan(
             }
             None => Ok((Inferred::new(), None)),
         },
+        ast::Statement::CreateTable(ast::CreateTable { query: Some(query), .. }) => {
+            require_select(query)?;
+            let planned = planner.plan(query, None).await?;
+            Ok((parameter_types(&planned)?, None))
+        }
         ast::Statement::Insert(_) | ast::Statement::Update(_) | ast::Statement::Delete(_) => {
             describe_write(planner, statement).await
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{DFSchema, Result, internal_err};
+use datafusion::common::{Constraint, Constraints, DFSchema, Result, internal_err};
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
@@ -29,6 +29,7 @@ pub(crate) struct CollectionProvider {
     table: Arc<Table>,
     /// As it is at the instant.
     definition: Arc<Definition>,
+    constraints: Constraints,
     at: CommitTs,
     schema: SchemaRef,
     row_id: bool,
@@ -55,7 +56,20 @@ impl CollectionProvider {
             let definition = table.definition_of(collection);
             let (schema, at) = (Arc::clone(definition.schema()), view.at());
             let (table, _pin) = (Arc::clone(table), view.pin());
-            Self { table, definition, at, schema, row_id: false, top_k: None, past: false, _pin }
+            let key = definition.primary_key.clone();
+            let keys = (!key.is_empty()).then_some(Constraint::PrimaryKey(key));
+            let constraints = Constraints::new_unverified(keys.into_iter().collect());
+            Self {
+                table,
+                definition,
+                constraints,
+                at,
+                schema,
+                row_id: false,
+                top_k: None,
+                past: false,
+                _pin,
+            }
         }))
     }
 
@@ -129,6 +143,10 @@ impl TableProvider for CollectionProvider {
             }
         };
         Ok(filters.iter().map(decide).collect())
+    }
+
+    fn constraints(&self) -> Option<&Constraints> {
+        Some(&self.constraints)
     }
 
     async fn scan(

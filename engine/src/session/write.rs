@@ -12,8 +12,8 @@ use super::{Notice, Outcome, Session, done};
 use crate::error::{EngineError, Result};
 use crate::pg_types;
 use crate::planner::{
-    CopyIn, CopyOptions, CopyTarget, PlannedWrite, altered_table, plan_alteration, plan_copy,
-    plan_write, read_columns, target, truncations,
+    CopyIn, CopyOptions, CopyTarget, CreateAs, PlannedWrite, altered_table, plan_alteration,
+    plan_copy, plan_create_as, plan_write, read_columns, target, truncations,
 };
 use crate::query::{RowStream, require_select};
 use crate::sql::Tree;
@@ -85,6 +85,42 @@ impl Session {
             self.end_implicit().await?;
         }
         Ok(done("TRUNCATE TABLE"))
+    }
+
+    /// Makes a table of the rows of a query.
+    pub(super) async fn create_table_as(
+        &mut self,
+        statement: &Arc<Tree>,
+        parameters: &[ScalarValue],
+    ) -> Result<Outcome> {
+        self.check_writable("CREATE TABLE AS")?;
+        let own = self.transaction.is_none();
+        self.begin_implicit();
+        self.look(None).await?;
+        let (planner, tree) = (self.planner(), Arc::clone(statement));
+        let task = self.engine.executor.spawn(async move {
+            let ast::Statement::CreateTable(create) = &**tree else {
+                return Err(EngineError::bug("not CREATE TABLE"));
+            };
+            plan_create_as(&planner, create).await
+        });
+        let CreateAs { define, insert, notice } = self.interruptible(task).await?;
+        let mut tag = "CREATE TABLE AS".to_owned();
+        if let Some(define) = define {
+            self.define_in_transaction(&define)?;
+            let insert = Tree::new(Box::new(insert), statement.is_deep());
+            if let Outcome::Done { tag: inserted, .. } =
+                self.write(&insert, parameters, None).await?
+            {
+                tag = inserted.replace("INSERT 0", "SELECT");
+            }
+        }
+        if own {
+            self.end_implicit().await?;
+        }
+        let state = SqlState::SUCCESSFUL_COMPLETION;
+        let notice = notice.map(|message| Notice { severity: "NOTICE", state, message });
+        Ok(Outcome::Done { tag, notice })
     }
 
     /// Changes a table: all operations of the statement, or none.

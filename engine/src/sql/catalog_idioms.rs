@@ -17,6 +17,12 @@ use crate::provider::pg_catalog::array_functions::EXPANDED;
 /// Puts an expression over arrays and types of the catalog into a form that the planner knows.
 pub(super) fn of_catalog(expr: &mut Expr) {
     match expr {
+        Expr::AnyOp { left, compare_op, right, .. } if is_written_out(right) => {
+            *expr = each(left, compare_op, right, &BinaryOperator::Or);
+        }
+        Expr::AllOp { left, compare_op, right } if is_written_out(right) => {
+            *expr = each(left, compare_op, right, &BinaryOperator::And);
+        }
         Expr::AnyOp { left, compare_op: BinaryOperator::Eq, right, .. } => {
             if let Some(list) = listed(right) {
                 *expr = Expr::InList { expr: left.clone(), list, negated: false };
@@ -51,20 +57,7 @@ pub(super) fn of_catalog(expr: &mut Expr) {
         }
         // The planner knows one character to escape with.
         Expr::Like { pattern, escape_char, .. } | Expr::ILike { pattern, escape_char, .. } => {
-            if let Some(Value::SingleQuotedString(escape)) = escape_char.as_ref().map(|e| &e.value)
-                && escape.chars().count() == 1
-                && escape != "\\"
-            {
-                let text = |text: &str| Expr::value(Value::SingleQuotedString(text.to_owned()));
-                let replaced = |from: Expr, what: &str, by: &str| {
-                    call("replace", vec![from, text(what), text(by)])
-                };
-                let plain = replaced(Expr::clone(pattern), "\\", "\\\\");
-                let doubled = replaced(plain, &format!("{escape}{escape}"), "\u{1}");
-                let escaped = replaced(doubled, escape, "\\");
-                **pattern = replaced(escaped, "\u{1}", escape);
-                *escape_char = None;
-            }
+            escape_by_backslash(pattern, escape_char);
         }
         Expr::Function(function) if last_part(&function.name) == "array_upper" => {
             function.name = ObjectName::from(vec![Ident::new("array_length")]);
@@ -84,6 +77,23 @@ pub(super) fn of_catalog(expr: &mut Expr) {
             *expr = Expr::IsNotNull(left.clone());
         }
         _ => {}
+    }
+}
+
+/// Writes a pattern with the one character to escape with that the planner knows.
+fn escape_by_backslash(pattern: &mut Box<Expr>, escape_char: &mut Option<ast::ValueWithSpan>) {
+    if let Some(Value::SingleQuotedString(escape)) = escape_char.as_ref().map(|e| &e.value)
+        && escape.chars().count() == 1
+        && escape != "\\"
+    {
+        let text = |text: &str| Expr::value(Value::SingleQuotedString(text.to_owned()));
+        let replaced =
+            |from: Expr, what: &str, by: &str| call("replace", vec![from, text(what), text(by)]);
+        let plain = replaced(Expr::clone(pattern), "\\", "\\\\");
+        let doubled = replaced(plain, &format!("{escape}{escape}"), "\u{1}");
+        let escaped = replaced(doubled, escape, "\\");
+        **pattern = replaced(escaped, "\u{1}", escape);
+        *escape_char = None;
     }
 }
 
@@ -282,6 +292,27 @@ fn conjuncts(expr: Option<Expr>, take: &mut impl FnMut(Expr)) {
 }
 
 /// The items of an array that is a constant, for a list.
+/// Whether an expression is `ARRAY[a, b]`.
+fn is_written_out(array: &Expr) -> bool {
+    matches!(array, Expr::Array(array) if !array.elem.is_empty()
+        && !array.elem.iter().any(|item| matches!(item, Expr::Array(_))))
+}
+
+/// `left op a OR left op b` of `left op ANY (ARRAY[a, b])`, and the like with AND: the planner passes
+/// over NULLs in an array.
+fn each(left: &Expr, operator: &BinaryOperator, array: &Expr, by: &BinaryOperator) -> Expr {
+    let items = match array {
+        Expr::Array(array) => array.elem.as_slice(),
+        _ => &[],
+    };
+    let compared = |item: &Expr| {
+        let nested = |expr: &Expr| Expr::Nested(Box::new(expr.clone()));
+        binary(nested(left), operator, nested(item))
+    };
+    let all = items.iter().map(compared).reduce(|one, other| binary(one, by, other));
+    Expr::Nested(Box::new(all.unwrap_or_else(|| Expr::value(Value::Null))))
+}
+
 fn listed(array: &Expr) -> Option<Vec<Expr>> {
     let Expr::Value(value) = array else { return None };
     let Value::SingleQuotedString(text) = &value.value else { return None };

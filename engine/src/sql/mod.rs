@@ -1,6 +1,7 @@
 //! From text to statements: tokens, dialect, parser, types, operators.
 
 mod catalog_idioms;
+pub(crate) mod create_tokens;
 mod dialect;
 mod fetch;
 pub(crate) mod names;

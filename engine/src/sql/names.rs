@@ -133,43 +133,67 @@ fn json_type(expr: &Expr) -> Option<&'static str> {
 
 /// PostgreSQL's `FigureColname`: the last name in sight.
 fn name_of(expr: &Expr) -> String {
+    figured(expr).map_or_else(|| "?column?".to_owned(), |(name, _)| name)
+}
+
+/// How sure a name is: that of a cast or a CASE gives way to one around it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sure {
+    Weak,
+    Strong,
+}
+
+fn figured(expr: &Expr) -> Option<(String, Sure)> {
+    let strong = |name: &str| Some((name.to_owned(), Sure::Strong));
     match expr {
-        Expr::Identifier(ident) => fold(ident),
-        Expr::CompoundIdentifier(parts) => parts.last().map_or_else(String::new, fold),
-        Expr::Function(function) => last_part(&function.name),
-        Expr::Cast { expr, data_type, .. } => match name_of(expr) {
-            unnamed if unnamed == "?column?" => match data_type {
-                ast::DataType::Custom(name, _) => last_part(name),
-                other => match other.to_string().to_lowercase().as_str() {
-                    "integer" | "int" => "int4".to_owned(),
-                    "bigint" => "int8".to_owned(),
-                    "smallint" => "int2".to_owned(),
-                    "boolean" => "bool".to_owned(),
-                    "double precision" => "float8".to_owned(),
-                    "real" => "float4".to_owned(),
-                    name => name.to_owned(),
-                },
-            },
-            name => name,
+        Expr::Identifier(ident) => strong(&fold(ident)),
+        Expr::CompoundIdentifier(parts) => strong(&parts.last().map_or_else(String::new, fold)),
+        Expr::CompoundFieldAccess { root, access_chain }
+            if matches!(access_chain.last(), Some(ast::AccessExpr::Subscript(_))) =>
+        {
+            figured(root)
+        }
+        Expr::Function(function) => strong(&last_part(&function.name)),
+        Expr::Cast { expr, data_type, .. } => match figured(expr) {
+            Some((name, Sure::Strong)) => strong(&name),
+            _ => Some((type_name(data_type), Sure::Weak)),
         },
-        Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => name_of(inner),
+        Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => figured(inner),
         Expr::Case { else_result, .. } => {
-            match else_result.as_ref().map(|result| name_of(result)) {
-                Some(name) if name != "?column?" => name,
-                Some(_) | None => "case".to_owned(),
+            match else_result.as_ref().and_then(|result| figured(result)) {
+                Some((name, Sure::Strong)) => strong(&name),
+                _ => Some(("case".to_owned(), Sure::Weak)),
             }
         }
-        Expr::Exists { .. } => "exists".to_owned(),
-        Expr::Array(_) => "array".to_owned(),
-        Expr::Extract { .. } => "extract".to_owned(),
-        Expr::Substring { .. } => "substring".to_owned(),
-        Expr::Position { .. } => "position".to_owned(),
-        Expr::Trim { .. } => "btrim".to_owned(),
-        Expr::Ceil { .. } => "ceil".to_owned(),
-        Expr::Floor { .. } => "floor".to_owned(),
-        Expr::Subquery(query) => output_names(query, 1)
-            .and_then(|names| names.into_iter().next().flatten())
-            .unwrap_or_else(|| "?column?".to_owned()),
-        _ => "?column?".to_owned(),
+        Expr::Exists { .. } => strong("exists"),
+        Expr::Array(_) => strong("array"),
+        Expr::Extract { .. } => strong("extract"),
+        Expr::Substring { .. } => strong("substring"),
+        Expr::Position { .. } => strong("position"),
+        Expr::Trim { trim_where, .. } => strong(match trim_where {
+            Some(ast::TrimWhereField::Leading) => "ltrim",
+            Some(ast::TrimWhereField::Trailing) => "rtrim",
+            Some(ast::TrimWhereField::Both) | None => "btrim",
+        }),
+        Expr::Ceil { .. } => strong("ceil"),
+        Expr::Floor { .. } => strong("floor"),
+        Expr::Subquery(query) => strong(&output_names(query, 1)?.into_iter().next().flatten()?),
+        _ => None,
+    }
+}
+
+/// PostgreSQL's own name of a type.
+fn type_name(data_type: &ast::DataType) -> String {
+    if let ast::DataType::Custom(name, _) = data_type {
+        return last_part(name);
+    }
+    match data_type.to_string().to_lowercase().as_str() {
+        "integer" | "int" => "int4".to_owned(),
+        "bigint" => "int8".to_owned(),
+        "smallint" => "int2".to_owned(),
+        "boolean" => "bool".to_owned(),
+        "double precision" => "float8".to_owned(),
+        "real" => "float4".to_owned(),
+        name => name.to_owned(),
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use datafusion::sql::sqlparser::ast;
+use datafusion::sql::sqlparser::ast::helpers::stmt_create_table::CreateTableBuilder;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
@@ -193,12 +194,30 @@ fn parse_one(tokens: Vec<TokenWithSpan>, deep: bool) -> Result<ParsedStatement> 
     if rest.token != Token::EOF {
         return parser.expected_ref("end of statement", rest).map_err(EngineError::from);
     }
+    if let ast::Statement::Query(query) = &mut *statement
+        && let Some(create) = made_by_select(query)
+    {
+        *statement = ast::Statement::CreateTable(create);
+    }
     rewrite::check(&statement)?;
-    // What a table keeps is put right when it is used.
-    if !matches!(*statement, ast::Statement::CreateTable(_)) {
-        rewrite::postgresql(&mut statement);
+    match &mut *statement {
+        // What a table keeps is put right when it is used.
+        ast::Statement::CreateTable(create) => {
+            create.query.iter_mut().for_each(|query| rewrite::postgresql(&mut **query));
+        }
+        ast::Statement::AlterTable(_) => {}
+        other => rewrite::postgresql(other),
     }
     Ok(ParsedStatement::of(Statement::Sql(Tree::new(statement, deep)), parameters))
+}
+
+/// `SELECT ... INTO name` as `CREATE TABLE name AS SELECT ...`.
+fn made_by_select(query: &mut ast::Query) -> Option<ast::CreateTable> {
+    let ast::SetExpr::Select(select) = &mut *query.body else { return None };
+    let plain = |into: &ast::SelectInto| !into.temporary && !into.unlogged;
+    let into = select.into.take_if(|into| plain(into))?;
+    let query = Box::new(query.clone());
+    Some(CreateTableBuilder::new(into.name).query(Some(query)).build())
 }
 
 /// Reads an expression, as it is written.

@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use datafusion::sql::sqlparser::ast::{
     self, BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
     FunctionArguments, Ident, ObjectName, Query, Select, SelectItem, SetExpr, SetOperator,
-    SetQuantifier, TableFactor, Value, Visit as _, VisitMut as _, Visitor, VisitorMut,
+    SetQuantifier, TableFactor, UnaryOperator, Value, Visit as _, VisitMut, Visitor, VisitorMut,
 };
 
 use types::VectorKind;
@@ -282,6 +282,12 @@ impl VisitorMut for Rewriter {
                     *expr = compared;
                 }
             }
+            // The planner would put the sign before the first number of its text alone.
+            Expr::UnaryOp { op: UnaryOperator::Minus, expr: inner }
+                if matches!(**inner, Expr::Interval(_)) =>
+            {
+                **inner = Expr::Nested(Box::new(Expr::clone(inner)));
+            }
             Expr::Cast { .. } => {
                 give_dimension(expr);
                 rewrite_reg_cast(expr);
@@ -423,7 +429,7 @@ fn row_in_list(row: &Expr, list: &[Expr], negated: bool) -> Option<Expr> {
     let any = rows?.into_iter().reduce(|any, row| binary(any, &BinaryOperator::Or, row))?;
     let any = Expr::Nested(Box::new(any));
     Some(match negated {
-        true => Expr::UnaryOp { op: ast::UnaryOperator::Not, expr: Box::new(any) },
+        true => Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(any) },
         false => any,
     })
 }
@@ -461,7 +467,7 @@ fn count_parameter(expr: &mut Expr) {
 }
 
 /// Puts PostgreSQL's forms into ones the planner knows.
-pub(crate) fn postgresql(statement: &mut ast::Statement) {
+pub(crate) fn postgresql(statement: &mut impl VisitMut) {
     let _ = statement.visit(&mut Rewriter);
 }
 

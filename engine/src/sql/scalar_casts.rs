@@ -11,6 +11,7 @@ use catalog::{Column, ColumnType};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result as DataFusionResult, ScalarValue};
+use datafusion::functions::expr_fn::greatest;
 use datafusion::logical_expr::expr::{Between, BinaryExpr, Cast, InList, ScalarFunction};
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::{
@@ -191,9 +192,18 @@ impl FunctionRewrite for ScalarCasts {
             Expr::BinaryExpr(binary) if binary.op == Operator::StringConcat => {
                 concatenated(binary, schema)
             }
-            Expr::BinaryExpr(binary) if compares(binary.op) => compared(binary, schema),
+            Expr::BinaryExpr(binary) if compares(binary.op) => {
+                compared(with_decimals(binary, schema), schema)
+            }
+            Expr::BinaryExpr(binary) if computes(binary.op) => {
+                widened(with_decimals(binary, schema), schema)
+            }
             Expr::ScalarFunction(call) => postgres_function(call, schema),
             Expr::InList(InList { expr, list, negated }) => {
+                if expr.get_type(schema).is_ok_and(|of| of.is_decimal()) {
+                    let list = list.into_iter().map(as_decimal).collect();
+                    return Ok(Transformed::yes(Expr::InList(InList { expr, list, negated })));
+                }
                 let Some(beside) = special(&expr, schema) else {
                     return Ok(Transformed::no(Expr::InList(InList { expr, list, negated })));
                 };
@@ -202,6 +212,11 @@ impl FunctionRewrite for ScalarCasts {
                 Ok(Transformed::yes(Expr::InList(InList { expr, list, negated })))
             }
             Expr::Between(between) => {
+                if between.expr.get_type(schema).is_ok_and(|of| of.is_decimal()) {
+                    let low = Box::new(as_decimal(*between.low));
+                    let high = Box::new(as_decimal(*between.high));
+                    return Ok(Transformed::yes(Expr::Between(Between { low, high, ..between })));
+                }
                 let Some(beside) = special(&between.expr, schema) else {
                     return Ok(Transformed::no(Expr::Between(between)));
                 };
@@ -245,6 +260,63 @@ fn concatenated(binary: BinaryExpr, schema: &DFSchema) -> DataFusionResult<Trans
     Ok(Transformed::yes(Expr::BinaryExpr(BinaryExpr { left, right, ..binary })))
 }
 
+/// A number with a fraction beside a `numeric` is one, digit for digit.
+fn with_decimals(binary: BinaryExpr, schema: &DFSchema) -> BinaryExpr {
+    let is_numeric = |side: &Expr| side.get_type(schema).is_ok_and(|of| of.is_decimal());
+    let (left, right) = (is_numeric(&binary.left), is_numeric(&binary.right));
+    let BinaryExpr { left: a, op, right: b } = binary;
+    match (left, right) {
+        (true, false) => BinaryExpr { left: a, op, right: Box::new(as_decimal(*b)) },
+        (false, true) => BinaryExpr { left: Box::new(as_decimal(*a)), op, right: b },
+        _ => BinaryExpr { left: a, op, right: b },
+    }
+}
+
+/// A floating-point literal as the decimal number it was written as.
+fn as_decimal(expr: Expr) -> Expr {
+    let number = match &expr {
+        Expr::Literal(ScalarValue::Float64(Some(number)), _) => *number,
+        Expr::Negative(inner) => match &**inner {
+            Expr::Literal(ScalarValue::Float64(Some(number)), _) => -number,
+            _ => return expr,
+        },
+        _ => return expr,
+    };
+    let text = number.to_string();
+    let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
+    let digits = format!("{whole}{fraction}");
+    let scale = i8::try_from(fraction.len()).ok();
+    match (digits.parse::<i128>(), scale) {
+        (Ok(value), Some(scale)) if digits.len() <= 38 => {
+            let precision = u8::try_from(digits.trim_start_matches('-').len()).unwrap_or(38);
+            let precision = precision.max(scale.unsigned_abs()).max(1);
+            Expr::Literal(ScalarValue::Decimal128(Some(value), precision, scale), None)
+        }
+        _ => expr,
+    }
+}
+
+/// A `real` beside an integer is computed with as `double precision`.
+fn widened(binary: BinaryExpr, schema: &DFSchema) -> DataFusionResult<Transformed<Expr>> {
+    let (left, right) = (binary.left.get_type(schema), binary.right.get_type(schema));
+    let mixed = |one: &DataType, other: &DataType| {
+        *one == DataType::Float32 && (other.is_integer() || other.is_decimal())
+    };
+    match (left, right) {
+        (Ok(left), Ok(right)) if mixed(&left, &right) || mixed(&right, &left) => {
+            let wide = |side: Box<Expr>| Box::new(cast(*side, DataType::Float64));
+            let (left, right) = (wide(binary.left), wide(binary.right));
+            Ok(Transformed::yes(Expr::BinaryExpr(BinaryExpr { left, right, ..binary })))
+        }
+        _ => Ok(Transformed::no(Expr::BinaryExpr(binary))),
+    }
+}
+
+fn computes(operator: Operator) -> bool {
+    use Operator::{Divide, Minus, Multiply, Plus};
+    matches!(operator, Plus | Minus | Multiply | Divide)
+}
+
 fn compared(binary: BinaryExpr, schema: &DFSchema) -> DataFusionResult<Transformed<Expr>> {
     let (left, right) = (special(&binary.left, schema), special(&binary.right, schema));
     let compared = match (left, right) {
@@ -261,6 +333,10 @@ fn compared(binary: BinaryExpr, schema: &DFSchema) -> DataFusionResult<Transform
     Ok(Transformed::yes(Expr::BinaryExpr(compared)))
 }
 
+fn is_greatest(expr: &Expr) -> bool {
+    matches!(expr, Expr::ScalarFunction(call) if call.func.name() == "greatest")
+}
+
 /// Functions that have another meaning in PostgreSQL for some arguments.
 fn postgres_function(
     call: ScalarFunction,
@@ -273,9 +349,14 @@ fn postgres_function(
     match (call.func.name(), call.args.as_slice()) {
         // Ties to even, but of a constant, which is a `numeric`.
         ("round", [number]) if of(0)?.is_some_and(|t| t.is_floating()) => {
-            let function = match number {
-                Expr::Literal(..) | Expr::Negative(_) => CheckedFunction::RoundTiesAway,
-                _ => CheckedFunction::RoundTiesEven,
+            let constant = match number {
+                Expr::Literal(..) => true,
+                Expr::Negative(inner) => matches!(**inner, Expr::Literal(..)),
+                _ => false,
+            };
+            let function = match constant {
+                true => CheckedFunction::RoundTiesAway,
+                false => CheckedFunction::RoundTiesEven,
             };
             Ok(checked(function, call.args))
         }
@@ -283,6 +364,12 @@ fn postgres_function(
             if of(0)? == Some(DataType::Binary) =>
         {
             Ok(checked(CheckedFunction::ByteaLength, call.args))
+        }
+        // A length below zero is none.
+        ("lpad" | "rpad", [_, length, ..]) if !is_greatest(length) => {
+            let mut args = call.args;
+            args[1] = greatest(vec![args[1].clone(), lit(0_i64)]);
+            Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction { func: call.func, args })))
         }
         ("concat" | "concat_ws", _) => {
             let text = |arg: Expr| -> DataFusionResult<Expr> {

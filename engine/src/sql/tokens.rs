@@ -17,6 +17,7 @@ use types::limits::{
     STATEMENT_BYTES_MAX, STATEMENT_DEPTH_MAX, STATEMENT_OPERATORS_MAX, STATEMENT_TOKENS_MAX,
 };
 
+use super::create_tokens::with_types;
 use super::dialect::AzimuthDialect;
 use super::sequence_tokens::in_order;
 use crate::error::{EngineError, Result};
@@ -49,7 +50,8 @@ pub(crate) fn statements(sql: &str) -> Result<Vec<StatementTokens>> {
             continue;
         }
         let operators = check_limits(part)?;
-        let tokens = in_order(as_of(join_operators(split_operators(part))));
+        let tokens = split_operators(part);
+        let tokens = with_types(in_order(as_of(join_operators(tokens))));
         statements.push(StatementTokens { tokens, operators });
     }
     Ok(statements)

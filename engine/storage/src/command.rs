@@ -16,7 +16,7 @@
 //! * kinds 5 and 6: as 1 and 4 where a table is not in its first version: the version `u32` stands
 //!   behind the id of each table.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -26,7 +26,7 @@ use arrow::error::ArrowError;
 use arrow_ipc::writer::{
     DictionaryTracker, EncodedData, IpcDataGenerator, IpcWriteContext, IpcWriteOptions,
 };
-use catalog::{Collection, Define, Lifetime};
+use catalog::Define;
 use types::{CommitTs, RowId, TableId};
 
 use crate::memtable::Definition;
@@ -128,28 +128,47 @@ impl Command {
         Ok(out)
     }
 
-    /// Reads a command; `table` knows the definition of every table that the log has made so far.
+    /// Reads a command, and whether rows were passed over that are of a definition that is not there: it
+    /// was rejected when it was first applied and will be again.
     ///
     /// # Errors
     /// When the bytes are not a command.
-    pub fn decode(
+    pub(crate) fn decode(
         bytes: &[u8],
-        table: impl Fn(TableId) -> Option<Arc<Definition>>,
-    ) -> Result<Self, DecodeError> {
-        match bytes {
+        definitions: &impl Definitions,
+    ) -> Result<(Self, bool), DecodeError> {
+        let now = |id| definitions.now(id);
+        Ok(match bytes {
             [VERSION, kind @ (KIND_WRITE | KIND_VERSIONED_WRITE), rest @ ..] => {
-                decode_writes(rest, *kind == KIND_VERSIONED_WRITE, table).map(Self::Write)
+                let (writes, unread) = decode_writes(rest, *kind == KIND_VERSIONED_WRITE, now)?;
+                (Self::Write(writes), unread)
             }
-            [VERSION, KIND_DEFINE, rest @ ..] => Ok(Self::Define(serde_json::from_slice(rest)?)),
+            [VERSION, KIND_DEFINE, rest @ ..] => {
+                (Self::Define(serde_json::from_slice(rest)?), false)
+            }
             [VERSION, kind @ (KIND_TRANSACTION | KIND_VERSIONED_TRANSACTION), rest @ ..] => {
                 let versioned = *kind == KIND_VERSIONED_TRANSACTION;
-                decode_transaction(rest, versioned, table).map(Self::Transaction)
+                let (transacted, unread) = decode_transaction(rest, versioned, definitions)?;
+                (Self::Transaction(transacted), unread)
             }
-            [VERSION, KIND_TICK] => Ok(Self::Tick),
-            _ => Err(DecodeError::Malformed("unknown version or kind")),
-        }
+            [VERSION, KIND_TICK] => (Self::Tick, false),
+            _ => return Err(DecodeError::Malformed("unknown version or kind")),
+        })
     }
 }
+
+/// The definitions that rows of the log are read with.
+pub(crate) trait Definitions {
+    /// That of a table before the entry.
+    fn now(&self, table: TableId) -> Option<Arc<Definition>>;
+
+    /// Those after changes of the catalog, by the ids that the transaction knew; `None` when the changes
+    /// cannot be made.
+    fn after(&self, next_id: u32, defines: &[Define]) -> Option<After>;
+}
+
+/// Definitions by the ids that a transaction knew.
+pub(crate) type After = Box<dyn Fn(TableId) -> Option<Arc<Definition>>>;
 
 impl Command {
     /// What encoded bytes are, for people; rows need a table's schema and are not shown.
@@ -231,48 +250,32 @@ fn encode_batch(out: &mut Vec<u8>, batch: &RecordBatch) -> Result<(), ArrowError
 fn decode_transaction(
     bytes: &[u8],
     versioned: bool,
-    table: impl Fn(TableId) -> Option<Arc<Definition>>,
-) -> Result<Transacted, DecodeError> {
+    definitions: &impl Definitions,
+) -> Result<(Transacted, bool), DecodeError> {
     let mut cursor = Cursor(bytes);
     let head = cursor.u32().zip(cursor.u32());
     let (next_id, count) = head.ok_or(DecodeError::Malformed("cut off"))?;
-    let (mut defines, mut made, mut id) = (Vec::new(), BTreeMap::new(), next_id);
+    let mut defines = Vec::new();
     for _ in 0..count {
         let json = cursor.u32().and_then(|length| cursor.take(length as usize));
         let json = json.ok_or(DecodeError::Malformed("cut off"))?;
-        let define: Define = serde_json::from_slice(json)?;
-        match &define {
-            Define::CreateCollection { columns, primary_key, schema, name, .. } => {
-                let (id, parts) = (TableId(id), (&**columns, &**primary_key));
-                let life = Lifetime { created: CommitTs(0), dropped: None };
-                let collection = Collection::new((id, *schema, name), parts, 0, life);
-                made.insert(id, Arc::new(Definition::new(collection)));
-            }
-            Define::Alter { table: id, change, .. } => {
-                let known = made.get(id).map(Arc::clone).or_else(|| table(*id));
-                // A change that cannot be made is refused when it is applied.
-                let altered = known.and_then(|known| known.altered(change).ok());
-                made.extend(altered.map(|altered| (*id, Arc::new(Definition::new(altered)))));
-            }
-            _ => {}
-        }
-        id = id.saturating_add(define.ids_given());
-        defines.push(define);
+        defines.push(serde_json::from_slice(json)?);
     }
-    let known = |id| made.get(&id).map(Arc::clone).or_else(|| table(id));
-    let writes = decode_writes(cursor.0, versioned, known)?;
-    Ok(Transacted { next_id, defines, writes })
+    let after = definitions.after(next_id, &defines);
+    let known = |id| after.as_ref().and_then(|after| after(id));
+    let (writes, unread) = decode_writes(cursor.0, versioned, known)?;
+    Ok((Transacted { next_id, defines, writes }, unread))
 }
 
 fn decode_writes(
     bytes: &[u8],
     versioned: bool,
     definition: impl Fn(TableId) -> Option<Arc<Definition>>,
-) -> Result<Vec<TableWrite>, DecodeError> {
+) -> Result<(Vec<TableWrite>, bool), DecodeError> {
     let cut = DecodeError::Malformed("cut off");
     let mut cursor = Cursor(bytes);
     let Some(tables) = cursor.u32() else { return Err(cut) };
-    let mut writes = Vec::new();
+    let (mut writes, mut unread) = (Vec::new(), false);
     for _ in 0..tables {
         let mut head = || {
             let table = TableId(cursor.u32()?);
@@ -285,15 +288,15 @@ fn decode_writes(
         let ended = std::iter::from_fn(|| ids.u64().map(RowId)).collect();
         let begun = match definition(table).filter(|known| known.version == version) {
             Some(known) => decode_batch(&mut cursor, known.schema())?,
-            // The command was rejected when it was first applied and will be again.
             None => {
+                unread = true;
                 skip_batch(&mut cursor).ok_or(DecodeError::Malformed("cut off"))?;
                 None
             }
         };
         writes.push(TableWrite { table, version, read_ts, ended, begun });
     }
-    if cursor.0.is_empty() { Ok(writes) } else { Err(DecodeError::Malformed("too long")) }
+    if cursor.0.is_empty() { Ok((writes, unread)) } else { Err(DecodeError::Malformed("too long")) }
 }
 
 fn skip_batch(cursor: &mut Cursor<'_>) -> Option<()> {

@@ -8,7 +8,7 @@ use catalog::{Define, Defined};
 use parking_lot::RwLock;
 use types::{CommitTs, TableId};
 
-use crate::command::{Command, TableWrite, Transacted};
+use crate::command::{After, Command, Definitions, TableWrite, Transacted};
 use crate::commit::{Effect, Outcome};
 use crate::error::{Rejection, StorageError};
 use crate::indexer::Indexer;
@@ -41,12 +41,16 @@ impl Machine {
     /// Applies an entry read from the log.
     pub(crate) fn replay(&self, entry: &wal::Entry) -> Result<(), StorageError> {
         let state = Arc::clone(&self.state.read());
-        let definition = |id| state.tables.get(&id).map(|table: &Arc<Table>| table.definition());
-        let command = Command::decode(&entry.payload, definition).map_err(StorageError::apply)?;
+        let definitions = Known { state: &state, at: entry.commit_ts };
+        let decoded = Command::decode(&entry.payload, &definitions);
+        let (command, unread) = decoded.map_err(StorageError::apply)?;
         let position =
             LogPosition { term: entry.term, index: entry.index, commit_ts: entry.commit_ts };
         // A rejection was reported when the entry was first applied.
-        let _outcome = self.apply(&command, position, entry.payload.len())?;
+        let outcome = self.apply(&command, position, entry.payload.len())?;
+        if unread && outcome.is_ok() {
+            return Err(StorageError::apply("rows of a definition that is not there"));
+        }
         Ok(())
     }
 
@@ -96,6 +100,34 @@ impl Machine {
         }
         self.log_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         Ok(outcome)
+    }
+}
+
+/// The definitions of a state.
+struct Known<'a> {
+    state: &'a State,
+    at: CommitTs,
+}
+
+impl Definitions for Known<'_> {
+    fn now(&self, table: TableId) -> Option<Arc<Definition>> {
+        self.state.tables.get(&table).map(|table| table.definition())
+    }
+
+    fn after(&self, next_id: u32, defines: &[Define]) -> Option<After> {
+        let later = self.state.catalog.next_id().checked_sub(next_id)?;
+        let moved = move |id: u32| if id >= next_id { id.saturating_add(later) } else { id };
+        let mut catalog = Arc::clone(&self.state.catalog);
+        for define in defines {
+            catalog = Arc::new(catalog.define(&define.with_ids(moved), self.at).ok()?.0);
+        }
+        let tables = Arc::clone(&self.state.tables);
+        Some(Box::new(move |id| {
+            let id = TableId(moved(id.0));
+            let collection = catalog.collection_by_id(id)?;
+            let known = tables.get(&id).map(|table| table.definition_of(collection));
+            Some(known.unwrap_or_else(|| Arc::new(Definition::new(collection.clone()))))
+        }))
     }
 }
 

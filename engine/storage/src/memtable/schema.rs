@@ -236,6 +236,15 @@ fn batch_of(
     rows: usize,
 ) -> Result<RecordBatch, ArrowError> {
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    // A chunk may hold rows of before a column forbade NULL and of after it no longer did.
+    let fields = schema.fields().iter().zip(&columns);
+    let lacks =
+        fields.clone().any(|(field, column)| !field.is_nullable() && column.null_count() > 0);
+    if lacks {
+        let nullable = |(field, _): (&Arc<Field>, _)| Field::clone(field).with_nullable(true);
+        let schema = Arc::new(Schema::new(fields.map(nullable).collect::<Vec<_>>()));
+        return RecordBatch::try_new_with_options(schema, columns, &options);
+    }
     RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
 }
 

@@ -226,8 +226,11 @@ impl Table {
 
     /// The keys of stored rows.
     fn keys_of(&self, batch: &RecordBatch) -> Result<Vec<Key>, StorageError> {
-        let fitted = fit(batch, self.definition().named());
-        fitted.and_then(|batch| self.convert_keys(&batch)).map_err(StorageError::apply)
+        // The one and the other by the same definition: a position may be another in the next.
+        let definition = self.definition();
+        let fitted = fit(batch, definition.named());
+        let keys = fitted.and_then(|batch| self.convert_keys(&batch, &definition));
+        keys.map_err(StorageError::apply)
     }
 
     /// Hashes of the rows' keys, for a segment; `None` without a primary key.
@@ -236,10 +239,14 @@ impl Table {
         self.converter.as_ref().map(|_| self.keys_of(batch).map(hashes)).transpose()
     }
 
-    fn convert_keys(&self, batch: &RecordBatch) -> Result<Vec<Key>, ArrowError> {
+    /// The keys of rows in the columns of a definition.
+    fn convert_keys(
+        &self,
+        batch: &RecordBatch,
+        definition: &Definition,
+    ) -> Result<Vec<Key>, ArrowError> {
         let Some(converter) = &self.converter else { return Ok(Vec::new()) };
         let column = |at: &usize| Arc::clone(batch.column(*at));
-        let definition = self.definition();
         let columns: Vec<ArrayRef> = definition.primary_key.iter().map(column).collect();
         let rows = converter.convert_columns(&columns)?;
         Ok(rows.iter().map(|row| row.data().into()).collect())
@@ -285,7 +292,7 @@ impl Table {
         if types(&batch.schema()) != types(definition.schema()) {
             return Ok(Err(Rejection::Malformed("rows are not of the table's types")));
         }
-        let Ok(converted) = self.convert_keys(batch) else {
+        let Ok(converted) = self.convert_keys(batch, &definition) else {
             return Ok(Err(Rejection::Malformed("no key of the rows")));
         };
         if let Some(row) = self.taken(&converted, &|row| ended_set.contains(&row))? {
