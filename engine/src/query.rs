@@ -21,6 +21,7 @@ use types::SqlState;
 
 use crate::error::{EngineError, Result};
 use crate::executor::{Executor, Task};
+use crate::planner::expanded;
 use crate::prepared::Lease;
 use crate::provider::Scope;
 use crate::search_config::SearchConfig;
@@ -98,7 +99,7 @@ impl Planner {
     ) -> Result<Planned> {
         let mut state = self.begin(None);
         loop {
-            let plan = plan_once(&state, query, parameters).await;
+            let plan = plan_once(&self.scope, &state, query, parameters).await;
             if !self.close_beyond().await? {
                 return Ok(Planned { plan: plan?, state });
             }
@@ -126,7 +127,7 @@ impl Planner {
         query: &Query,
         parameters: &[ScalarValue],
     ) -> Result<Planned> {
-        let plan = plan_once(&state, query, Some(parameters)).await?;
+        let plan = plan_once(&self.scope, &state, query, Some(parameters)).await?;
         Ok(Planned { plan, state })
     }
 
@@ -136,17 +137,19 @@ impl Planner {
         state: SessionState,
         query: &Query,
     ) -> Result<Planned> {
-        let plan = plan_once(&state, query, None).await?;
+        let plan = plan_once(&self.scope, &state, query, None).await?;
         Ok(Planned { plan, state })
     }
 }
 
 async fn plan_once(
+    scope: &Scope,
     state: &SessionState,
     query: &Query,
     parameters: Option<&[ScalarValue]>,
 ) -> Result<LogicalPlan> {
-    let statement = ast::Statement::Query(Box::new(query.clone()));
+    let query = expanded(scope, query)?.into_owned();
+    let statement = ast::Statement::Query(Box::new(query));
     let plan = state.statement_to_plan(DfStatement::Statement(Box::new(statement))).await?;
     read_only().verify_plan(&plan)?;
     match parameters {

@@ -226,6 +226,7 @@ impl Session {
             ast::Statement::Declare { stmts } => self.declare(stmts, parameters).await,
             ast::Statement::Close { cursor } => self.close_cursor(cursor),
             ast::Statement::Truncate(truncate) => self.truncate(truncate).await,
+            ast::Statement::CreateView(create) => self.create_view(create).await,
             ast::Statement::CreateTable(create) if create.query.is_some() => {
                 self.create_table_as(sql, &parameters).await
             }

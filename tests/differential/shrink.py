@@ -111,6 +111,11 @@ def smaller_tables(tables: tuple[Table, ...]) -> Iterator[tuple[Table, ...]]:
             yield tables[:at] + (other,) + tables[at + 1 :]
 
 
+def is_ordered(tree: Node) -> bool:
+    """Whether a query still has the ORDER BY that is its own, and no part's."""
+    return any(isinstance(part, str) and "ORDER BY" in part for part in tree.parts)
+
+
 def smaller_scripts(script: tuple[Statement, ...]) -> Iterator[tuple[Statement, ...]]:
     for at, statement in enumerate(script):
         if len(script) > 1:
@@ -118,7 +123,8 @@ def smaller_scripts(script: tuple[Statement, ...]) -> Iterator[tuple[Statement, 
         if statement.extended and not render(statement.tree)[1]:
             yield script[:at] + (replace(statement, extended=False),) + script[at + 1 :]
         for tree in smaller(statement.tree):
-            yield script[:at] + (replace(statement, tree=tree),) + script[at + 1 :]
+            ordered = statement.ordered and is_ordered(tree)
+            yield script[:at] + (replace(statement, tree=tree, ordered=ordered),) + script[at + 1 :]
 
 
 def shrink(

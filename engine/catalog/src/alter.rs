@@ -287,13 +287,20 @@ impl Catalog {
             return Err(CatalogError::Changed);
         }
         match alteration {
-            Alteration::Rename { name } => self.check_relation_name(now.schema, name, at)?,
+            Alteration::Rename { name } => {
+                self.check_unread(id, at)?;
+                self.check_relation_name(now.schema, name, at)?;
+            }
             Alteration::AddColumn { column, .. } => crate::define::check_name(&column.name)?,
-            Alteration::RenameColumn { name, .. } => crate::define::check_name(name)?,
+            Alteration::RenameColumn { name, .. } => {
+                self.check_unread(id, at)?;
+                crate::define::check_name(name)?;
+            }
             Alteration::AddCheck { check } => crate::define::check_name(&check.name)?,
-            Alteration::DropColumn { .. }
-            | Alteration::SetType { .. }
-            | Alteration::SetNullable { .. }
+            Alteration::DropColumn { .. } | Alteration::SetType { .. } => {
+                self.check_unread(id, at)?;
+            }
+            Alteration::SetNullable { .. }
             | Alteration::SetDefault { .. }
             | Alteration::DropCheck { .. } => {}
         }

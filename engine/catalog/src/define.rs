@@ -6,7 +6,7 @@ use types::{CommitTs, Distance, IndexId, RowId, SchemaId, SequenceId, TableId};
 
 use crate::{
     Alteration, Catalog, Check, Collection, Column, ColumnDefault, HnswOptions, Index, Lifetime,
-    Namespace, Sequence, SequenceOptions, SequencePosition,
+    Namespace, Sequence, SequenceOptions, SequencePosition, View,
 };
 
 /// A change of the catalog. Names are those the statement gave; ids are assigned when the change is
@@ -109,6 +109,16 @@ pub enum Define {
         /// How the graph is built.
         options: HnswOptions,
     },
+    /// `CREATE VIEW`
+    CreateView {
+        /// The view; its id and life are given when it is made.
+        view: View,
+    },
+    /// `DROP VIEW`
+    DropView {
+        /// The view.
+        id: TableId,
+    },
     /// `DROP INDEX`
     DropIndex {
         /// The index.
@@ -130,12 +140,14 @@ impl Define {
             Self::Genesis
             | Self::CreateNamespace { .. }
             | Self::CreateIndex { .. }
+            | Self::CreateView { .. }
             | Self::CreateSequence { .. } => 1,
             Self::DropNamespace { .. }
             | Self::DropSequence { .. }
             | Self::Advance { .. }
             | Self::SetRetention { .. }
             | Self::DropCollection { .. }
+            | Self::DropView { .. }
             | Self::DropIndex { .. } => 0,
         }
     }
@@ -154,6 +166,11 @@ impl Define {
             | Self::Alter { table: id, .. }
             | Self::CreateIndex { table: id, .. } => id.0 = moved(id.0),
             Self::DropIndex { id } => id.0 = moved(id.0),
+            Self::DropView { id } => id.0 = moved(id.0),
+            Self::CreateView { view } => {
+                view.schema.0 = moved(view.schema.0);
+                view.reads.iter_mut().for_each(|id| id.0 = moved(id.0));
+            }
             Self::CreateSequence { schema, owner, .. } => {
                 schema.0 = moved(schema.0);
                 if let Some((table, _)) = owner {
@@ -200,6 +217,14 @@ pub enum CatalogError {
         column: String,
         /// The table's.
         table: String,
+    },
+    /// A view reads it.
+    #[error("cannot change {name} because view {view} depends on it")]
+    ReadByView {
+        /// What is to change.
+        name: String,
+        /// A view that reads it.
+        view: String,
     },
     /// The collection is no longer what the statement was planned for.
     #[error("could not serialize access due to a concurrent change of the table")]
@@ -296,6 +321,14 @@ impl Catalog {
             Define::CreateIndex { table, name, column, distance, options } => {
                 next.add_index(*table, name, (*column, *distance, *options), at)?
             }
+            Define::CreateView { view } => {
+                next.add_view(view, at)?;
+                Defined::Altered
+            }
+            Define::DropView { id } => {
+                next.drop_view(*id, at)?;
+                Defined::Altered
+            }
             Define::DropIndex { id } => {
                 let index = next.indexes.get_mut(id).filter(|i| i.life.contains(at));
                 index.ok_or(CatalogError::Gone)?.life.dropped = Some(at);
@@ -331,23 +364,29 @@ impl Catalog {
         cascade: bool,
         at: CommitTs,
     ) -> Result<Defined, CatalogError> {
-        let namespace = self.namespaces.get_mut(&id).filter(|n| n.life.contains(at));
-        let namespace = namespace.ok_or(CatalogError::Gone)?;
         let inside: Vec<TableId> = self
             .collections
             .values()
             .filter(|c| c.schema == id && c.life.contains(at))
             .map(|c| c.id)
             .collect();
+        let views = self.views_over(id, &inside, at);
+        let namespace = self.namespaces.get_mut(&id).filter(|n| n.life.contains(at));
+        let namespace = namespace.ok_or(CatalogError::Gone)?;
         let sequences =
             self.sequences.values_mut().filter(|s| s.schema == id && s.life.contains(at));
         let sequences: Vec<&mut Sequence> = sequences.collect();
-        let is_empty = inside.is_empty() && sequences.is_empty();
+        let is_empty = inside.is_empty() && sequences.is_empty() && views.is_empty();
         if !is_empty && !cascade {
             return Err(CatalogError::NamespaceNotEmpty(namespace.name.clone()));
         }
         namespace.life.dropped = Some(at);
         sequences.into_iter().for_each(|sequence| sequence.life.dropped = Some(at));
+        for view in views {
+            if let Some(view) = self.views.get_mut(&view) {
+                view.life.dropped = Some(at);
+            }
+        }
         for table in inside {
             self.drop_collection(table, at)?;
         }
@@ -512,6 +551,7 @@ impl Catalog {
     }
 
     fn drop_collection(&mut self, id: TableId, at: CommitTs) -> Result<Defined, CatalogError> {
+        self.check_unread(id, at)?;
         let collection = self.collections.get_mut(&id).filter(|c| c.life.contains(at));
         collection.ok_or(CatalogError::Gone)?.life.dropped = Some(at);
         for index in self.indexes.values_mut() {

@@ -16,6 +16,7 @@ mod define;
 mod index;
 mod namespace;
 mod sequence;
+mod view;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -29,6 +30,7 @@ pub use define::{CatalogError, Define, Defined};
 pub use index::{HnswOptions, Index, RECALL_ONE};
 pub use namespace::Namespace;
 pub use sequence::{Sequence, SequenceOptions, SequencePosition};
+pub use view::View;
 
 /// When an object exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +75,8 @@ pub struct Catalog {
     indexes: BTreeMap<IndexId, Index>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     sequences: BTreeMap<SequenceId, Sequence>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    views: BTreeMap<TableId, View>,
     /// Collections as they were before each change, the first ones first.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     past: BTreeMap<TableId, Vec<alter::Past>>,
@@ -142,7 +146,7 @@ impl Catalog {
     }
 
     /// Everything whose name must differ from the others of a namespace: tables, the indexes of
-    /// their primary keys, other indexes, sequences.
+    /// their primary keys, other indexes, sequences, views.
     pub fn relations(&self, at: CommitTs) -> impl Iterator<Item = Relation<'_>> {
         let tables = self.collections(at).flat_map(|table| {
             let key = Relation {
@@ -165,7 +169,12 @@ impl Catalog {
             schema: sequence.schema,
             name: (&*sequence.name).into(),
         });
-        tables.chain(indexes).chain(sequences)
+        let views = self.views(at).map(|view| Relation {
+            oid: view.id.0,
+            schema: view.schema,
+            name: (&*view.name).into(),
+        });
+        tables.chain(indexes).chain(sequences).chain(views)
     }
 
     /// A collection by id as it is now, whether it still exists or not.

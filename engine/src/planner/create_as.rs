@@ -63,13 +63,18 @@ fn is_untyped(data_type: &ast::DataType) -> bool {
     matches!(data_type, ast::DataType::Custom(name, _) if last_part(name) == UNTYPED)
 }
 
-/// The type of a result's column as a statement would give it.
-fn written_type(field: &Field) -> Result<ast::DataType> {
-    let column_type = column_type_of(field).ok_or_else(|| {
+/// The type that a table's column of the values of a result's would have.
+pub(super) fn column_type_required(field: &Field) -> Result<ColumnType> {
+    column_type_of(field).ok_or_else(|| {
         let (name, of) = (field.name(), pg_name(field.data_type()));
         EngineError::unsupported(format!("a column \"{name}\" of type {of}"))
             .with_hint("Cast it to a type that a table can have.")
-    })?;
+    })
+}
+
+/// The same as a statement would give it.
+fn written_type(field: &Field) -> Result<ast::DataType> {
+    let column_type = column_type_required(field)?;
     match parse_expression(&format!("NULL::{}", column_type.sql_name()))? {
         Expr::Cast { data_type, .. } => Ok(data_type),
         _ => Err(EngineError::bug("a type that is not read again")),

@@ -48,13 +48,17 @@ pub(crate) struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
+    pub(super) fn new(view: &'a ReadView, default_schema: &'a str) -> Self {
+        Self { view, default_schema }
+    }
+
     fn schema(&self, name: &str) -> Result<SchemaId> {
         let found = self.view.catalog().namespace(name, self.view.at());
         found.map(|namespace| namespace.id).ok_or_else(|| EngineError::no_schema(name))
     }
 
     /// Namespace and name of a possibly qualified name.
-    fn split(&self, name: &ObjectName) -> Result<(SchemaId, String)> {
+    pub(super) fn split(&self, name: &ObjectName) -> Result<(SchemaId, String)> {
         let parts: Vec<String> =
             name.0.iter().filter_map(ast::ObjectNamePart::as_ident).map(fold).collect();
         match parts.as_slice() {
@@ -80,7 +84,13 @@ pub(crate) fn target<'a>(
 ) -> Result<&'a Collection> {
     let (schema, table) = Names { view, default_schema }.split(name)?;
     let found = view.catalog().collection(schema, &table, view.at());
-    found.ok_or_else(|| EngineError::no_table(&table))
+    found.ok_or_else(|| match view.catalog().view(schema, &table, view.at()) {
+        Some(_) => EngineError::new(
+            SqlState::WRONG_OBJECT_TYPE,
+            format!("\"{table}\" is a view, which cannot be written to or changed"),
+        ),
+        None => EngineError::no_table(&table),
+    })
 }
 
 /// Plans a definition; `None` when the statement is not one.
@@ -394,13 +404,18 @@ fn drop_objects(
         ObjectType::Index => ("DROP INDEX", "index"),
         ObjectType::Schema => ("DROP SCHEMA", "schema"),
         ObjectType::Sequence => ("DROP SEQUENCE", "sequence"),
+        ObjectType::View => ("DROP VIEW", "view"),
         other => return Err(EngineError::unsupported(format!("DROP {other}"))),
     };
     let mut defines = Vec::new();
     let mut notices = Vec::new();
     for name in dropped {
         match drop_one(names, kind, name, cascade) {
-            Ok(define) => defines.push(define),
+            Ok(more) => {
+                let new = |define: &Define| !defines.contains(define);
+                let more: Vec<Define> = more.into_iter().filter(new).collect();
+                defines.extend(more);
+            }
             Err(_) if if_exists => {
                 notices.push(format!("{word} \"{}\" does not exist, skipping", last_part(name)));
             }
@@ -416,14 +431,14 @@ fn drop_one(
     kind: ObjectType,
     name: &ObjectName,
     cascade: bool,
-) -> Result<Define> {
-    match kind {
+) -> Result<Vec<Define>> {
+    let one = match kind {
         ObjectType::Schema => {
             if name.0.len() != 1 {
                 return Err(EngineError::syntax(format!("improper schema name: {name}")));
             }
             let id = names.schema(&last_part(name))?;
-            Ok(Define::DropNamespace { id, cascade })
+            Define::DropNamespace { id, cascade }
         }
         ObjectType::Index => {
             let (schema, index) = names.split(name)?;
@@ -431,7 +446,7 @@ fn drop_one(
             let message = || format!("index \"{index}\" does not exist");
             let found =
                 found.ok_or_else(|| EngineError::new(SqlState::UNDEFINED_OBJECT, message()))?;
-            Ok(Define::DropIndex { id: found.id })
+            Define::DropIndex { id: found.id }
         }
         ObjectType::Sequence => {
             EngineError::refuse_present(&[(cascade, "DROP SEQUENCE ... CASCADE")])?;
@@ -440,11 +455,34 @@ fn drop_one(
             let message = || format!("sequence \"{sequence}\" does not exist");
             let found =
                 found.ok_or_else(|| EngineError::new(SqlState::UNDEFINED_TABLE, message()))?;
-            Ok(Define::DropSequence { id: found.id })
+            Define::DropSequence { id: found.id }
+        }
+        ObjectType::View => {
+            let (schema, view) = names.split(name)?;
+            let found = names.view.catalog().view(schema, &view, names.view.at());
+            let message = || format!("view \"{view}\" does not exist");
+            let found =
+                found.ok_or_else(|| EngineError::new(SqlState::UNDEFINED_TABLE, message()))?;
+            return Ok(with_readers(names, found.id, Define::DropView { id: found.id }, cascade));
         }
         _ => {
             let id: TableId = names.table(name)?.id;
-            Ok(Define::DropCollection { id })
+            return Ok(with_readers(names, id, Define::DropCollection { id }, cascade));
+        }
+    };
+    Ok(vec![one])
+}
+
+/// A change that drops something, after those that drop the views over it.
+fn with_readers(names: &Names<'_>, id: TableId, drop: Define, cascade: bool) -> Vec<Define> {
+    let mut defines = Vec::new();
+    if cascade {
+        for view in names.view.catalog().readers(id, names.view.at()) {
+            let drop = Define::DropView { id: view.id };
+            defines.extend(with_readers(names, view.id, drop, cascade));
         }
     }
+    defines.push(drop);
+    defines.dedup();
+    defines
 }

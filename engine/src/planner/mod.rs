@@ -15,6 +15,7 @@ mod retention;
 mod returning;
 mod rules;
 mod sequences;
+mod views;
 mod write;
 
 pub(crate) use alter::{altered_table, plan_alteration};
@@ -28,4 +29,5 @@ pub(crate) use define::{define, target};
 pub(crate) use describe::{cast_parameters, declared_types, describe_plan};
 pub(crate) use plan_write::{PlannedWrite, plan_copy, plan_write};
 pub(crate) use rules::{check_definition, error_object};
+pub(crate) use views::{expanded, plan_create_view};
 pub(crate) use write::{InsertRows, key_detail};

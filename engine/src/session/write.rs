@@ -13,7 +13,7 @@ use crate::error::{EngineError, Result};
 use crate::pg_types;
 use crate::planner::{
     CopyIn, CopyOptions, CopyTarget, CreateAs, PlannedWrite, altered_table, plan_alteration,
-    plan_copy, plan_create_as, plan_write, read_columns, target, truncations,
+    plan_copy, plan_create_as, plan_create_view, plan_write, read_columns, target, truncations,
 };
 use crate::query::{RowStream, require_select};
 use crate::sql::Tree;
@@ -85,6 +85,24 @@ impl Session {
             self.end_implicit().await?;
         }
         Ok(done("TRUNCATE TABLE"))
+    }
+
+    /// Makes a view.
+    pub(super) async fn create_view(&mut self, create: &ast::CreateView) -> Result<Outcome> {
+        self.check_writable("CREATE VIEW")?;
+        let own = self.transaction.is_none();
+        self.begin_implicit();
+        self.look(None).await?;
+        let (planner, create) = (self.planner(), create.clone());
+        let planning = async move { plan_create_view(&planner, &create).await };
+        let defines = self.interruptible(self.engine.executor.spawn(planning)).await?;
+        for define in &defines {
+            self.define_in_transaction(define)?;
+        }
+        if own {
+            self.end_implicit().await?;
+        }
+        Ok(done("CREATE VIEW"))
     }
 
     /// Makes a table of the rows of a query.

@@ -205,7 +205,7 @@ fn parse_one(tokens: Vec<TokenWithSpan>, deep: bool) -> Result<ParsedStatement> 
         ast::Statement::CreateTable(create) => {
             create.query.iter_mut().for_each(|query| rewrite::postgresql(&mut **query));
         }
-        ast::Statement::AlterTable(_) => {}
+        ast::Statement::AlterTable(_) | ast::Statement::CreateView(_) => {}
         other => rewrite::postgresql(other),
     }
     Ok(ParsedStatement::of(Statement::Sql(Tree::new(statement, deep)), parameters))
@@ -232,6 +232,21 @@ pub(crate) fn parse_expression(text: &str) -> Result<ast::Expr> {
         let expr = parser.parse_expr()?;
         parser.expect_token(&Token::EOF)?;
         Ok(expr)
+    })
+}
+
+/// Reads a statement, as it is written.
+pub(super) fn parse_statement(text: &str) -> Result<ast::Statement> {
+    let mut statements = tokens::statements(text)?;
+    let (Some(only), true) = (statements.pop(), statements.is_empty()) else {
+        return Err(EngineError::syntax("not one statement"));
+    };
+    on_large_stack(true, || {
+        let dialect = AzimuthDialect::new(only.tokens.len());
+        let mut parser = parser(&dialect, only.tokens);
+        let statement = parser.parse_statement()?;
+        parser.expect_token(&Token::EOF)?;
+        Ok(statement)
     })
 }
 

@@ -1,8 +1,9 @@
 //! Expressions that the catalog keeps as text: defaults and conditions.
 
-use datafusion::sql::sqlparser::ast::Expr;
+use datafusion::sql::sqlparser::ast::{self, Expr, Query};
 
 pub(crate) use super::parser::parse_expression;
+use super::parser::parse_statement;
 use super::rewrite;
 use crate::error::{EngineError, Result};
 
@@ -21,6 +22,21 @@ pub(crate) fn read_expression(text: &str) -> Result<Expr> {
     let mut expr = parse_expression(text)?;
     rewrite::postgresql_expression(&mut expr);
     Ok(expr)
+}
+
+/// A query as it is written.
+pub(crate) fn parse_query(text: &str) -> Result<Query> {
+    match parse_statement(text)? {
+        ast::Statement::Query(query) => Ok(*query),
+        _ => Err(EngineError::bug("not a query")),
+    }
+}
+
+/// A query that is ready for the planner.
+pub(crate) fn read_query(text: &str) -> Result<Query> {
+    let mut query = parse_query(text)?;
+    rewrite::postgresql(&mut query);
+    Ok(query)
 }
 
 #[cfg(test)]

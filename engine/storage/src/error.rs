@@ -212,9 +212,9 @@ impl Coded for Rejection {
                 CatalogError::ColumnExists { .. } => SqlState::DUPLICATE_COLUMN,
                 CatalogError::Changed => SqlState::SERIALIZATION_FAILURE,
                 CatalogError::Gone => SqlState::UNDEFINED_TABLE,
-                CatalogError::NamespaceNotEmpty(_) | CatalogError::SequenceInUse(_) => {
-                    SqlState::DEPENDENT_OBJECTS_STILL_EXIST
-                }
+                CatalogError::NamespaceNotEmpty(_)
+                | CatalogError::SequenceInUse(_)
+                | CatalogError::ReadByView { .. } => SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
                 CatalogError::BadName { why: "is reserved", .. } => SqlState::RESERVED_NAME,
                 CatalogError::BadName { .. } => SqlState::INVALID_PARAMETER_VALUE,
                 CatalogError::BadDefinition(_) => SqlState::INTERNAL_ERROR,

@@ -242,6 +242,7 @@ impl CatalogFunction {
             "pg_get_constraintdef" => {
                 or_null(args.integer(0).and_then(|oid| constraint_definition(view, oid)))
             }
+            "pg_get_viewdef" => self.view_definition(view, args),
             // Expressions are kept as text.
             "pg_get_expr" => or_null(args.text(0)),
             "pg_get_serial_sequence" => self.serial_sequence(view, args),
@@ -340,6 +341,21 @@ impl CatalogFunction {
         };
         let name = |sequence: &Sequence| format!("{}.{}", quoted(&schema), quoted(&sequence.name));
         or_null(collection.and_then(of).map(name))
+    }
+
+    /// The query of a view, given by its id or its name.
+    fn view_definition(&self, view: &ReadView, args: &Args<'_>) -> Cell {
+        let (catalog, at) = (view.catalog(), view.at());
+        let found = match (args.integer(0), args.text(0)) {
+            (Some(oid), _) => catalog.views(at).find(|view| i64::from(view.id.0) == oid),
+            (None, Some(name)) => {
+                let (schema, name) = self.scope.split_name(name);
+                let namespace = catalog.namespace(&schema, at);
+                namespace.and_then(|namespace| catalog.view(namespace.id, &name, at))
+            }
+            (None, None) => None,
+        };
+        or_null(found.map(|view| format!(" {};", view.query)))
     }
 
     fn regclass(&self, view: &ReadView, args: &Args<'_>) -> Result<Cell> {

@@ -7,6 +7,7 @@
 pub(crate) mod array_functions;
 mod constraints;
 mod functions;
+mod information_schema;
 mod relations;
 mod table;
 mod type_rows;
@@ -54,7 +55,7 @@ const DATABASE_OID: i64 = 16_384;
 pub(crate) fn names(set: Set) -> impl Iterator<Item = &'static str> {
     let (tables, empty): (&[&str], &[&str]) = match set {
         Set::PgCatalog => (&relations::TABLES, &EMPTY_CATALOGS),
-        Set::InformationSchema => (&relations::INFORMATION_SCHEMA, &[]),
+        Set::InformationSchema => (&information_schema::TABLES, &[]),
         Set::Azimuth => (&views::VIEWS, &[]),
     };
     tables.iter().chain(empty).copied()
@@ -77,7 +78,7 @@ pub(crate) fn table(
             relations::pg_catalog(name, &committed(), &settings)
         }
         Set::PgCatalog => relations::pg_catalog(name, &view, &settings),
-        Set::InformationSchema => relations::information_schema(name, &view),
+        Set::InformationSchema => information_schema::information_schema(name, &view),
         Set::Azimuth => views::azimuth(name, &committed(), scope),
     };
     built.provider().map(Some)

@@ -1,8 +1,8 @@
 //! The rows of the catalog tables.
 
-use catalog::{Collection, ColumnType, Index};
+use catalog::{Collection, Index};
 use storage::ReadView;
-use types::VectorKind;
+use types::{SchemaId, VectorKind};
 
 use super::table::{CatalogTable, Cell, row};
 use super::{OWNER_OID, PG_CATALOG_OID};
@@ -12,7 +12,7 @@ use crate::provider::DATABASE;
 use crate::settings::Settings;
 
 /// Tables of `pg_catalog` that have rows.
-pub(super) const TABLES: [&str; 19] = [
+pub(super) const TABLES: [&str; 20] = [
     "pg_am",
     "pg_attrdef",
     "pg_attribute",
@@ -32,17 +32,7 @@ pub(super) const TABLES: [&str; 19] = [
     "pg_stat_progress_create_index",
     "pg_tables",
     "pg_type",
-];
-
-/// Tables of `information_schema`.
-pub(super) const INFORMATION_SCHEMA: [&str; 7] = [
-    "check_constraints",
-    "columns",
-    "key_column_usage",
-    "schemata",
-    "sequences",
-    "table_constraints",
-    "tables",
+    "pg_views",
 ];
 
 const HNSW_AM: i64 = 16_390;
@@ -70,6 +60,7 @@ pub(super) fn pg_catalog(name: &str, view: &ReadView, settings: &Settings) -> Ca
         "pg_stat_progress_create_index" => super::views::progress_create_index(view),
         "pg_tables" => tables(view),
         "pg_type" => type_rows::types(view),
+        "pg_views" => views(view),
         other => empty(other),
     }
 }
@@ -222,6 +213,26 @@ fn classes(view: &ReadView) -> CatalogTable {
             has_index: false,
         }));
     }
+    without_rows(view, &mut table);
+    table
+}
+
+/// Views and sequences.
+fn without_rows(view: &ReadView, table: &mut CatalogTable) {
+    let at = view.at();
+    for made in view.catalog().views(at) {
+        table.push(class_row(&Class {
+            oid: made.id.0,
+            name: &made.name,
+            namespace: made.schema.0,
+            am: 0,
+            kind: "v",
+            rows: 0,
+            columns: made.columns.len(),
+            checks: 0,
+            has_index: false,
+        }));
+    }
     for sequence in view.catalog().sequences(at) {
         table.push(class_row(&Class {
             oid: sequence.id.0,
@@ -235,7 +246,6 @@ fn classes(view: &ReadView) -> CatalogTable {
             has_index: false,
         }));
     }
-    table
 }
 
 fn attributes(view: &ReadView) -> CatalogTable {
@@ -286,6 +296,11 @@ fn attributes(view: &ReadView) -> CatalogTable {
         }
         for (at, position) in collection.primary_key.iter().enumerate() {
             push(collection.primary_key_oid, at + 1, &collection.columns[*position], false);
+        }
+    }
+    for made in view.catalog().views(view.at()) {
+        for (at, column) in made.columns.iter().enumerate() {
+            push(made.id.0, at + 1, column, true);
         }
     }
     for index in view.catalog().indexes(view.at()) {
@@ -408,8 +423,22 @@ fn setting_rows(settings: &Settings) -> CatalogTable {
 }
 
 pub(super) fn schema_name(view: &ReadView, collection: &Collection) -> String {
-    let namespace = view.catalog().namespace_by_id(collection.schema);
+    namespace_name(view, collection.schema)
+}
+
+pub(super) fn namespace_name(view: &ReadView, schema: SchemaId) -> String {
+    let namespace = view.catalog().namespace_by_id(schema);
     namespace.map_or_else(String::new, |namespace| namespace.name.clone())
+}
+
+fn views(view: &ReadView) -> CatalogTable {
+    let mut table =
+        CatalogTable::new("schemaname:name viewname:name viewowner:name definition:text");
+    for made in view.catalog().views(view.at()) {
+        let (schema, query) = (namespace_name(view, made.schema), made.query.as_str());
+        table.push(row![schema, made.name.as_str(), types::Principal::OWNER, query]);
+    }
+    table
 }
 
 fn tables(view: &ReadView) -> CatalogTable {
@@ -517,105 +546,4 @@ pub(super) fn index_definition(view: &ReadView, index: &Index, qualified: bool) 
         oversample.unwrap_or_default(),
         if options.rescore { "" } else { ", rescore='off'" },
     )
-}
-
-/// A table of `information_schema`.
-pub(super) fn information_schema(name: &str, view: &ReadView) -> CatalogTable {
-    match name {
-        "schemata" => {
-            let mut table =
-                CatalogTable::new("catalog_name:name schema_name:name schema_owner:name");
-            for namespace in view.catalog().namespaces(view.at()) {
-                table.push(row![DATABASE, namespace.name.as_str(), types::Principal::OWNER]);
-            }
-            table
-        }
-        "tables" => {
-            let mut table = CatalogTable::new(
-                "table_catalog:name table_schema:name table_name:name table_type:text",
-            );
-            for collection in view.catalog().collections(view.at()) {
-                let schema = schema_name(view, collection);
-                table.push(row![DATABASE, schema, collection.name.as_str(), "BASE TABLE"]);
-            }
-            table
-        }
-        "check_constraints" => constraints::check_constraints(view),
-        "key_column_usage" => constraints::key_column_usage(view),
-        "sequences" => constraints::information_sequences(view),
-        "table_constraints" => constraints::table_constraints(view),
-        _ => information_columns(view),
-    }
-}
-
-fn information_columns(view: &ReadView) -> CatalogTable {
-    let mut table = CatalogTable::new(
-        "table_catalog:name table_schema:name table_name:name column_name:name \
-         ordinal_position:int4 column_default:text is_nullable:text data_type:text udt_name:name \
-         is_identity:text identity_generation:text is_generated:text is_updatable:text \
-         character_maximum_length:int4 numeric_precision:int4 numeric_scale:int4 \
-         datetime_precision:int4",
-    );
-    for collection in view.catalog().collections(view.at()) {
-        for (at, column) in collection.columns.iter().enumerate() {
-            let number = i64::try_from(at + 1).unwrap_or(0);
-            let udt = crate::pg_types::by_oid(oid_of_column(column.column_type));
-            let udt = udt.map_or("text", |t| t.name);
-            let data_type = match column.column_type {
-                ColumnType::Vector(_) | ColumnType::Halfvec(_) | ColumnType::Sparsevec(_) => {
-                    "USER-DEFINED".to_owned()
-                }
-                ColumnType::Bit(_) => "bit".to_owned(),
-                ColumnType::VarcharN(_) => "character varying".to_owned(),
-                ColumnType::Numeric { .. } => "numeric".to_owned(),
-                other => other.sql_name(),
-            };
-            let nullable = if column.nullable { "YES" } else { "NO" };
-            let default = constraints::default_text(view, column);
-            let (mut length, mut precision, mut scale, mut fraction) =
-                (Cell::Null, Cell::Null, Cell::Null, Cell::Null);
-            match column.column_type {
-                ColumnType::VarcharN(most) => length = most.into(),
-                ColumnType::Numeric { precision: digits, scale: after } => {
-                    (precision, scale) = (i64::from(digits).into(), i64::from(after).into());
-                }
-                // Bits.
-                ColumnType::Int2 => (precision, scale) = (16_i64.into(), 0_i64.into()),
-                ColumnType::Int4 => (precision, scale) = (32_i64.into(), 0_i64.into()),
-                ColumnType::Int8 => (precision, scale) = (64_i64.into(), 0_i64.into()),
-                ColumnType::Float4 => precision = 24_i64.into(),
-                ColumnType::Float8 => precision = 53_i64.into(),
-                ColumnType::Time | ColumnType::Timestamp | ColumnType::TimestampTz => {
-                    fraction = 6_i64.into();
-                }
-                ColumnType::Date => fraction = 0_i64.into(),
-                _ => {}
-            }
-            let generation = match constraints::identity(column) {
-                "a" => Some("ALWAYS"),
-                "d" => Some("BY DEFAULT"),
-                _ => None,
-            };
-            table.push(row![
-                DATABASE,
-                schema_name(view, collection),
-                collection.name.as_str(),
-                column.name.as_str(),
-                number,
-                default.map_or(Cell::Null, Cell::from),
-                nullable,
-                data_type,
-                udt,
-                if generation.is_some() { "YES" } else { "NO" },
-                generation.map_or(Cell::Null, Cell::from),
-                "NEVER",
-                "YES",
-                length,
-                precision,
-                scale,
-                fraction,
-            ]);
-        }
-    }
-    table
 }
