@@ -4,7 +4,11 @@
 #
 #   .ci/slow.sh DIR      DIR holds scifact/ and wordnet/ as benches/versus/README.md describes
 #
-# Power cuts need root, for loop mounts, and are left out without it.
+# Power cuts need root, for loop mounts, and are left out without it. With POSTGRES=HOST:PORT of a
+# PostgreSQL 16 with pgvector, statements are compared with it (tests/differential); with
+# DATAFUSION_FILES=DIR DataFusion's own tests are run, with their tables in DIR/data
+# (tests/datafusion_slt); with
+# CLIENTS_DIR=DIR the clients' tests (tests/clients).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 data="${1:?usage: .ci/slow.sh DIR}"
@@ -41,6 +45,19 @@ directory="$(mktemp -d)"
 server=$!
 trap 'kill "$server" 2>/dev/null || true' EXIT
 "$python" benches/recall/scifact.py --data "$data/scifact" --port 5439
+if [ -n "${POSTGRES:-}" ]; then
+    for seed in 1 2 3 4 5; do
+        "$python" tests/differential/run.py --azimuth 127.0.0.1:5439 --postgres "$POSTGRES" \
+            --statements 4000 --seed "$seed" --tlp 4000
+    done
+fi
+if [ -n "${DATAFUSION_FILES:-}" ]; then
+    "$python" tests/datafusion_slt/run.py --files "$DATAFUSION_FILES" \
+        --data "$DATAFUSION_FILES/data" --skip 'spark/*' --server 127.0.0.1:5439
+fi
+if [ -n "${CLIENTS_DIR:-}" ]; then
+    tests/clients/run.sh 127.0.0.1:5439
+fi
 cargo bench --locked -p benches --bench kernels
 cargo bench --locked -p benches --bench codes
 cargo bench --locked -p benches --bench quantization_comparison

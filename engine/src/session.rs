@@ -2,10 +2,12 @@
 
 mod base_state;
 mod cursors;
+mod prepared_statement;
 mod session_statement;
 mod transaction;
 mod write;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +22,7 @@ use types::{Coded as _, Principal, SqlState};
 
 use self::base_state::base_state;
 use self::cursors::Cursors;
+use self::prepared_statement::Named;
 use self::transaction::Open;
 pub use self::transaction::TransactionStatus;
 use crate::engine::Engine;
@@ -98,6 +101,8 @@ pub struct Session {
     /// The transaction of several statements that is open.
     transaction: Option<Box<Open>>,
     cursors: Cursors,
+    /// What `PREPARE` named.
+    prepared: BTreeMap<String, Named>,
 }
 
 impl Session {
@@ -106,7 +111,19 @@ impl Session {
         let base = Arc::new(base_state(&engine, &scope)?);
         let settings = Settings::default();
         let (cancel, transaction, cursors) = (Arc::default(), None, Cursors::new());
-        Ok(Self { engine, principal, settings, scope, base, cancel, transaction, cursors })
+        let prepared = BTreeMap::new();
+        let session = Self {
+            engine,
+            principal,
+            settings,
+            scope,
+            base,
+            cancel,
+            transaction,
+            cursors,
+            prepared,
+        };
+        Ok(session)
     }
 
     /// Who the session acts for.
@@ -215,6 +232,8 @@ impl Session {
         }
         self.look(Some(&***sql)).await?;
         match &***sql {
+            ast::Statement::Prepare { .. } => self.prepare(sql).await,
+            ast::Statement::Execute { .. } => Box::pin(self.execute_prepared(sql)).await,
             ast::Statement::Query(query) => {
                 require_select(query)?;
                 self.select(Arc::clone(sql), statement.plan.as_deref(), parameters).await
@@ -492,7 +511,7 @@ impl Session {
                 declared.or_else(|| inferred.get(&at).cloned()).unwrap_or_else(text)
             })
             .collect();
-        let columns = match columns {
+        let columns = match columns.or_else(|| self.prepared_columns(&statement)) {
             Some(columns) => Some(columns),
             None => self.session_columns(&statement)?,
         };

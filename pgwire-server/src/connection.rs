@@ -372,7 +372,12 @@ impl Connection {
     pub(crate) fn finish(&mut self, outcome: Outcome, extended: &mut Extended) {
         match outcome {
             Outcome::Done { tag, notice } => {
-                if let Some(notice) = notice {
+                let least = self.session.settings().get("client_min_messages").unwrap_or_default();
+                let hushed = notice.as_ref().is_some_and(|notice| match notice.severity {
+                    "NOTICE" => matches!(least, "warning" | "error"),
+                    _ => least == "error",
+                });
+                if let Some(notice) = notice.filter(|_| !hushed) {
                     let notice = [
                         (b'S', notice.severity.to_owned()),
                         (b'V', notice.severity.to_owned()),
@@ -385,7 +390,8 @@ impl Connection {
             }
             Outcome::Deallocate(name) => {
                 extended.deallocate(name.as_deref());
-                self.out.command_complete("DEALLOCATE");
+                let tag = if name.is_some() { "DEALLOCATE" } else { "DEALLOCATE ALL" };
+                self.out.command_complete(tag);
             }
             Outcome::DiscardAll => {
                 extended.deallocate(None);

@@ -28,6 +28,6 @@ pub(crate) use create_as::{CreateAs, plan_create_as};
 pub(crate) use define::{define, target};
 pub(crate) use describe::{cast_parameters, declared_types, describe_plan};
 pub(crate) use plan_write::{PlannedWrite, plan_copy, plan_write};
-pub(crate) use rules::{check_definition, error_object};
+pub(crate) use rules::{check_definition, constants, error_object};
 pub(crate) use views::{expanded, plan_create_view};
 pub(crate) use write::{InsertRows, key_detail};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array as _, ArrayRef, AsArray as _, Int64Array, RecordBatch};
 use arrow::compute::concat_batches;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use catalog::{Check, Collection, Column, ColumnDefault, Define, Numbered};
 use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -17,6 +17,7 @@ use datafusion::sql::sqlparser::ast::{self, Expr, Ident, Query, SelectItem, SetE
 use storage::ReadView;
 use storage::memtable::schema_of_columns;
 use types::SqlState;
+use udfs::{VectorBuilder, vector_shape};
 
 use super::changes::{joined, query_of, table_factor, table_name};
 use super::returning::check_row_by_row;
@@ -26,7 +27,7 @@ use crate::provider::MEMORY_CATALOG;
 use crate::query::Planner;
 use crate::sql::rewrite::call;
 use crate::sql::stored::read_expression;
-use crate::values::{timestamp_text, uuid_text};
+use crate::values::{scalar_from_text, timestamp_text, uuid_text};
 
 /// Names of rows among the tables in memory: those that lack values, and those that are checked.
 const LACKING: &str = "lacking";
@@ -179,6 +180,33 @@ pub(super) async fn computed(
     let planned = planner.plan_here(state.clone(), query, &[]).await?;
     let physical = planned.physical().await?;
     Ok(concat_batches(&physical.schema(), &planned.collect().await?)?)
+}
+
+/// Values of expressions without columns, as the types of `fields`.
+pub(crate) async fn constants(
+    planner: &Planner,
+    expressions: Vec<Expr>,
+    fields: &[FieldRef],
+) -> Result<Vec<ScalarValue>> {
+    let item = |(at, expr)| SelectItem::ExprWithAlias {
+        expr,
+        alias: Ident::with_quote('"', format!("{at}")),
+    };
+    let items = expressions.into_iter().enumerate().map(item).collect();
+    let state = planner.begin(None);
+    let computed = computed(planner, &state, &query_of(items, Vec::new(), None)).await?;
+    let value = |(column, field): (&ArrayRef, &FieldRef)| {
+        let to = field.data_type();
+        match ScalarValue::try_from_array(column, 0)? {
+            value if value.data_type() == *to => Ok(value),
+            ScalarValue::Utf8(Some(text)) => match vector_shape(to) {
+                Some((kind, dim)) => Ok(VectorBuilder::literal(kind, dim, &text)?),
+                None => scalar_from_text(to, &text),
+            },
+            value => Ok(value.cast_to(to)?),
+        }
+    };
+    computed.columns().iter().zip(fields).map(value).collect()
 }
 
 /// The query whose columns are the conditions of a table, over rows in memory.

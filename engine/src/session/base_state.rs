@@ -16,6 +16,7 @@ use crate::optimizer::{
 use crate::planner::AsOfPlanner;
 use crate::provider::{DATABASE, Names, Scope, pg_catalog, sequences};
 use crate::search_config::SearchConfig;
+use crate::sql::limited_range::LimitedRange;
 use crate::sql::operators::{VectorCasts, VectorOperators};
 use crate::sql::scalar_casts::{self, ScalarCasts};
 use crate::sql::types::AzimuthTypes;
@@ -77,6 +78,8 @@ pub(super) fn base_state(engine: &Arc<Engine>, scope: &Arc<Scope>) -> Result<Ses
         let numbers = state.udaf(name)?;
         state.register_udaf(Arc::new(udfs::own_aggregate(numbers)))?;
     }
+    let range = state.udf("range")?;
+    state.register_udf(Arc::new(LimitedRange::of(range)))?;
     for name in FOREIGN_FUNCTIONS {
         state.deregister_udf(name)?;
     }

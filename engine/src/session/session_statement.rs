@@ -66,12 +66,18 @@ impl Session {
             ast::Statement::UNLISTEN { .. } => done("UNLISTEN"),
             ast::Statement::Deallocate { name, .. } => {
                 let name = fold(name);
+                if name == "all" {
+                    self.prepared.clear();
+                } else if self.prepared.remove(&name).is_some() {
+                    return Ok(Some(done("DEALLOCATE")));
+                }
                 Outcome::Deallocate((name != "all").then_some(name))
             }
             ast::Statement::Discard { object_type: ast::DiscardObject::ALL } => {
                 self.check_outside("DISCARD ALL")?;
                 self.settings.reset_all();
                 self.scope.forget_values();
+                self.prepared.clear();
                 Outcome::DiscardAll
             }
             _ => return Ok(None),

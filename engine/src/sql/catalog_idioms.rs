@@ -34,7 +34,9 @@ pub(super) fn of_catalog(expr: &mut Expr) {
             }
         }
         // These count from zero.
-        Expr::CompoundFieldAccess { root, access_chain } if counts_from_zero(root) => {
+        Expr::CompoundFieldAccess { root, access_chain }
+            if counts_from_zero(root) || access_chain.iter().any(names_counted) =>
+        {
             for access in access_chain {
                 if let ast::AccessExpr::Subscript(ast::Subscript::Index { index }) = access {
                     let one = Expr::value(Value::Number("1".to_owned(), false));
@@ -62,6 +64,11 @@ pub(super) fn of_catalog(expr: &mut Expr) {
         Expr::Function(function) if last_part(&function.name) == "array_upper" => {
             function.name = ObjectName::from(vec![Ident::new("array_length")]);
             *expr = cast(expr.clone(), ast::DataType::BigInt(None));
+        }
+        Expr::Function(function) if last_part(&function.name) == "generate_series" => {
+            if let Some(series) = series(function) {
+                *expr = series;
+            }
         }
         Expr::Function(function) if last_part(&function.name) == "generate_subscripts" => {
             if let Some(subscripts) = subscripts(function) {
@@ -335,6 +342,33 @@ fn counts_from_zero(expr: &Expr) -> bool {
         _ => None,
     };
     name.is_some_and(|name| matches!(fold(name).as_str(), "indkey" | "indoption" | "indclass"))
+}
+
+/// `.indkey`
+fn names_counted(access: &ast::AccessExpr) -> bool {
+    matches!(access, ast::AccessExpr::Dot(name) if counts_from_zero(name))
+}
+
+/// `generate_series(first, last [, step])` of integers in a select list.
+fn series(function: &Function) -> Option<Expr> {
+    let FunctionArguments::List(list) = &function.args else { return None };
+    let of = |arg: &FunctionArg| match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)) => Some(arg.clone()),
+        _ => None,
+    };
+    let args: Vec<Expr> = list.args.iter().map(of).collect::<Option<_>>()?;
+    let number = |number: &str| Expr::value(Value::Number(number.to_owned(), false));
+    let wide = |expr: Expr| cast(expr, ast::DataType::BigInt(None));
+    let (first, last, step) = match args.as_slice() {
+        [first, last] => (first.clone(), last.clone(), number("1")),
+        [first, last, step] => (first.clone(), last.clone(), step.clone()),
+        _ => return None,
+    };
+    // The last one is among them, whichever way they go.
+    let beyond =
+        binary(wide(last), &BinaryOperator::Plus, call("signum", vec![wide(step.clone())]));
+    let range = call("range", vec![wide(first), wide(beyond), wide(step)]);
+    Some(call("unnest", vec![range]))
 }
 
 /// `generate_subscripts(array, 1)`

@@ -4,6 +4,7 @@ mod catalog_idioms;
 pub(crate) mod create_tokens;
 mod dialect;
 mod fetch;
+pub(crate) mod limited_range;
 pub(crate) mod names;
 pub(crate) mod operators;
 mod parser;
@@ -17,5 +18,5 @@ mod vector_cast;
 
 pub(crate) use fetch::{Fetch, Forward};
 pub(crate) use parser::Tree;
-pub(crate) use parser::parse;
 pub use parser::{ParsedStatement, Statement};
+pub(crate) use parser::{highest_placeholder, parse};

@@ -151,9 +151,13 @@ fn figured(expr: &Expr) -> Option<(String, Sure)> {
         Expr::CompoundFieldAccess { root, access_chain }
             if matches!(access_chain.last(), Some(ast::AccessExpr::Subscript(_))) =>
         {
-            figured(root)
+            let field = access_chain.iter().rev().find_map(|access| match access {
+                ast::AccessExpr::Dot(field) => Some(field),
+                ast::AccessExpr::Subscript(_) => None,
+            });
+            figured(field.unwrap_or(root))
         }
-        Expr::Function(function) => strong(&last_part(&function.name)),
+        Expr::Function(function) => strong(&called(function)),
         Expr::Cast { expr, data_type, .. } => match figured(expr) {
             Some((name, Sure::Strong)) => strong(&name),
             _ => Some((type_name(data_type), Sure::Weak)),
@@ -179,6 +183,24 @@ fn figured(expr: &Expr) -> Option<(String, Sure)> {
         Expr::Floor { .. } => strong("floor"),
         Expr::Subquery(query) => strong(&output_names(query, 1)?.into_iter().next().flatten()?),
         _ => None,
+    }
+}
+
+/// A function as it was written: `unnest(range(...))` stands for others.
+fn called(function: &ast::Function) -> String {
+    let name = last_part(&function.name);
+    let FunctionArguments::List(list) = &function.args else { return name };
+    match list.args.as_slice() {
+        [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Function(inner)))]
+            if name == "unnest" && last_part(&inner.name) == "range" =>
+        {
+            match &inner.args {
+                FunctionArguments::List(list) if list.args.len() == 3 => "generate_series",
+                _ => "generate_subscripts",
+            }
+            .to_owned()
+        }
+        _ => name,
     }
 }
 

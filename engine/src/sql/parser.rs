@@ -1,10 +1,11 @@
 //! One statement at a time, from tokens that were put right.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::ast::helpers::stmt_create_table::CreateTableBuilder;
+use datafusion::sql::sqlparser::ast::{self, visit_expressions};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
@@ -63,6 +64,11 @@ impl ParsedStatement {
                 | ast::Statement::Deallocate { .. }
                 | ast::Statement::Discard { .. }
         )
+    }
+
+    /// A statement of SQL that was read already, with so many parameters.
+    pub(crate) fn of_tree(tree: Arc<Tree>, parameters: usize) -> Self {
+        Self::of(Statement::Sql(tree), parameters)
     }
 
     /// Whether a prepared statement keeps a plan for its next execution.
@@ -200,6 +206,9 @@ fn parse_one(tokens: Vec<TokenWithSpan>, deep: bool) -> Result<ParsedStatement> 
         *statement = ast::Statement::CreateTable(create);
     }
     rewrite::check(&statement)?;
+    // Its parameters are for those who execute it.
+    let parameters =
+        if matches!(*statement, ast::Statement::Prepare { .. }) { 0 } else { parameters };
     match &mut *statement {
         // What a table keeps is put right when it is used.
         ast::Statement::CreateTable(create) => {
@@ -309,6 +318,20 @@ fn check_explained(tokens: &[TokenWithSpan]) -> Result<()> {
     let dialect = AzimuthDialect::new(tokens.len());
     parser(&dialect, tokens[inner..].to_vec()).parse_statement()?;
     Ok(())
+}
+
+/// The same of a statement that was read.
+pub(crate) fn highest_placeholder(statement: &ast::Statement) -> usize {
+    let mut highest = 0;
+    let _ = visit_expressions(statement, |expr| {
+        if let ast::Expr::Value(value) = expr
+            && let ast::Value::Placeholder(name) = &value.value
+        {
+            highest = highest.max(parameter_number(name).unwrap_or(0));
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    highest
 }
 
 fn highest_parameter(tokens: &[TokenWithSpan]) -> Result<usize> {

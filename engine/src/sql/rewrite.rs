@@ -228,6 +228,13 @@ impl VisitorMut for Rewriter {
         {
             name.0 = vec![function.clone()];
         }
+        if let TableFactor::UNNEST { alias: Some(alias), array_exprs, .. } = factor
+            && alias.columns.is_empty()
+            && array_exprs.len() == 1
+        {
+            let name = alias.name.clone();
+            alias.columns.push(ast::TableAliasColumnDef { name, data_type: None });
+        }
         // The one column of a function has the function's alias for a name.
         if let TableFactor::Table { name, alias: Some(alias), args: Some(_), .. } = factor
             && alias.columns.is_empty()

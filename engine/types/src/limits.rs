@@ -99,3 +99,6 @@ pub const CONNECTIONS_DEFAULT: usize = 200;
 
 /// Entries that may wait for one group commit.
 pub const PROPOSALS_QUEUED_MAX: usize = 4_096;
+
+/// Numbers of `generate_series` in a select list, which are made at once.
+pub const SERIES_MAX: u128 = 10_000_000;

@@ -237,7 +237,12 @@ impl CatalogFunction {
             "pg_table_is_visible" => self.is_visible(view, args.integer(0)),
             "pg_get_indexdef" => {
                 let pretty = args.text(2).is_some_and(|pretty| pretty == "true");
-                or_null(args.integer(0).and_then(|oid| indexdef(view, oid, !pretty)))
+                let whole = |oid| indexdef(view, oid, !pretty);
+                match (args.integer(0), args.integer(1)) {
+                    (Some(oid), None | Some(0)) => or_null(whole(oid)),
+                    (Some(oid), Some(column)) => index_column(view, oid, column).into(),
+                    (None, _) => Cell::Null,
+                }
             }
             "pg_get_constraintdef" => {
                 or_null(args.integer(0).and_then(|oid| constraint_definition(view, oid)))
@@ -464,6 +469,20 @@ fn format_type(oid: i64, typmod: i64) -> Option<String> {
         "vector" | "halfvec" | "bit" | "sparsevec" if typmod > 0 => format!("{name}({typmod})"),
         other => other.to_owned(),
     })
+}
+
+/// A column of an index; nothing beyond its last.
+fn index_column(view: &ReadView, oid: i64, number: i64) -> String {
+    let at = usize::try_from(number - 1).unwrap_or(usize::MAX);
+    let catalog = view.catalog();
+    let keyed = catalog.collections(view.at()).find(|c| i64::from(c.primary_key_oid) == oid);
+    let of_key = keyed.and_then(|c| c.columns.get(*c.primary_key.get(at)?));
+    let of_index = || {
+        let index = catalog.indexes(view.at()).find(|index| i64::from(index.id.0) == oid)?;
+        let collection = catalog.collection_at(index.table, view.at())?;
+        collection.column_by_id(index.column).filter(|_| at == 0)
+    };
+    of_key.or_else(of_index).map_or_else(String::new, |column| quoted(&column.name))
 }
 
 fn indexdef(view: &ReadView, oid: i64, qualified: bool) -> Option<String> {
