@@ -3,6 +3,7 @@
 
 mod at_once;
 mod collection_scan;
+mod in_pieces;
 mod iterative_search;
 mod key_filter;
 mod range;
@@ -12,6 +13,7 @@ mod zones;
 
 pub(crate) use at_once::Steps;
 pub(crate) use collection_scan::CollectionScanExec;
+pub(crate) use in_pieces::InPiecesExec;
 pub(crate) use iterative_search::{IterativeSearchExec, goes_on_below};
 pub(crate) use key_filter::KeyInput;
 pub(crate) use rows::{Source, point_lookup, storage_error};

@@ -15,7 +15,7 @@ use datafusion::logical_expr::expr::{
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
-    Aggregate, Expr, ExprSchemable as _, LogicalPlan, LogicalPlanBuilder, Operator, cast,
+    Aggregate, Expr, ExprSchemable as _, LogicalPlan, LogicalPlanBuilder, Operator, cast, lit,
 };
 use datafusion::optimizer::AnalyzerRule;
 use udfs::CheckedFunction;
@@ -99,6 +99,11 @@ fn check_expr(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         Expr::Negative(inner) if inner.get_type(schema)?.is_floating() => {
             let negative = Expr::Negative(inner);
             Ok(Transformed::yes(call(CheckedFunction::Canonical, vec![negative])))
+        }
+        // The smallest one has no opposite.
+        Expr::Negative(inner) if inner.get_type(schema).is_ok_and(|of| of.is_signed_integer()) => {
+            let zero = ScalarValue::new_zero(&inner.get_type(schema)?)?;
+            Ok(Transformed::yes(call(CheckedFunction::Subtract, vec![lit(zero), *inner])))
         }
         Expr::Literal(ScalarValue::Float64(Some(number)), metadata)
             if number == 0.0 && number.is_sign_negative() =>

@@ -161,7 +161,8 @@ fn three_valued(within: InSubquery) -> Result<Expr> {
     Ok(Expr::Case(Case {
         expr: None,
         when_then_expr: vec![
-            (Box::new(found), Box::new(lit(!negated))),
+            // Else the CASE would become a join that counts the columns that correlate.
+            (Box::new(Expr::IsTrue(Box::new(found))), Box::new(lit(!negated))),
             (Box::new(is_unknown), Box::new(unknown())),
         ],
         else_expr: Some(Box::new(lit(negated))),

@@ -9,6 +9,9 @@ use datafusion::common::tree_node::{Transformed, TreeNode as _};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::coop::CooperativeExec;
+use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
+
+use crate::exec::InPiecesExec;
 
 /// The rule.
 #[derive(Debug)]
@@ -22,6 +25,13 @@ impl PhysicalOptimizerRule for YieldInJoins {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let wrapped = plan.transform_up(|plan| {
             if matches!(plan.name(), "CrossJoinExec" | "NestedLoopJoinExec") {
+                let mut children: Vec<Arc<dyn ExecutionPlan>> =
+                    plan.children().into_iter().map(Arc::clone).collect();
+                // The side that is compared with all of the other, batch by batch.
+                if let Some(probed) = children.pop() {
+                    children.push(Arc::new(InPiecesExec::new(probed)));
+                }
+                let plan = replace_children_if_necessary(plan, children)?;
                 let wrapped: Arc<dyn ExecutionPlan> = Arc::new(CooperativeExec::new(plan));
                 return Ok(Transformed::yes(wrapped));
             }

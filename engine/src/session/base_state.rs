@@ -40,6 +40,8 @@ pub(super) fn base_state(engine: &Arc<Engine>, scope: &Arc<Scope>) -> Result<Ses
     options.sql_parser.map_string_types_to_utf8view = false;
     // `x IS TRUE` is never NULL to the planner, and may be to what computes it.
     options.execution.skip_physical_aggregate_schema_check = true;
+    // It compares keys by `==`, which no NaN passes.
+    options.optimizer.enable_topk_aggregation = false;
     options.execution.time_zone = Some("UTC".to_owned());
     let mut analyzer_rules = Analyzer::new().rules;
     analyzer_rules.insert(0, Arc::new(PostgresTypes));
