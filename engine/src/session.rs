@@ -80,6 +80,12 @@ pub struct Notice {
     pub message: String,
 }
 
+impl Notice {
+    fn information(message: String) -> Self {
+        Self { severity: "NOTICE", state: SqlState::SUCCESSFUL_COMPLETION, message }
+    }
+}
+
 /// What is known of a statement before its parameters are.
 #[derive(Debug, Clone)]
 pub struct Described {
@@ -423,11 +429,7 @@ impl Session {
                 self.build_index(id).await?;
             }
         }
-        let notice = change.notice.map(|message| Notice {
-            severity: "NOTICE",
-            state: SqlState::SUCCESSFUL_COMPLETION,
-            message,
-        });
+        let notice = change.notice.map(Notice::information);
         Ok(Outcome::Done { tag: change.tag.to_owned(), notice })
     }
 

@@ -171,11 +171,11 @@ impl Altered<'_> {
     async fn add_column(&self, column: &ast::ColumnDef, if_not_exists: bool) -> Result<Step> {
         let (name, table) = (fold(&column.name), &self.collection.name);
         if self.collection.column_position(&name).is_some() {
-            let message = format!("column \"{name}\" of relation \"{table}\" already exists");
+            let taken = column_exists(&name, table);
             if if_not_exists {
-                return Ok(Step::nothing(format!("{message}, skipping")));
+                return Ok(Step::nothing(format!("{taken}, skipping")));
             }
-            return Err(EngineError::new(SqlState::DUPLICATE_COLUMN, message));
+            return Err(taken);
         }
         let mut parts =
             TableParts { columns: self.collection.columns.clone(), ..TableParts::default() };
@@ -293,9 +293,7 @@ impl Altered<'_> {
         let others =
             TableParts { columns: self.collection.columns.clone(), ..TableParts::default() };
         if self.collection.column_position(&name).is_some() {
-            let table = &self.collection.name;
-            let message = format!("column \"{name}\" of relation \"{table}\" already exists");
-            return Err(EngineError::new(SqlState::DUPLICATE_COLUMN, message));
+            return Err(column_exists(&name, &self.collection.name));
         }
         let name = others.new_name(to)?;
         let plain = Expr::Identifier(Ident::new(&name));
@@ -334,10 +332,7 @@ impl Altered<'_> {
             AlterColumnOperation::DropNotNull | AlterColumnOperation::DropDefault
                 if is_identity(column) =>
             {
-                let name = &column.name;
-                let message =
-                    format!("column \"{name}\" of relation \"{table}\" is an identity column");
-                Err(EngineError::syntax(message))
+                Err(numbers_itself(&column.name, table))
             }
             AlterColumnOperation::DropNotNull => {
                 Ok(self.one(Alteration::SetNullable { column: id, nullable: true }, None))
@@ -359,10 +354,7 @@ impl Altered<'_> {
 
     async fn set_default(&self, column: &Column, id: usize, value: &Expr) -> Result<Step> {
         if is_identity(column) {
-            let (name, table) = (&column.name, &self.collection.name);
-            let message =
-                format!("column \"{name}\" of relation \"{table}\" is an identity column");
-            return Err(EngineError::syntax(message));
+            return Err(numbers_itself(&column.name, &self.collection.name));
         }
         check_default(value)?;
         let text = write_expression(value)?;
@@ -447,6 +439,16 @@ impl Altered<'_> {
 
 fn is_identity(column: &Column) -> bool {
     column.sequence().is_some_and(|(_, how)| how != Numbered::Serial)
+}
+
+fn column_exists(column: &str, table: &str) -> EngineError {
+    let message = format!("column \"{column}\" of relation \"{table}\" already exists");
+    EngineError::new(SqlState::DUPLICATE_COLUMN, message)
+}
+
+fn numbers_itself(column: &str, table: &str) -> EngineError {
+    let message = format!("column \"{column}\" of relation \"{table}\" is an identity column");
+    EngineError::syntax(message)
 }
 
 fn contains_null(column: &str, table: &str) -> EngineError {

@@ -59,9 +59,7 @@ impl<'a> Names<'a> {
 
     /// Namespace and name of a possibly qualified name.
     pub(super) fn split(&self, name: &ObjectName) -> Result<(SchemaId, String)> {
-        let parts: Vec<String> =
-            name.0.iter().filter_map(ast::ObjectNamePart::as_ident).map(fold).collect();
-        match parts.as_slice() {
+        match parts_of(name).as_slice() {
             [table] => Ok((self.schema(self.default_schema)?, table.clone())),
             [schema, table] => Ok((self.schema(schema)?, table.clone())),
             [database, schema, table] if database == DATABASE => {
@@ -74,6 +72,11 @@ impl<'a> Names<'a> {
     pub(crate) fn table(&self, name: &ObjectName) -> Result<&'a Collection> {
         target(self.view, self.default_schema, name)
     }
+}
+
+/// The names in a possibly qualified one.
+pub(super) fn parts_of(name: &ObjectName) -> Vec<String> {
+    name.0.iter().filter_map(ast::ObjectNamePart::as_ident).map(fold).collect()
 }
 
 /// The collection that a statement writes to.

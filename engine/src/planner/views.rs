@@ -17,7 +17,7 @@ use types::{SqlState, TableId};
 
 use super::changes::query_of;
 use super::create_as::column_type_required;
-use super::define::Names;
+use super::define::{Names, parts_of};
 use crate::error::{EngineError, Result};
 use crate::provider::{DATABASE, Scope, pg_catalog};
 use crate::query::{Planner, named_schema, require_select};
@@ -51,7 +51,8 @@ pub(crate) async fn plan_create_view(
     let (schema, name) = names.split(&create.name)?;
     let mut query = create.query.clone();
     name_outputs(&mut query);
-    let mut placed = Placed { view: &view, default: &default, ctes: Vec::new(), reads: Vec::new() };
+    let mut placed =
+        Placed { view: &view, default: &default, ctes: Ctes::default(), reads: Vec::new() };
     if let ControlFlow::Break(error) = VisitMut::visit(&mut *query, &mut placed) {
         return Err(error);
     }
@@ -143,14 +144,23 @@ fn first_select(body: &mut SetExpr) -> Option<&mut Select> {
     }
 }
 
-/// Names of common table expressions, innermost last.
-fn cte_names(query: &Query) -> Vec<String> {
-    let tables = query.with.iter().flat_map(|with| &with.cte_tables);
-    tables.map(|cte| fold(&cte.alias.name)).collect()
-}
+/// Names of the common table expressions around a place in a query, the innermost ones last.
+#[derive(Default)]
+struct Ctes(Vec<Vec<String>>);
 
-fn parts_of(name: &ast::ObjectName) -> Vec<String> {
-    name.0.iter().filter_map(ast::ObjectNamePart::as_ident).map(fold).collect()
+impl Ctes {
+    fn enter(&mut self, query: &Query) {
+        let tables = query.with.iter().flat_map(|with| &with.cte_tables);
+        self.0.push(tables.map(|cte| fold(&cte.alias.name)).collect());
+    }
+
+    fn leave(&mut self) {
+        self.0.pop();
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.0.iter().flatten().any(|cte| cte == name)
+    }
 }
 
 /// The one name of a table factor that a common table expression may have.
@@ -168,7 +178,7 @@ fn bare(factor: &TableFactor) -> Option<String> {
 struct Placed<'a> {
     view: &'a ReadView,
     default: &'a str,
-    ctes: Vec<Vec<String>>,
+    ctes: Ctes,
     reads: Vec<TableId>,
 }
 
@@ -176,12 +186,12 @@ impl VisitorMut for Placed<'_> {
     type Break = EngineError;
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<EngineError> {
-        self.ctes.push(cte_names(query));
+        self.ctes.enter(query);
         ControlFlow::Continue(())
     }
 
     fn post_visit_query(&mut self, _query: &mut Query) -> ControlFlow<EngineError> {
-        self.ctes.pop();
+        self.ctes.leave();
         ControlFlow::Continue(())
     }
 
@@ -199,7 +209,7 @@ impl VisitorMut for Placed<'_> {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<EngineError> {
-        if bare(factor).is_some_and(|name| self.ctes.iter().flatten().any(|cte| *cte == name)) {
+        if bare(factor).is_some_and(|name| self.ctes.has(&name)) {
             return ControlFlow::Continue(());
         }
         let TableFactor::Table { name, args: None, .. } = factor else {
@@ -248,7 +258,7 @@ pub(crate) fn expanded<'a>(scope: &Scope, query: &'a Query) -> Result<Cow<'a, Qu
         return Ok(Cow::Borrowed(query));
     }
     let default = scope.schema();
-    let mut expander = Expander { view: &view, default: &default, ctes: Vec::new() };
+    let mut expander = Expander { view: &view, default: &default, ctes: Ctes::default() };
     let mut query = query.clone();
     match VisitMut::visit(&mut query, &mut expander) {
         ControlFlow::Break(error) => Err(error),
@@ -259,7 +269,7 @@ pub(crate) fn expanded<'a>(scope: &Scope, query: &'a Query) -> Result<Cow<'a, Qu
 struct Expander<'a> {
     view: &'a ReadView,
     default: &'a str,
-    ctes: Vec<Vec<String>>,
+    ctes: Ctes,
 }
 
 impl Expander<'_> {
@@ -272,7 +282,7 @@ impl Expander<'_> {
             _ => return None,
         };
         let hidden = parts.len() == 1
-            && (self.ctes.iter().flatten().any(|cte| cte == table)
+            && (self.ctes.has(table)
                 || pg_catalog::names(pg_catalog::Set::PgCatalog).any(|known| known == table));
         let (catalog, at) = (self.view.catalog(), self.view.at());
         let namespace = catalog.namespace(schema, at).filter(|_| !hidden)?;
@@ -284,12 +294,12 @@ impl VisitorMut for Expander<'_> {
     type Break = EngineError;
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<EngineError> {
-        self.ctes.push(cte_names(query));
+        self.ctes.enter(query);
         ControlFlow::Continue(())
     }
 
     fn post_visit_query(&mut self, _query: &mut Query) -> ControlFlow<EngineError> {
-        self.ctes.pop();
+        self.ctes.leave();
         ControlFlow::Continue(())
     }
 
@@ -306,7 +316,7 @@ impl VisitorMut for Expander<'_> {
         match in_its_place(found, alias.take()) {
             Ok(mut derived) => {
                 // Other views in it, whose names are whole.
-                let mut inner = Expander { view: self.view, default: "", ctes: Vec::new() };
+                let mut inner = Expander { view: self.view, default: "", ctes: Ctes::default() };
                 if let TableFactor::Derived { subquery, .. } = &mut derived
                     && let ControlFlow::Break(error) = VisitMut::visit(&mut **subquery, &mut inner)
                 {

@@ -136,8 +136,7 @@ impl Session {
         if own {
             self.end_implicit().await?;
         }
-        let state = SqlState::SUCCESSFUL_COMPLETION;
-        let notice = notice.map(|message| Notice { severity: "NOTICE", state, message });
+        let notice = notice.map(Notice::information);
         Ok(Outcome::Done { tag, notice })
     }
 
@@ -154,9 +153,7 @@ impl Session {
             };
             match ended {
                 Ok(message) => {
-                    let state = SqlState::SUCCESSFUL_COMPLETION;
-                    let notice =
-                        message.map(|message| Notice { severity: "NOTICE", state, message });
+                    let notice = message.map(Notice::information);
                     return Ok(Outcome::Done { tag: "ALTER TABLE".to_owned(), notice });
                 }
                 Err(error) if own && error.sql_state() == SqlState::SERIALIZATION_FAILURE => {

@@ -1,17 +1,30 @@
 //! A small table of values, for catalogs.
 
 use std::collections::HashMap;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Float32Array, Float64Array, Int16Array, Int16Builder, Int32Array,
-    Int64Array, Int64Builder, ListBuilder, RecordBatch, StringArray, TimestampMicrosecondArray,
+    ArrayRef, ArrowPrimitiveType, BooleanArray, Float32Array, Float64Array, Int16Array, Int32Array,
+    Int64Array, ListArray, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{DataType, Field, Int16Type, Int64Type, Schema};
 use datafusion::catalog::{MemTable, TableProvider};
 use datafusion::common::DataFusionError;
 
 use crate::sql::types::PG_TYPE_KEY;
+
+/// Numbers of texts that have spaces between them.
+fn lists<'a, T>(cells: impl Iterator<Item = &'a Cell>) -> ListArray
+where
+    T: ArrowPrimitiveType,
+    T::Native: FromStr,
+{
+    let numbers = |text: &str| -> Vec<Option<T::Native>> {
+        text.split_whitespace().map(|number| number.parse().ok()).collect()
+    };
+    ListArray::from_iter_primitive::<T, _, _>(cells.map(|cell| cell.as_text().map(numbers)))
+}
 
 /// A value.
 #[derive(Debug, Clone, PartialEq)]
@@ -125,32 +138,8 @@ impl CatalogTable {
                 let item = Arc::new(Field::new("item", DataType::Utf8, true));
                 arrow::array::new_null_array(&DataType::List(item), self.rows.len())
             }
-            "oidvector" => {
-                let mut builder = ListBuilder::new(Int64Builder::new());
-                for cell in cells() {
-                    match cell.as_text() {
-                        Some(text) => {
-                            let numbers = text.split_whitespace().map(|n| n.parse().ok());
-                            builder.append_value(numbers);
-                        }
-                        None => builder.append_null(),
-                    }
-                }
-                Arc::new(builder.finish())
-            }
-            "int2vector" | "int2[]" => {
-                let mut builder = ListBuilder::new(Int16Builder::new());
-                for cell in cells() {
-                    match cell.as_text() {
-                        Some(text) => {
-                            let numbers = text.split_whitespace().map(|n| n.parse().ok());
-                            builder.append_value(numbers);
-                        }
-                        None => builder.append_null(),
-                    }
-                }
-                Arc::new(builder.finish())
-            }
+            "oidvector" => Arc::new(lists::<Int64Type>(cells())),
+            "int2vector" | "int2[]" => Arc::new(lists::<Int16Type>(cells())),
             "int8" | "oid" | "xid" => Arc::new(integers().collect::<Int64Array>()),
             _ => Arc::new(cells().map(Cell::as_text).collect::<StringArray>()),
         };
