@@ -5,20 +5,22 @@
 //! meaning run before any of them.
 
 mod checked_numbers;
-mod guard_aggregates;
 mod iterate_searches;
+mod keep_above_aggregates;
 mod null_aware_in;
 mod or_unchanged;
 mod postgres_types;
 mod push_vector_top_k;
 mod search_below_join;
+mod whole_order;
 mod yield_in_joins;
 
 pub(crate) use checked_numbers::CheckedNumbers;
-pub(crate) use guard_aggregates::GuardAggregates;
 pub(crate) use iterate_searches::IterateSearches;
+pub(crate) use keep_above_aggregates::KeepAboveAggregates;
 pub(crate) use null_aware_in::NullAwareIn;
 pub(crate) use or_unchanged::OrUnchanged;
 pub(crate) use postgres_types::PostgresTypes;
 pub(crate) use push_vector_top_k::PushVectorTopK;
+pub(crate) use whole_order::WholeOrder;
 pub(crate) use yield_in_joins::YieldInJoins;

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use datafusion::execution::{FunctionRegistry as _, SessionState, SessionStateBuilder};
-use datafusion::optimizer::Analyzer;
+use datafusion::optimizer::{Analyzer, Optimizer};
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::SessionConfig;
 
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::optimizer::{
-    CheckedNumbers, GuardAggregates, IterateSearches, NullAwareIn, OrUnchanged, PostgresTypes,
-    PushVectorTopK, YieldInJoins,
+    CheckedNumbers, IterateSearches, KeepAboveAggregates, NullAwareIn, OrUnchanged, PostgresTypes,
+    PushVectorTopK, WholeOrder, YieldInJoins,
 };
 use crate::planner::AsOfPlanner;
 use crate::provider::{DATABASE, Names, Scope, pg_catalog, sequences};
@@ -47,14 +47,20 @@ pub(super) fn base_state(engine: &Arc<Engine>, scope: &Arc<Scope>) -> Result<Ses
     analyzer_rules.insert(0, Arc::new(PostgresTypes));
     analyzer_rules.push(Arc::new(CheckedNumbers));
     analyzer_rules.push(Arc::new(NullAwareIn));
-    analyzer_rules.push(Arc::new(GuardAggregates));
-    let physical_rules = PhysicalOptimizer::new().rules.into_iter().map(|rule| {
-        match rule.name() == "ProjectionPushdown" {
-            true => Arc::new(OrUnchanged(rule)),
+    let optimizer_rules =
+        Optimizer::new().rules.into_iter().map(|rule| match rule.name() == "push_down_filter" {
+            true => Arc::new(KeepAboveAggregates(rule)),
             false => rule,
+        });
+    let optimizer_rules = optimizer_rules.collect();
+    let mut physical_rules = Vec::new();
+    for rule in PhysicalOptimizer::new().rules {
+        match rule.name() {
+            "ProjectionPushdown" => physical_rules.push(Arc::new(OrUnchanged(rule)) as _),
+            "EnsureRequirements" => physical_rules.extend([rule, Arc::new(WholeOrder)]),
+            _ => physical_rules.push(rule),
         }
-    });
-    let physical_rules = physical_rules.collect();
+    }
     let mut state = SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(Arc::clone(&engine.runtime))
@@ -64,6 +70,7 @@ pub(super) fn base_state(engine: &Arc<Engine>, scope: &Arc<Scope>) -> Result<Ses
         .with_relation_planners(vec![Arc::new(AsOfPlanner::new(Arc::clone(scope)))])
         .with_default_features()
         .with_analyzer_rules(analyzer_rules)
+        .with_optimizer_rules(optimizer_rules)
         .with_optimizer_rule(Arc::new(PushVectorTopK))
         .with_physical_optimizer_rules(physical_rules)
         .with_physical_optimizer_rule(Arc::new(YieldInJoins))
