@@ -56,6 +56,8 @@ fn make_table(store: &Store) -> TableId {
         primary_key: vec![0],
         retention: None,
         checks: Vec::new(),
+        sorted: Vec::new(),
+        key_name: None,
         sequences: Vec::new(),
     };
     let applied = store.propose_blocking(Command::Define(define)).unwrap();

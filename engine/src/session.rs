@@ -31,7 +31,7 @@ use crate::executor::Executor;
 use crate::explain::{self, Explain};
 use crate::planner::{
     CopyIn, CopyOptions, InsertRows, cast_parameters, check_definition, declared_types, define,
-    describe_plan, target,
+    describe_plan, is_sorted, target,
 };
 use crate::prepared::{BoundPlan, BoundWork, Found, KeptPlan, PlanSlot};
 use crate::provider::Scope;
@@ -229,6 +229,7 @@ impl Session {
                 self.check_outside("VACUUM")?;
                 return self.vacuum(names).await;
             }
+            Statement::Reindex(reindex) => return self.reindex(reindex).await,
         };
         if let Some(outcome) = self.transaction_statement(sql).await? {
             return Ok(outcome);
@@ -256,6 +257,15 @@ impl Session {
                 self.create_table_as(sql, &parameters).await
             }
             ast::Statement::AlterTable(alter) => self.alter_table(alter).await,
+            ast::Statement::CreateIndex(create) => {
+                if create.concurrently {
+                    self.check_outside("CREATE INDEX CONCURRENTLY")?;
+                }
+                match is_sorted(create) {
+                    true => self.create_sorted_index(create).await,
+                    false => self.define(sql).await,
+                }
+            }
             ast::Statement::Copy { .. } => self.copy(sql).await,
             other => self.define(other).await,
         }

@@ -9,7 +9,7 @@ use types::{CommitTs, TableId};
 
 use crate::{
     Catalog, CatalogError, Check, Collection, Column, ColumnDefault, ColumnType, Numbered,
-    SequenceOptions,
+    SequenceOptions, SortedIndex,
 };
 
 /// What of a collection changes.
@@ -77,6 +77,23 @@ pub enum Alteration {
         /// Its name.
         name: String,
     },
+    /// A sorted index comes.
+    AddSorted {
+        /// The index.
+        index: SortedIndex,
+    },
+    /// A sorted index goes.
+    DropSorted {
+        /// Its name.
+        name: String,
+    },
+    /// A sorted index or the primary key gets another name.
+    RenameKey {
+        /// The name before.
+        from: String,
+        /// The new name.
+        to: String,
+    },
     /// The collection gets another name.
     Rename {
         /// The name.
@@ -88,7 +105,9 @@ impl Alteration {
     /// How many ids it gives away.
     pub(crate) fn ids_given(&self) -> u32 {
         match self {
-            Self::AddColumn { sequence: Some(_), .. } | Self::AddCheck { .. } => 1,
+            Self::AddColumn { sequence: Some(_), .. }
+            | Self::AddCheck { .. }
+            | Self::AddSorted { .. } => 1,
             Self::AddColumn { sequence: None, .. }
             | Self::DropColumn { .. }
             | Self::RenameColumn { .. }
@@ -96,6 +115,8 @@ impl Alteration {
             | Self::SetNullable { .. }
             | Self::SetDefault { .. }
             | Self::DropCheck { .. }
+            | Self::DropSorted { .. }
+            | Self::RenameKey { .. }
             | Self::Rename { .. } => 0,
         }
     }
@@ -229,6 +250,9 @@ impl Collection {
                 let position = next.checks.iter().position(|check| check.name == *name);
                 next.checks.remove(position.ok_or(CatalogError::Changed)?);
             }
+            Alteration::AddSorted { index } => next.add_sorted(index)?,
+            Alteration::DropSorted { name } => next.drop_sorted(name)?,
+            Alteration::RenameKey { from, to } => next.rename_key(from, to)?,
             Alteration::Rename { name } => {
                 // The constraint keeps its name.
                 next.primary_key_name = Some(next.primary_key_name());
@@ -257,6 +281,7 @@ impl Collection {
             *key -= usize::from(*key > position);
         }
         self.checks.retain(|check| !checks.contains(&check.name));
+        self.sorted.retain(|index| index.columns.iter().all(|c| c.column != id));
         Ok(())
     }
 }
@@ -275,6 +300,40 @@ impl Catalog {
         past.map_or(now, |past| &past.collection)
     }
 
+    /// Checks the names that a change gives, and that no view is in its way.
+    fn check_alteration(
+        &self,
+        now: &Collection,
+        alteration: &Alteration,
+        at: CommitTs,
+    ) -> Result<(), CatalogError> {
+        let (id, schema) = (now.id, now.schema);
+        match alteration {
+            Alteration::Rename { name } => {
+                self.check_unread(id, at)?;
+                self.check_relation_name(schema, name, at)?;
+            }
+            Alteration::AddColumn { column, .. } => crate::define::check_name(&column.name)?,
+            Alteration::RenameColumn { name, .. } => {
+                self.check_unread(id, at)?;
+                crate::define::check_name(name)?;
+            }
+            Alteration::AddCheck { check } => crate::define::check_name(&check.name)?,
+            Alteration::DropColumn { .. } | Alteration::SetType { .. } => {
+                self.check_unread(id, at)?;
+            }
+            Alteration::AddSorted { index: SortedIndex { name, .. } }
+            | Alteration::RenameKey { to: name, .. } => {
+                self.check_relation_name(schema, name, at)?;
+            }
+            Alteration::SetNullable { .. }
+            | Alteration::SetDefault { .. }
+            | Alteration::DropSorted { .. }
+            | Alteration::DropCheck { .. } => {}
+        }
+        Ok(())
+    }
+
     pub(crate) fn alter(
         &mut self,
         (id, version): (TableId, u32),
@@ -286,29 +345,17 @@ impl Catalog {
         if now.version != version {
             return Err(CatalogError::Changed);
         }
-        match alteration {
-            Alteration::Rename { name } => {
-                self.check_unread(id, at)?;
-                self.check_relation_name(now.schema, name, at)?;
-            }
-            Alteration::AddColumn { column, .. } => crate::define::check_name(&column.name)?,
-            Alteration::RenameColumn { name, .. } => {
-                self.check_unread(id, at)?;
-                crate::define::check_name(name)?;
-            }
-            Alteration::AddCheck { check } => crate::define::check_name(&check.name)?,
-            Alteration::DropColumn { .. } | Alteration::SetType { .. } => {
-                self.check_unread(id, at)?;
-            }
-            Alteration::SetNullable { .. }
-            | Alteration::SetDefault { .. }
-            | Alteration::DropCheck { .. } => {}
-        }
+        self.check_alteration(&now, alteration, at)?;
         let mut next = now.altered(alteration)?;
         match alteration {
             Alteration::AddCheck { .. } => {
                 if let Some(check) = next.checks.last_mut() {
                     check.oid = self.take_id();
+                }
+            }
+            Alteration::AddSorted { .. } => {
+                if let Some(index) = next.sorted.last_mut() {
+                    index.oid = self.take_id();
                 }
             }
             Alteration::AddColumn { sequence: Some(options), column, .. } => {
@@ -340,6 +387,8 @@ impl Catalog {
             | Alteration::SetNullable { .. }
             | Alteration::SetDefault { .. }
             | Alteration::DropCheck { .. }
+            | Alteration::DropSorted { .. }
+            | Alteration::RenameKey { .. }
             | Alteration::Rename { .. } => {}
         }
         self.collections.insert(id, next);
@@ -367,6 +416,8 @@ mod tests {
             primary_key: vec![1],
             retention: None,
             checks: Vec::new(),
+            sorted: Vec::new(),
+            key_name: None,
             sequences: Vec::new(),
         };
         let (mut catalog, made) = catalog.define(&create, CommitTs(2)).unwrap();

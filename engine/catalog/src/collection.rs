@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use types::limits::{NUMERIC_PRECISION_MAX, NUMERIC_SCALE_DEFAULT, RETENTION_DEFAULT_MICROS};
 use types::{Dim, SchemaId, SequenceId, TableId, VectorKind};
 
-use crate::Lifetime;
 use crate::alter::StoredColumn;
+use crate::{Lifetime, SortedIndex};
 
 /// The type of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -219,6 +219,9 @@ pub struct Collection {
     /// Conditions of its rows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<Check>,
+    /// Sorted indexes, those of `UNIQUE` among them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sorted: Vec<SortedIndex>,
     /// How often anything but the retention changed.
     #[serde(default)]
     pub version: u32,
@@ -261,6 +264,7 @@ impl Collection {
             primary_key: primary_key.to_vec(),
             primary_key_oid,
             checks: Vec::new(),
+            sorted: Vec::new(),
             version: 0,
             ids: Vec::new(),
             gone: Vec::new(),

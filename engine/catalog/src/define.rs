@@ -6,7 +6,7 @@ use types::{CommitTs, Distance, IndexId, RowId, SchemaId, SequenceId, TableId};
 
 use crate::{
     Alteration, Catalog, Check, Collection, Column, ColumnDefault, HnswOptions, Index, Lifetime,
-    Namespace, Sequence, SequenceOptions, SequencePosition, View,
+    Namespace, Sequence, SequenceOptions, SequencePosition, SortedIndex, View,
 };
 
 /// A change of the catalog. Names are those the statement gave; ids are assigned when the change is
@@ -44,6 +44,12 @@ pub enum Define {
         /// Conditions of its rows.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         checks: Vec<Check>,
+        /// Its sorted indexes; columns are named by position.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        sorted: Vec<SortedIndex>,
+        /// Name of the primary key's constraint; `None` for the one that follows from the table's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key_name: Option<String>,
         /// What the sequences of its columns give, in the order of the columns that have one.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         sequences: Vec<SequenceOptions>,
@@ -132,8 +138,8 @@ impl Define {
     pub fn ids_given(&self) -> u32 {
         match self {
             // One more for the index of its primary key.
-            Self::CreateCollection { sequences, checks, .. } => {
-                let parts = u32::try_from(sequences.len() + checks.len());
+            Self::CreateCollection { sequences, checks, sorted, .. } => {
+                let parts = u32::try_from(sequences.len() + checks.len() + sorted.len());
                 parts.unwrap_or(u32::MAX).saturating_add(2)
             }
             Self::Alter { change, .. } => change.ids_given(),
@@ -284,12 +290,14 @@ impl Catalog {
                 primary_key,
                 retention,
                 checks,
+                sorted,
+                key_name,
                 sequences,
             } => {
-                let id = next.add_collection(*schema, name, (columns, primary_key), at)?;
+                let parts = (&columns[..], &primary_key[..], key_name.as_deref());
+                let id = next.add_collection(*schema, name, parts, at)?;
                 next.set_retention(id, *retention, at)?;
-                next.add_checks(id, checks)?;
-                next.number_columns(id, sequences, at)?;
+                next.add_parts(id, (checks, sorted, sequences), at)?;
                 Defined::Collection(id)
             }
             Define::CreateSequence { schema, name, options, owner } => {
@@ -413,7 +421,7 @@ impl Catalog {
         &mut self,
         schema: SchemaId,
         name: &str,
-        (columns, primary_key): (&[Column], &[usize]),
+        (columns, primary_key, key_name): (&[Column], &[usize], Option<&str>),
         at: CommitTs,
     ) -> Result<TableId, CatalogError> {
         self.check_relation_name(schema, name, at)?;
@@ -425,7 +433,10 @@ impl Catalog {
         let life = Lifetime::from(at);
         let parts = (columns, primary_key);
         let mut collection = Collection::new((id, schema, name), parts, primary_key_oid, life);
-        if !primary_key.is_empty() {
+        if let Some(key_name) = key_name {
+            self.check_relation_name(schema, key_name, at)?;
+            collection.primary_key_name = Some(key_name.to_owned());
+        } else if !primary_key.is_empty() {
             collection.primary_key_name = self.key_name(schema, &collection.primary_key_name(), at);
         }
         self.collections.insert(id, collection);
@@ -443,6 +454,23 @@ impl Catalog {
         let numbered: Vec<Check> = checks.iter().map(numbered).collect();
         self.collections.get_mut(&id).ok_or(CatalogError::Gone)?.checks = numbered;
         Ok(())
+    }
+
+    /// What a new collection has beside its columns.
+    fn add_parts(
+        &mut self,
+        id: TableId,
+        (checks, sorted, sequences): (&[Check], &[SortedIndex], &[SequenceOptions]),
+        at: CommitTs,
+    ) -> Result<(), CatalogError> {
+        self.add_checks(id, checks)?;
+        for index in sorted {
+            let schema = self.collections.get(&id).ok_or(CatalogError::Gone)?.schema;
+            self.check_relation_name(schema, &index.name, at)?;
+            let index = SortedIndex { oid: self.take_id(), ..index.clone() };
+            self.collections.get_mut(&id).ok_or(CatalogError::Gone)?.add_sorted(&index)?;
+        }
+        self.number_columns(id, sequences, at)
     }
 
     /// Makes the sequences of a new collection's columns.
@@ -608,6 +636,8 @@ mod tests {
             primary_key: vec![0],
             retention: None,
             checks: Vec::new(),
+            sorted: Vec::new(),
+            key_name: None,
             sequences: Vec::new(),
         }
     }

@@ -16,6 +16,7 @@ mod define;
 mod index;
 mod namespace;
 mod sequence;
+mod sorted;
 mod view;
 
 use std::borrow::Cow;
@@ -30,6 +31,7 @@ pub use define::{CatalogError, Define, Defined};
 pub use index::{HnswOptions, Index, RECALL_ONE};
 pub use namespace::Namespace;
 pub use sequence::{Sequence, SequenceOptions, SequencePosition};
+pub use sorted::{Key, SortedColumn, SortedIndex};
 pub use view::View;
 
 /// When an object exists.
@@ -145,19 +147,18 @@ impl Catalog {
         self.sequences.get(&id)
     }
 
-    /// Everything whose name must differ from the others of a namespace: tables, the indexes of
-    /// their primary keys, other indexes, sequences, views.
+    /// Everything whose name must differ from the others of a namespace: tables, their keys,
+    /// other indexes, sequences, views.
     pub fn relations(&self, at: CommitTs) -> impl Iterator<Item = Relation<'_>> {
         let tables = self.collections(at).flat_map(|table| {
-            let key = Relation {
-                oid: table.primary_key_oid,
+            let keys = table.keys().map(|key| Relation {
+                oid: key.oid,
                 schema: table.schema,
-                name: Cow::Owned(table.primary_key_name()),
-            };
+                name: key.name,
+            });
             let itself =
                 Relation { oid: table.id.0, schema: table.schema, name: (&*table.name).into() };
-            let keyed = !table.primary_key.is_empty();
-            std::iter::once(itself).chain(keyed.then_some(key))
+            std::iter::once(itself).chain(keys)
         });
         let indexes = self.indexes(at).map(|index| Relation {
             oid: index.id.0,

@@ -22,18 +22,18 @@ use datafusion::physical_plan::{
 use futures::StreamExt as _;
 use storage::memtable::{Chunk, Rows};
 
-use super::Source;
+use super::{Lookup, Source};
 
 /// Of so many rows one is thought to pass a predicate of which nothing is known.
 const FILTERED_PART: usize = 5;
 
-/// Scans a collection, or fetches one row of it by primary key.
+/// Scans a collection, or fetches rows of it by a key.
 #[derive(Debug)]
 pub(crate) struct CollectionScanExec {
     source: Source,
     rows: Arc<Rows>,
-    /// The only row to read, when the predicate names it by key; no row when the key is not there.
-    point: Option<Option<u32>>,
+    /// The only rows to read, when the predicate names them by key.
+    lookup: Option<Lookup>,
     /// Rows after which reading may stop.
     limit: Option<usize>,
     properties: Arc<PlanProperties>,
@@ -44,13 +44,13 @@ impl CollectionScanExec {
     pub(crate) fn new(
         source: Source,
         rows: Arc<Rows>,
-        point: Option<Option<u32>>,
+        lookup: Option<Lookup>,
         limit: Option<usize>,
         partitions: usize,
     ) -> Result<Self> {
         let schema = Arc::new(source.schema.project(&source.projection)?);
         let chunks = rows.chunks().count().max(1);
-        let partitions = if point.is_some() { 1 } else { partitions.min(chunks) };
+        let partitions = if lookup.is_some() { 1 } else { partitions.min(chunks) };
         let properties = PlanProperties::new(
             EquivalenceProperties::new(schema),
             Partitioning::UnknownPartitioning(partitions),
@@ -61,7 +61,7 @@ impl CollectionScanExec {
         Ok(Self {
             source,
             rows,
-            point,
+            lookup,
             limit,
             properties: Arc::new(properties),
             metrics: ExecutionPlanMetricsSet::new(),
@@ -72,8 +72,13 @@ impl CollectionScanExec {
 impl DisplayAs for CollectionScanExec {
     fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = &self.source.definition.name;
-        match self.point {
-            Some(_) => write!(f, "CollectionLookup: table={name}, by=primary key")?,
+        match &self.lookup {
+            Some(Lookup { by: None, .. }) => {
+                write!(f, "CollectionLookup: table={name}, by=primary key")?;
+            }
+            Some(Lookup { by: Some(index), .. }) => {
+                write!(f, "CollectionLookup: table={name}, by={index}")?;
+            }
             None => write!(f, "CollectionScan: table={name}")?,
         }
         if let Some(predicate) = &self.source.predicate {
@@ -118,8 +123,8 @@ impl ExecutionPlan for CollectionScanExec {
 
     fn partition_statistics(&self, partition: Option<usize>) -> Result<Arc<Statistics>> {
         let live = self.rows.live() as usize;
-        let all = match (self.point, &self.source.predicate) {
-            (Some(_), _) => 1,
+        let all = match (&self.lookup, &self.source.predicate) {
+            (Some(lookup), _) => lookup.ordinals.len(),
             (None, Some(_)) => live / FILTERED_PART,
             (None, None) => live,
         };
@@ -141,7 +146,7 @@ impl ExecutionPlan for CollectionScanExec {
         let baseline = BaselineMetrics::new(&self.metrics, partition);
         let (source, rows) = (self.source.clone(), Arc::clone(&self.rows));
         let partitions = self.properties.partitioning.partition_count();
-        let chunks: Vec<(u32, Arc<Chunk>)> = match self.point {
+        let chunks: Vec<(u32, Arc<Chunk>)> = match &self.lookup {
             Some(_) => Vec::new(),
             None => {
                 let mine = |(at, _): &(usize, (u32, &Arc<Chunk>))| at % partitions == partition;
@@ -159,13 +164,12 @@ impl ExecutionPlan for CollectionScanExec {
             }
         };
         let mut left = self.limit;
-        let point = self.point.map(|found| {
-            let ordinals: Vec<u32> = found.into_iter().collect();
+        let looked_up = self.lookup.as_ref().map(|Lookup { ordinals, .. }| {
             let unprojected = Source {
                 projection: (0..source.schema.fields().len()).collect(),
                 ..source.clone()
             };
-            let fetched = unprojected.fetch(&rows, &ordinals)?;
+            let fetched = unprojected.fetch(&rows, ordinals)?;
             let passed = match &source.predicate {
                 Some(predicate) => {
                     datafusion::physical_plan::filter::batch_filter(&fetched, predicate)?
@@ -176,7 +180,7 @@ impl ExecutionPlan for CollectionScanExec {
         });
         let read =
             futures::stream::iter(chunks).map(move |(base, chunk)| source.read(base, &chunk));
-        let stream = futures::stream::iter(point)
+        let stream = futures::stream::iter(looked_up)
             .chain(read)
             .map(move |batch| {
                 let _timer = baseline.elapsed_compute().timer();

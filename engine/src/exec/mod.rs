@@ -6,6 +6,7 @@ mod collection_scan;
 mod in_pieces;
 mod iterative_search;
 mod key_filter;
+mod lookup;
 mod range;
 mod rows;
 mod vector_top_k;
@@ -16,7 +17,8 @@ pub(crate) use collection_scan::CollectionScanExec;
 pub(crate) use in_pieces::InPiecesExec;
 pub(crate) use iterative_search::{IterativeSearchExec, goes_on_below};
 pub(crate) use key_filter::KeyInput;
-pub(crate) use rows::{Source, point_lookup, storage_error};
+pub(crate) use lookup::{Lookup, lookup};
+pub(crate) use rows::{Source, storage_error};
 pub(crate) use vector_top_k::{
     QueryVector, Search, SearchSettings, SemiJoin, VectorTopK, VectorTopKExec, has_dimension,
 };

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use arrow::array::{Array as _, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::{filter_record_batch, interleave_record_batch, prep_null_mask_filter};
 use arrow::datatypes::{Schema, SchemaRef};
-use datafusion::common::{DataFusionError, Result, ScalarValue};
-use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
+use datafusion::common::{DataFusionError, Result};
 use datafusion::physical_expr::PhysicalExpr;
 use storage::StorageError;
 use storage::memtable::{Chunk, Contents, Definition, Rows, Table};
@@ -188,52 +187,4 @@ fn no_columns(rows: usize) -> Result<RecordBatch> {
 /// Passes a failure of storage through DataFusion.
 pub(crate) fn storage_error(error: StorageError) -> DataFusionError {
     DataFusionError::External(Box::new(error))
-}
-
-/// The row that `filters` name by its whole primary key, and the rows it is among: `Some(None)` when
-/// there is no such row, `None` when the filters do not name one. The filters still have to be
-/// applied to it.
-pub(crate) fn point_lookup(
-    source: &Source,
-    filters: &[Expr],
-) -> Result<(Arc<Rows>, Option<Option<u32>>)> {
-    let Source { table, definition: collection, at, .. } = source;
-    if collection.primary_key.is_empty() {
-        return Ok((table.rows(), None));
-    }
-    let mut key = Vec::with_capacity(collection.primary_key.len());
-    for position in &collection.primary_key {
-        let name = &collection.columns[*position].name;
-        let data_type = collection.schema().field(*position).data_type();
-        let Some(value) = filters.iter().find_map(|filter| equals(filter, name)) else {
-            return Ok((table.rows(), None));
-        };
-        // A literal of another type was compared in a common type; only a lossless one is a key.
-        match value.cast_to(data_type) {
-            Ok(cast)
-                if !cast.is_null()
-                    && cast.cast_to(&value.data_type()).is_ok_and(|b| b == value) =>
-            {
-                key.push(cast.to_array()?);
-            }
-            Ok(_) | Err(_) => return Ok((table.rows(), None)),
-        }
-    }
-    let (rows, found) = table.find(&key, *at).map_err(storage_error)?;
-    Ok((rows, Some(found.map(|ordinal| ordinal.0))))
-}
-
-/// The literal that a predicate `column = literal` compares with.
-fn equals(filter: &Expr, column: &str) -> Option<ScalarValue> {
-    let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = filter else {
-        return None;
-    };
-    match (&**left, &**right) {
-        (Expr::Column(c), Expr::Literal(value, _)) | (Expr::Literal(value, _), Expr::Column(c))
-            if c.name == column =>
-        {
-            Some(value.clone())
-        }
-        _ => None,
-    }
 }

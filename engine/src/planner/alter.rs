@@ -21,6 +21,7 @@ use super::columns::{TableParts, check_default, columns_of};
 use super::define::target;
 use super::retention::retention;
 use super::rules::{check_column_default, computed, default_value};
+use super::sorted_index::Wanted;
 use crate::error::{EngineError, Result};
 use crate::provider::DATABASE;
 use crate::query::Planner;
@@ -42,18 +43,18 @@ pub(crate) struct Step {
 }
 
 impl Step {
-    fn nothing(notice: String) -> Self {
+    pub(super) fn nothing(notice: String) -> Self {
         Self { notice: Some(notice), ..Self::default() }
     }
 }
 
 /// A table as the statement finds it.
-struct Altered<'a> {
-    planner: &'a Planner,
-    collection: &'a Collection,
-    schema: &'a str,
+pub(super) struct Altered<'a> {
+    pub(super) planner: &'a Planner,
+    pub(super) collection: &'a Collection,
+    pub(super) schema: &'a str,
     table: &'a Table,
-    at: CommitTs,
+    pub(super) at: CommitTs,
 }
 
 /// Refuses what no operation of the statement may have; whether there is no table to alter, with what
@@ -76,11 +77,20 @@ pub(crate) fn altered_table(planner: &Planner, alter: &AlterTable) -> Result<Opt
     }
 }
 
-/// Plans one operation of the statement, at the planner's read view.
+/// One change of a table.
+#[derive(Debug, Clone)]
+pub(crate) enum Operation {
+    /// Of `ALTER TABLE`.
+    Alter(Box<AlterTableOperation>),
+    /// `CREATE INDEX` of a sorted index.
+    Index(Box<ast::CreateIndex>),
+}
+
+/// Plans one change, at the planner's read view.
 pub(crate) async fn plan_alteration(
     planner: &Planner,
     name: &ast::ObjectName,
-    operation: &AlterTableOperation,
+    operation: &Operation,
 ) -> Result<Step> {
     planner.begin(None);
     let view = planner.scope.view();
@@ -91,6 +101,10 @@ pub(crate) async fn plan_alteration(
     };
     let (schema, at) = (schema.name.as_str(), view.at());
     let altered = Altered { planner, collection, schema, table, at };
+    let operation = match operation {
+        Operation::Alter(operation) => &**operation,
+        Operation::Index(create) => return altered.create_index(create).await,
+    };
     match operation {
         AlterTableOperation::SetOptionsParens { options } => {
             let retention = retention(options)?;
@@ -123,6 +137,13 @@ pub(crate) async fn plan_alteration(
         } if check.enforced.is_none() => {
             altered.add_check(check.name.as_ref().map(fold), &check.expr).await
         }
+        AlterTableOperation::AddConstraint {
+            constraint: TableConstraint::Unique(unique),
+            not_valid: false,
+        } => altered.add_unique(unique).await,
+        AlterTableOperation::RenameConstraint { old_name, new_name } => {
+            altered.rename_constraint(&fold(old_name), fold(new_name))
+        }
         AlterTableOperation::DropConstraint { if_exists, name, .. } => {
             altered.drop_constraint(&fold(name), *if_exists)
         }
@@ -137,18 +158,18 @@ pub(crate) async fn plan_alteration(
 impl Altered<'_> {
     /// A step that changes the catalog alone. `rows` are what [`Altered::checked_rows`] gave when all
     /// rows were looked at.
-    fn one(&self, change: Alteration, rows: Option<RowId>) -> Step {
+    pub(super) fn one(&self, change: Alteration, rows: Option<RowId>) -> Step {
         let (table, version) = (self.collection.id, self.collection.version);
         let define = Some(Define::Alter { table, version, rows, change });
         Step { define, ..Step::default() }
     }
 
     /// The rows that a check of all rows looks at.
-    fn checked_rows(&self) -> Option<RowId> {
+    pub(super) fn checked_rows(&self) -> Option<RowId> {
         Some(self.table.next_row_at(self.at))
     }
 
-    fn position(&self, column: &Ident) -> Result<usize> {
+    pub(super) fn position(&self, column: &Ident) -> Result<usize> {
         let name = fold(column);
         let position = self.collection.column_position(&name);
         position.ok_or_else(|| EngineError::no_column(&name, &self.collection.name))
@@ -184,8 +205,10 @@ impl Altered<'_> {
             return Err(EngineError::unsupported("ADD COLUMN ... PRIMARY KEY"));
         }
         parts.check_width()?;
+        let uniques = std::mem::take(&mut parts.uniques);
         let checks = conditions.into_iter().map(|(name, expr)| added_check(name, expr));
         let mut then: Vec<AlterTableOperation> = checks.collect();
+        then.extend(uniques.into_iter().map(|wanted| added_unique(wanted, &column.name)));
         let (Some(mut column), sequence) = (parts.columns.pop(), parts.sequences.pop()) else {
             return Err(EngineError::bug("a column that was not added"));
         };
@@ -421,19 +444,37 @@ impl Altered<'_> {
         Ok(self.one(Alteration::AddCheck { check }, self.checked_rows()))
     }
 
+    fn rename_constraint(&self, from: &str, to: String) -> Result<Step> {
+        if self.collection.keys().any(|key| key.constraint && key.name == from) {
+            return Ok(self.one(Alteration::RenameKey { from: from.to_owned(), to }, None));
+        }
+        if self.collection.checks.iter().any(|check| check.name == from) {
+            return Err(EngineError::unsupported("renaming a check constraint"));
+        }
+        Err(self.no_constraint(from))
+    }
+
+    fn no_constraint(&self, name: &str) -> EngineError {
+        let table = &self.collection.name;
+        let message = format!("constraint \"{name}\" of relation \"{table}\" does not exist");
+        EngineError::new(SqlState::UNDEFINED_OBJECT, message)
+    }
+
     fn drop_constraint(&self, name: &str, if_exists: bool) -> Result<Step> {
         if self.collection.checks.iter().any(|check| check.name == *name) {
             return Ok(self.one(Alteration::DropCheck { name: name.to_owned() }, None));
         }
-        let table = &self.collection.name;
-        if !self.collection.primary_key.is_empty() && self.collection.primary_key_name() == *name {
-            return Err(EngineError::unsupported("dropping a primary key"));
+        match self.collection.keys().find(|key| key.constraint && key.name == name) {
+            Some(key) if key.primary => {
+                return Err(EngineError::unsupported("dropping a primary key"));
+            }
+            Some(_) => {
+                return Ok(self.one(Alteration::DropSorted { name: name.to_owned() }, None));
+            }
+            None => {}
         }
-        let message = format!("constraint \"{name}\" of relation \"{table}\" does not exist");
-        if if_exists {
-            return Ok(Step::nothing(format!("{message}, skipping")));
-        }
-        Err(EngineError::new(SqlState::UNDEFINED_OBJECT, message))
+        let none = self.no_constraint(name);
+        if if_exists { Ok(Step::nothing(format!("{none}, skipping"))) } else { Err(none) }
     }
 }
 
@@ -464,6 +505,23 @@ fn added_check(name: Option<String>, expr: &Expr) -> AlterTableOperation {
     };
     AlterTableOperation::AddConstraint {
         constraint: TableConstraint::Check(check),
+        not_valid: false,
+    }
+}
+
+fn added_unique(wanted: Wanted, column: &Ident) -> AlterTableOperation {
+    let unique = ast::UniqueConstraint {
+        name: wanted.name.map(|name| Ident::with_quote('"', name)),
+        index_name: None,
+        index_type_display: ast::KeyOrIndexDisplay::None,
+        index_type: None,
+        columns: vec![ast::IndexColumn::from(column.clone())],
+        index_options: Vec::new(),
+        characteristics: None,
+        nulls_distinct: ast::NullsDistinctOption::None,
+    };
+    AlterTableOperation::AddConstraint {
+        constraint: TableConstraint::Unique(unique),
         not_valid: false,
     }
 }

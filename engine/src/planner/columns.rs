@@ -11,6 +11,7 @@ use types::SqlState;
 use types::limits::{COLUMNS_MAX, IDENTIFIER_BYTES_MAX};
 
 use super::sequences::sequence_options;
+use super::sorted_index::{Wanted, check_sortable, refuse_options};
 use super::write::default_word;
 use crate::error::{EngineError, Result};
 use crate::provider::ROW_ID;
@@ -22,7 +23,11 @@ use crate::sql::types::{column_type_required, fold, last_part};
 pub(crate) struct TableParts {
     pub(crate) columns: Vec<Column>,
     pub(crate) primary_key: Vec<usize>,
+    /// Name that the primary key was given.
+    pub(crate) key_name: Option<String>,
     pub(crate) checks: Vec<Check>,
+    /// `UNIQUE`, by position of the columns, in the order of the statement.
+    pub(crate) uniques: Vec<Wanted>,
     /// Of the columns that have a sequence, in their order.
     pub(crate) sequences: Vec<SequenceOptions>,
 }
@@ -44,6 +49,7 @@ impl TableParts {
         for constraint in &create.constraints {
             match constraint {
                 TableConstraint::PrimaryKey(primary) => {
+                    parts.key_name = primary.name.as_ref().map(fold);
                     let columns = key_columns(primary, &parts.columns, &table)?;
                     if key.replace(columns).is_some() {
                         return Err(two_keys(&table));
@@ -53,7 +59,14 @@ impl TableParts {
                     refuse_unenforced(check.enforced)?;
                     conditions.push((check.name.as_ref().map(fold), &check.expr));
                 }
-                TableConstraint::Unique(_) => return Err(EngineError::unsupported("UNIQUE")),
+                TableConstraint::Unique(unique) => {
+                    refuse_options(unique)?;
+                    let columns = &parts.columns;
+                    let position = |ident: &Ident| named_in_key(ident, columns);
+                    let wanted =
+                        Wanted::constraint(unique.name.as_ref(), &unique.columns, position)?;
+                    parts.uniques.push(wanted);
+                }
                 TableConstraint::ForeignKey(_) => {
                     return Err(EngineError::unsupported("FOREIGN KEY"));
                 }
@@ -68,11 +81,27 @@ impl TableParts {
                 return Err(EngineError::unsupported("a vector as primary key"));
             }
         }
+        for wanted in &parts.uniques {
+            check_sortable(&parts.columns, wanted)?;
+        }
+        parts.one_of_each();
         for (name, condition) in conditions {
             let check = parts.check(&table, name, condition)?;
             parts.checks.push(check);
         }
         Ok(parts)
+    }
+
+    /// Leaves out constraints that say what another one does, as PostgreSQL does.
+    fn one_of_each(&mut self) {
+        let columns = |wanted: &Wanted| wanted.columns.iter().map(|c| c.column).collect();
+        let mut seen: Vec<Vec<usize>> = vec![self.primary_key.clone()];
+        self.uniques.retain(|wanted| {
+            let columns = columns(wanted);
+            let new = !seen.contains(&columns) || wanted.name.is_some();
+            seen.push(columns);
+            new
+        });
     }
 
     pub(crate) fn check_width(&self) -> Result<()> {
@@ -123,16 +152,15 @@ impl TableParts {
             match &option.option {
                 ColumnOption::Check(check) => {
                     refuse_unenforced(check.enforced)?;
-                    let own = named.or(check.name.as_ref());
-                    let own = own.map(fold);
+                    let own = named.or(check.name.as_ref()).map(fold);
                     conditions.push((own, &check.expr));
                 }
                 ColumnOption::Null => said_null = true,
                 ColumnOption::NotNull => nullable = false,
-                ColumnOption::PrimaryKey(_) if named.is_some() => {
-                    return Err(EngineError::unsupported("a name for the primary key"));
+                ColumnOption::PrimaryKey(key) if key.characteristics.is_none() => {
+                    is_key = true;
+                    self.key_name = named.map(fold);
                 }
-                ColumnOption::PrimaryKey(key) if key.characteristics.is_none() => is_key = true,
                 ColumnOption::PrimaryKey(_) => {
                     return Err(EngineError::unsupported("an option of a primary key"));
                 }
@@ -154,7 +182,9 @@ impl TableParts {
                 ColumnOption::Generated { .. } => {
                     return Err(EngineError::unsupported("a generated column"));
                 }
-                ColumnOption::Unique(_) => return Err(EngineError::unsupported("UNIQUE")),
+                ColumnOption::Unique(unique) => {
+                    self.uniques.push(Wanted::of_column(self.columns.len(), named, unique)?);
+                }
                 ColumnOption::ForeignKey(_) => return Err(EngineError::unsupported("REFERENCES")),
                 other => return Err(EngineError::unsupported(other)),
             }
@@ -348,9 +378,6 @@ fn key_columns(
     if primary.characteristics.is_some() || !primary.columns.iter().all(plain) {
         return Err(EngineError::unsupported("an option of a primary key"));
     }
-    if primary.name.is_some() {
-        return Err(EngineError::unsupported("a name for the primary key"));
-    }
     let mut positions = Vec::new();
     for part in &primary.columns {
         let Expr::Identifier(ident) = &part.column.expr else {
@@ -365,6 +392,15 @@ fn key_columns(
         positions.push(position);
     }
     Ok(positions)
+}
+
+fn named_in_key(ident: &Ident, columns: &[Column]) -> Result<usize> {
+    let name = fold(ident);
+    let position = columns.iter().position(|column| column.name == name);
+    position.ok_or_else(|| {
+        let message = format!("column \"{name}\" named in key does not exist");
+        EngineError::new(SqlState::UNDEFINED_COLUMN, message)
+    })
 }
 
 fn position_of(ident: &Ident, columns: &[Column], table: &str) -> Result<usize> {

@@ -371,6 +371,8 @@ mod tests {
             primary_key: Vec::new(),
             retention: None,
             checks: Vec::new(),
+            sorted: Vec::new(),
+            key_name: None,
             sequences: Vec::new(),
         };
         let (catalog, made) = catalog.define(&create, CommitTs(2)).unwrap();

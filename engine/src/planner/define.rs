@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use catalog::{Collection, Define, HnswOptions, RECALL_ONE};
+use catalog::{Catalog, Collection, Define, HnswOptions, Index, RECALL_ONE, SortedIndex};
 use datafusion::sql::sqlparser::ast::{
     self, CreateIndex, CreateTable, CreateTableOptions, Expr, IndexColumn, IndexType, ObjectName,
     ObjectType, SchemaName, Value,
@@ -11,13 +11,15 @@ use storage::ReadView;
 use types::limits::{
     HNSW_EF_CONSTRUCTION, HNSW_M, LATENCY_BUDGET_US, OVERSAMPLE, QUANTIZED_DIM_MIN, RECALL_TARGET,
 };
-use types::{Distance, Quantization, SchemaId, SqlState, TableId, VectorKind};
+use types::{Coded as _, Distance, Quantization, SchemaId, SqlState, TableId, VectorKind};
 
 use super::columns::TableParts;
 use super::retention::retention;
 use super::sequences::{owner, sequence_options, sequence_type};
+use super::sorted_index::{Wanted, drop_index, rename_index};
 use crate::error::{EngineError, Result};
 use crate::provider::DATABASE;
+use crate::sql::Reindex;
 use crate::sql::types::{fold, last_part};
 
 /// What a definition asks for.
@@ -27,7 +29,7 @@ pub(crate) struct Change {
     pub(crate) defines: Vec<Define>,
     /// Command tag.
     pub(crate) tag: &'static str,
-    /// Message for the client when there was nothing to do.
+    /// Message for the client, such as that there was nothing to do.
     pub(crate) notice: Option<String>,
 }
 
@@ -55,6 +57,10 @@ impl<'a> Names<'a> {
     fn schema(&self, name: &str) -> Result<SchemaId> {
         let found = self.view.catalog().namespace(name, self.view.at());
         found.map(|namespace| namespace.id).ok_or_else(|| EngineError::no_schema(name))
+    }
+
+    pub(super) fn catalog(&self) -> &'a Catalog {
+        self.view.catalog()
     }
 
     /// Namespace and name of a possibly qualified name.
@@ -139,6 +145,10 @@ pub(crate) fn define(
         ast::Statement::Drop { object_type, if_exists, names: dropped, cascade, .. } => {
             drop_objects(&names, *object_type, dropped, (*if_exists, *cascade))?
         }
+        ast::Statement::AlterIndex {
+            name,
+            operation: ast::AlterIndexOperation::RenameIndex { index_name },
+        } => Change::one(rename_index(&names, name, index_name, view.at())?, "ALTER INDEX"),
         ast::Statement::CreateExtension(extension) if fold(&extension.name) == "vector" => {
             Change { defines: Vec::new(), tag: "CREATE EXTENSION", notice: None }
         }
@@ -198,7 +208,9 @@ fn create_table(names: &Names<'_>, create: &CreateTable) -> Result<Change> {
         let notice = format!("relation \"{name}\" already exists, skipping");
         return Ok(Change::nothing("CREATE TABLE", notice));
     }
-    let TableParts { columns, primary_key, checks, sequences } = TableParts::of(create)?;
+    let TableParts { columns, primary_key, key_name, checks, uniques, sequences } =
+        TableParts::of(create)?;
+    let sorted = name_uniques(names, (schema, &name), &columns, uniques);
     let retention = match &create.table_options {
         CreateTableOptions::None => None,
         CreateTableOptions::With(options) => retention(options)?,
@@ -211,15 +223,38 @@ fn create_table(names: &Names<'_>, create: &CreateTable) -> Result<Change> {
         primary_key,
         retention,
         checks,
+        sorted,
+        key_name,
         sequences,
     };
     Ok(Change::one(define, "CREATE TABLE"))
 }
 
+/// Gives the constraints of a new table their names.
+fn name_uniques(
+    names: &Names<'_>,
+    (schema, table): (SchemaId, &str),
+    columns: &[catalog::Column],
+    uniques: Vec<Wanted>,
+) -> Vec<SortedIndex> {
+    let mut given: Vec<String> = vec![table.to_owned()];
+    let mut sorted = Vec::with_capacity(uniques.len());
+    for wanted in uniques {
+        let of: Vec<String> =
+            wanted.columns.iter().map(|column| columns[column.column].name.clone()).collect();
+        let free = |parts: (&str, &str)| {
+            names.view.catalog().free_name(schema, parts, &given, names.view.at())
+        };
+        let index = wanted.named(table, &of, free);
+        given.push(index.name.clone());
+        sorted.push(index);
+    }
+    sorted
+}
+
 fn refuse_index_clauses(create: &CreateIndex) -> Result<()> {
     EngineError::refuse_present(&[
         (create.unique, "a unique index"),
-        (create.concurrently, "CREATE INDEX CONCURRENTLY"),
         (!create.include.is_empty(), "INCLUDE"),
         (create.nulls_distinct.is_some(), "NULLS DISTINCT"),
         (create.predicate.is_some(), "a partial index"),
@@ -231,12 +266,15 @@ fn refuse_index_clauses(create: &CreateIndex) -> Result<()> {
 fn create_index(names: &Names<'_>, create: &CreateIndex) -> Result<Change> {
     refuse_index_clauses(create)?;
     match &create.using {
-        Some(IndexType::Custom(method)) if fold(method) == "hnsw" => {}
+        Some(IndexType::Custom(method)) if ["hnsw", "ivfflat"].contains(&&*fold(method)) => {}
         Some(method) => {
-            return Err(EngineError::unsupported(format!("index method {method}"))
+            let method = method.to_string().to_lowercase();
+            let message = format!("access method \"{method}\" does not exist");
+            return Err(EngineError::new(SqlState::UNDEFINED_OBJECT, message)
                 .with_hint("Use: CREATE INDEX ON table USING hnsw (column vector_cosine_ops)."));
         }
-        None => return Err(EngineError::unsupported("index method btree")),
+        // Not one of those that need no look at the rows.
+        None => return Err(EngineError::bug("a sorted index")),
     }
     let collection = names.table(&create.table_name)?;
     let [IndexColumn { column, operator_class }] = create.columns.as_slice() else {
@@ -278,7 +316,8 @@ fn create_index(names: &Names<'_>, create: &CreateIndex) -> Result<Change> {
     } else {
         Quantization::None
     };
-    let options = hnsw_options(&create.with, quantization)?;
+    let (with, notice) = built_as_hnsw(create);
+    let options = hnsw_options(&with, quantization)?;
     if !has_codes && options.quantization != Quantization::None {
         return Err(EngineError::unsupported(format!("quantization with {class}"))
             .with_hint("Such an index compares the vectors themselves; leave the option out."));
@@ -293,7 +332,22 @@ fn create_index(names: &Names<'_>, create: &CreateIndex) -> Result<Change> {
     let table = collection.id;
     let column = collection.column_id(position);
     let define = Define::CreateIndex { table, name, column, distance, options };
-    Ok(Change::one(define, "CREATE INDEX"))
+    Ok(Change { notice, ..Change::one(define, "CREATE INDEX") })
+}
+
+/// The options of an index, and what the client is told when it asked for lists and gets a graph.
+fn built_as_hnsw(create: &CreateIndex) -> (Vec<Expr>, Option<String>) {
+    let asked = matches!(&create.using,
+        Some(IndexType::Custom(method)) if fold(method) == "ivfflat");
+    if !asked {
+        return (create.with.clone(), None);
+    }
+    let is_lists = |option: &&Expr| {
+        !matches!(option, Expr::BinaryOp { left, .. }
+            if matches!(&**left, Expr::Identifier(name) if fold(name) == "lists"))
+    };
+    let notice = "an ivfflat index is built as hnsw; lists means nothing to it".to_owned();
+    (create.with.iter().filter(is_lists).cloned().collect(), Some(notice))
 }
 
 /// The name given, or PostgreSQL's choice: table, column, `idx`, and a number when that is taken.
@@ -417,9 +471,12 @@ fn drop_objects(
             Ok(more) => {
                 let new = |define: &Define| !defines.contains(define);
                 let more: Vec<Define> = more.into_iter().filter(new).collect();
-                defines.extend(more);
+                for mut define in more {
+                    count_up(&mut define, &defines);
+                    defines.push(define);
+                }
             }
-            Err(_) if if_exists => {
+            Err(error) if if_exists && is_absent(error.sql_state()) => {
                 notices.push(format!("{word} \"{}\" does not exist, skipping", last_part(name)));
             }
             Err(error) => return Err(error),
@@ -427,6 +484,57 @@ fn drop_objects(
     }
     let notice = (!notices.is_empty()).then(|| notices.join("; "));
     Ok(Change { defines, tag, notice })
+}
+
+/// Whether an error says that there is no such object.
+fn is_absent(state: SqlState) -> bool {
+    [SqlState::UNDEFINED_OBJECT, SqlState::UNDEFINED_TABLE, SqlState::INVALID_SCHEMA_NAME]
+        .contains(&state)
+}
+
+/// The changes of `REINDEX`. Sorted indexes have nothing that could be made again.
+pub(crate) fn remade(
+    view: &ReadView,
+    default_schema: &str,
+    reindex: &Reindex,
+) -> Result<Vec<Define>> {
+    let (names, catalog) = (Names { view, default_schema }, view.catalog());
+    let indexes: Vec<&Index> = if reindex.of_table {
+        catalog.indexes_of(names.table(&reindex.name)?.id, view.at()).collect()
+    } else {
+        let (schema, index) = names.split(&reindex.name)?;
+        let found = catalog.index(schema, &index, view.at());
+        if found.is_none() && catalog.key_named(schema, &index, view.at()).is_none() {
+            return Err(no_such_index(&names, schema, &index, SqlState::UNDEFINED_TABLE));
+        }
+        found.into_iter().collect()
+    };
+    let again = |index: &Index| {
+        let Index { table, column, distance, options, .. } = *index;
+        let name = index.name.clone();
+        let make = Define::CreateIndex { table, name, column, distance, options };
+        [Define::DropIndex { id: index.id }, make]
+    };
+    Ok(indexes.into_iter().flat_map(again).collect())
+}
+
+/// What is said of a name that is no index's.
+fn no_such_index(names: &Names<'_>, schema: SchemaId, name: &str, state: SqlState) -> EngineError {
+    if names.catalog().collection(schema, name, names.view.at()).is_some() {
+        let message = format!("\"{name}\" is not an index");
+        return EngineError::new(SqlState::WRONG_OBJECT_TYPE, message)
+            .with_hint("Use DROP TABLE to remove a table.");
+    }
+    let kind = if state == SqlState::UNDEFINED_TABLE { "relation" } else { "index" };
+    EngineError::new(state, format!("{kind} \"{name}\" does not exist"))
+}
+
+/// A change of a collection that others of the statement come before.
+fn count_up(define: &mut Define, before: &[Define]) {
+    let Define::Alter { table, version, .. } = define else { return };
+    let same = |other: &&Define| matches!(other, Define::Alter { table: of, .. } if of == table);
+    let others = before.iter().filter(same).count();
+    *version += u32::try_from(others).unwrap_or(u32::MAX);
 }
 
 fn drop_one(
@@ -446,9 +554,11 @@ fn drop_one(
         ObjectType::Index => {
             let (schema, index) = names.split(name)?;
             let found = names.view.catalog().index(schema, &index, names.view.at());
-            let message = || format!("index \"{index}\" does not exist");
-            let found =
-                found.ok_or_else(|| EngineError::new(SqlState::UNDEFINED_OBJECT, message()))?;
+            if let Some(drop) = drop_index(names, name, names.view.at())? {
+                return Ok(vec![drop]);
+            }
+            let none = || no_such_index(names, schema, &index, SqlState::UNDEFINED_OBJECT);
+            let found = found.ok_or_else(none)?;
             Define::DropIndex { id: found.id }
         }
         ObjectType::Sequence => {
@@ -469,7 +579,19 @@ fn drop_one(
             return Ok(with_readers(names, found.id, Define::DropView { id: found.id }, cascade));
         }
         _ => {
-            let id: TableId = names.table(name)?.id;
+            let found = names.table(name).map_err(|error| {
+                let Ok((schema, index)) = names.split(name) else { return error };
+                let (catalog, at) = (names.catalog(), names.view.at());
+                if catalog.index(schema, &index, at).is_none()
+                    && catalog.key_named(schema, &index, at).is_none()
+                {
+                    return error;
+                }
+                let message = format!("\"{index}\" is not a table");
+                EngineError::new(SqlState::WRONG_OBJECT_TYPE, message)
+                    .with_hint("Use DROP INDEX to remove an index.")
+            });
+            let id: TableId = found?.id;
             return Ok(with_readers(names, id, Define::DropCollection { id }, cascade));
         }
     };

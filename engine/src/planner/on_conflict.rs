@@ -10,8 +10,8 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt64Array};
 use arrow::compute::{concat_batches, filter_record_batch, interleave_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use arrow::row::{OwnedRow, RowConverter, SortField};
-use catalog::Collection;
+use arrow::row::{OwnedRow, RowConverter, Rows, SortField};
+use catalog::{Collection, Key};
 use datafusion::common::ScalarValue;
 use datafusion::execution::SessionState;
 use datafusion::sql::sqlparser::ast::{
@@ -19,10 +19,11 @@ use datafusion::sql::sqlparser::ast::{
     JoinOperator, OnConflictAction, OnInsert, Query, TableWithJoins,
 };
 use storage::ReadView;
-use storage::memtable::Table;
+use storage::memtable::{Definition, Table};
 use types::SqlState;
 
 use super::changes::{column_of, new_columns, query_of, table_factor, table_name};
+use super::sorted_index::unique_key;
 use super::write::{WriteBuilder, key_detail};
 use crate::error::{EngineError, Result};
 use crate::provider::{MEMORY_CATALOG, ROW_ID};
@@ -34,43 +35,61 @@ const EXISTING: &str = "existing";
 const EXCLUDED: &str = "excluded";
 
 /// What to do with rows whose key is taken.
+#[derive(Debug, Clone)]
+pub(crate) struct OnConflict<'a> {
+    action: Action<'a>,
+    /// The keys that are meant.
+    keys: Vec<Key<'a>>,
+}
+
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum OnConflict<'a> {
+enum Action<'a> {
     Nothing,
     Update { assignments: &'a [Assignment], selection: Option<&'a Expr> },
 }
 
 impl<'a> OnConflict<'a> {
     /// What an INSERT says.
-    pub(crate) fn of(insert: &'a Insert, collection: &Collection) -> Result<Option<Self>> {
+    fn of(insert: &'a Insert, collection: &'a Collection) -> Result<Option<Self>> {
         let conflict = match &insert.on {
             None => return Ok(None),
             Some(OnInsert::OnConflict(conflict)) => conflict,
             Some(_) => return Err(EngineError::unsupported("ON DUPLICATE KEY")),
         };
-        check_target(conflict.conflict_target.as_ref(), collection)?;
-        match &conflict.action {
-            OnConflictAction::DoNothing => Ok(Some(Self::Nothing)),
+        let keys = keys_meant(conflict.conflict_target.as_ref(), collection)?;
+        let action = match &conflict.action {
+            OnConflictAction::DoNothing => Action::Nothing,
             OnConflictAction::DoUpdate(_) if conflict.conflict_target.is_none() => {
                 let message =
                     "ON CONFLICT DO UPDATE requires inference specification or constraint name";
-                Err(EngineError::syntax(message)
-                    .with_hint("For example, ON CONFLICT (column_name)."))
+                return Err(EngineError::syntax(message)
+                    .with_hint("For example, ON CONFLICT (column_name)."));
             }
-            OnConflictAction::DoUpdate(update) => Ok(Some(Self::Update {
+            OnConflictAction::DoUpdate(update) => Action::Update {
                 assignments: &update.assignments,
                 selection: update.selection.as_ref(),
-            })),
-        }
+            },
+        };
+        Ok(Some(Self { action, keys }))
+    }
+
+    /// What an INSERT says, and the query for the rows that are updated then.
+    pub(crate) fn with_query(
+        insert: &'a Insert,
+        collection: &'a Collection,
+        qualifier: &Ident,
+    ) -> Result<Option<(Self, Option<Query>)>> {
+        let conflict = Self::of(insert, collection)?;
+        let queried = |conflict: Self| {
+            let query = conflict.query(collection, qualifier)?;
+            Ok((conflict, query))
+        };
+        conflict.map(queried).transpose()
     }
 
     /// The query for the row ids and new columns of rows that are updated; `None` when none are.
-    pub(crate) fn query(
-        &self,
-        collection: &Collection,
-        qualifier: &Ident,
-    ) -> Result<Option<Query>> {
-        let Self::Update { assignments, selection } = self else { return Ok(None) };
+    fn query(&self, collection: &Collection, qualifier: &Ident) -> Result<Option<Query>> {
+        let Action::Update { assignments, selection } = self.action else { return Ok(None) };
         let table = |name: &str, alias: Ident| {
             table_factor(table_name(MEMORY_CATALOG, MEMORY_CATALOG, name), alias)
         };
@@ -92,10 +111,13 @@ impl<'a> OnConflict<'a> {
     }
 }
 
-/// The only constraint that rows can be in conflict with is the primary key.
-fn check_target(target: Option<&ConflictTarget>, collection: &Collection) -> Result<()> {
+/// The keys that a statement means; all unique ones when it names none.
+fn keys_meant<'a>(
+    target: Option<&ConflictTarget>,
+    collection: &'a Collection,
+) -> Result<Vec<Key<'a>>> {
     match target {
-        None => Ok(()),
+        None => Ok(collection.keys().filter(|key| key.unique).collect()),
         Some(ConflictTarget::Columns(columns)) => {
             let named: BTreeSet<String> = columns.iter().map(fold).collect();
             for name in &named {
@@ -104,9 +126,11 @@ fn check_target(target: Option<&ConflictTarget>, collection: &Collection) -> Res
                     return Err(EngineError::new(SqlState::UNDEFINED_COLUMN, message));
                 }
             }
-            let key = collection.primary_key.iter().map(|at| &collection.columns[*at].name);
-            if !named.is_empty() && key.cloned().collect::<BTreeSet<_>>() == named {
-                return Ok(());
+            let columns = |key: &Key<'_>| -> BTreeSet<String> {
+                key.positions.iter().map(|at| collection.columns[*at].name.clone()).collect()
+            };
+            if let Some(key) = unique_key(collection, |key| columns(key) == named) {
+                return Ok(vec![key]);
             }
             let message = "there is no unique or exclusion constraint matching the ON CONFLICT \
                            specification";
@@ -114,8 +138,8 @@ fn check_target(target: Option<&ConflictTarget>, collection: &Collection) -> Res
         }
         Some(ConflictTarget::OnConstraint(name)) => {
             let name = last_part(name);
-            if !collection.primary_key.is_empty() && collection.primary_key_name() == name {
-                return Ok(());
+            if let Some(key) = unique_key(collection, |key| key.constraint && key.name == name) {
+                return Ok(vec![key]);
             }
             let message =
                 format!("constraint \"{name}\" for table \"{}\" does not exist", collection.name);
@@ -150,31 +174,36 @@ struct Proposed {
 }
 
 impl Proposed {
-    fn of(rows: RecordBatch, table: &Table, view: &ReadView) -> Result<Self> {
+    /// Looks `keys` up. A row that is left out itself keeps no other one out when `skips`.
+    fn of(
+        rows: RecordBatch,
+        (table, view): (&Table, &ReadView),
+        keys: &[Key<'_>],
+        skips: bool,
+    ) -> Result<Self> {
         let definition = view.definition(table);
-        let key = &definition.primary_key;
-        let columns: Vec<ArrayRef> = key.iter().map(|at| Arc::clone(rows.column(*at))).collect();
+        let converted =
+            keys.iter().map(|key| NewKeys::of(&rows, key)).collect::<Result<Vec<_>>>()?;
+        let mut seen: Vec<HashSet<OwnedRow>> = vec![HashSet::new(); keys.len()];
         let (mut existing, mut repeated) = (Vec::new(), Vec::new());
-        if key.is_empty() {
-            existing.resize_with(rows.num_rows(), || None);
-            repeated.resize(rows.num_rows(), false);
-            return Ok(Self { rows, existing, repeated });
-        }
-        let fields = columns.iter().map(|c| SortField::new(c.data_type().clone())).collect();
-        let keys = RowConverter::new(fields)?.convert_columns(&columns)?;
-        let mut seen: HashSet<OwnedRow> = HashSet::with_capacity(rows.num_rows());
-        for (row, key) in keys.iter().enumerate() {
-            repeated.push(!seen.insert(key.owned()));
-            let key: Vec<ArrayRef> = columns.iter().map(|column| column.slice(row, 1)).collect();
-            let (there, found) = table.find(&key, view.at())?;
-            let located = found.and_then(|ordinal| there.locate(ordinal));
-            existing.push(match located {
-                Some((chunk, slot)) => {
-                    let row = definition.read(&chunk.batch()?.slice(slot, 1))?;
-                    Some((chunk.row_id(slot).0, row))
+        for row in 0..rows.num_rows() {
+            let mut there = None;
+            for (key, new) in keys.iter().zip(&converted) {
+                if there.is_none() && !new.has_null(row) {
+                    there = new.find(row, (table, key, view, &definition))?;
                 }
-                None => None,
-            });
+            }
+            let new = || converted.iter().zip(&seen).filter(|(new, _)| !new.has_null(row));
+            let again = new().any(|(new, seen)| seen.contains(&new.rows.row(row).owned()));
+            if !skips || (there.is_none() && !again) {
+                for (new, seen) in converted.iter().zip(&mut seen) {
+                    if !new.has_null(row) {
+                        seen.insert(new.rows.row(row).owned());
+                    }
+                }
+            }
+            existing.push(there);
+            repeated.push(again);
         }
         Ok(Self { rows, existing, repeated })
     }
@@ -198,25 +227,60 @@ impl Proposed {
     }
 }
 
+/// The values of new rows in one key.
+struct NewKeys {
+    columns: Vec<ArrayRef>,
+    rows: Rows,
+}
+
+impl NewKeys {
+    fn of(rows: &RecordBatch, key: &Key<'_>) -> Result<Self> {
+        let columns: Vec<ArrayRef> =
+            key.positions.iter().map(|at| Arc::clone(rows.column(*at))).collect();
+        let fields = columns.iter().map(|c| SortField::new(c.data_type().clone())).collect();
+        let rows = RowConverter::new(fields)?.convert_columns(&columns)?;
+        Ok(Self { columns, rows })
+    }
+
+    /// Nothing is equal to NULL.
+    fn has_null(&self, row: usize) -> bool {
+        self.columns.iter().any(|column| column.is_null(row))
+    }
+
+    /// The id and the row of one that has the key.
+    fn find(
+        &self,
+        row: usize,
+        (table, key, view, definition): (&Table, &Key<'_>, &ReadView, &Definition),
+    ) -> Result<Option<(u64, RecordBatch)>> {
+        let values: Vec<ArrayRef> = self.columns.iter().map(|c| c.slice(row, 1)).collect();
+        let (rows, found) = table.find_unique(key.oid, &values, view.at())?;
+        let located = found.and_then(|ordinal| rows.locate(ordinal));
+        let Some((chunk, slot)) = located else { return Ok(None) };
+        let row = definition.read(&chunk.batch()?.slice(slot, 1))?;
+        Ok(Some((chunk.row_id(slot).0, row)))
+    }
+}
+
 /// Replaces the rows that `builder` would insert by those that are left of them, and by what the
 /// others make of rows that are there.
 pub(crate) async fn resolve(
     planner: &Planner,
     state: SessionState,
-    (conflict, query): (OnConflict<'_>, Option<&Query>),
+    (conflict, query): (&OnConflict<'_>, Option<&Query>),
     (builder, table): (&mut WriteBuilder, &Table),
     parameters: &[ScalarValue],
 ) -> Result<()> {
     let view = planner.scope.view();
-    let proposed = Proposed::of(builder.rows()?, table, &view)?;
+    let skips = matches!(conflict.action, Action::Nothing);
+    let proposed = Proposed::of(builder.rows()?, (table, &view), &conflict.keys, skips)?;
     let is_new = |row: usize| proposed.existing[row].is_none();
     let rows = 0..proposed.rows.num_rows();
     let Some(query) = query else {
-        debug_assert!(matches!(conflict, OnConflict::Nothing));
         let kept: BooleanArray =
             rows.map(|row| Some(is_new(row) && !proposed.repeated[row])).collect();
         builder.set_rows(filter_record_batch(&proposed.rows, &kept)?);
-        return Ok(());
+        return check_new_keys(builder, (table, &view), &conflict.keys);
     };
     if proposed.repeated.contains(&true) {
         let message = "ON CONFLICT DO UPDATE command cannot affect row a second time";
@@ -250,28 +314,33 @@ pub(crate) async fn resolve(
     } else {
         builder.set_rows(interleave_record_batch(&[&proposed.rows, &updates], &places)?);
     }
-    check_new_keys(builder, table, &view)
+    check_new_keys(builder, (table, &view), &conflict.keys)
 }
 
-/// An update may have given a row a key that another row has: that is no conflict to resolve.
-fn check_new_keys(builder: &WriteBuilder, table: &Table, view: &ReadView) -> Result<()> {
+/// A row may have a key that another row has and that is not meant: that is no conflict to resolve.
+fn check_new_keys(
+    builder: &WriteBuilder,
+    (table, view): (&Table, &ReadView),
+    meant: &[Key<'_>],
+) -> Result<()> {
     let ended: HashSet<u64> = builder.ended().iter().map(|row| row.0).collect();
-    if ended.is_empty() {
-        return Ok(());
-    }
-    let after = Proposed::of(builder.rows()?, table, view)?;
-    let taken = |row: &usize| {
-        let other = after.existing[*row].as_ref().is_some_and(|(id, _)| !ended.contains(id));
-        other || after.repeated[*row]
-    };
-    let Some(row) = (0..after.rows.num_rows()).find(taken) else { return Ok(()) };
     let collection = &*view.definition(table);
-    let constraint = collection.primary_key_name();
-    let message = format!("duplicate key value violates unique constraint \"{constraint}\"");
-    // Of this kind, a write that met another commit is begun anew; this one would meet the same.
-    Err(EngineError::new(SqlState::UNIQUE_VIOLATION, message).with_detail(key_detail(
-        collection,
-        &after.rows,
-        row,
-    )))
+    let unique = collection.keys().filter(|key| key.unique);
+    // New rows without changes have none of the keys that were looked up.
+    let open = unique.filter(|key| !ended.is_empty() || meant.iter().all(|m| m.oid != key.oid));
+    for key in open {
+        let keys = std::slice::from_ref(&key);
+        let after = Proposed::of(builder.rows()?, (table, view), keys, false)?;
+        let taken = |row: &usize| {
+            let other = after.existing[*row].as_ref().is_some_and(|(id, _)| !ended.contains(id));
+            other || after.repeated[*row]
+        };
+        let Some(row) = (0..after.rows.num_rows()).find(taken) else { continue };
+        let constraint = &key.name;
+        let message = format!("duplicate key value violates unique constraint \"{constraint}\"");
+        // Of this kind, a write that met another commit is begun anew; this one would meet the same.
+        let detail = key_detail(collection, &key, &after.rows, row);
+        return Err(EngineError::new(SqlState::UNIQUE_VIOLATION, message).with_detail(detail));
+    }
+    Ok(())
 }

@@ -105,10 +105,7 @@ impl<'a> Write<'a> {
                 let (collection, _) = find(name)?;
                 let (positions, source) = insert_source(collection, insert)?;
                 let qualifier = insert_qualifier(insert.table_alias.as_ref(), collection);
-                let conflict = match OnConflict::of(insert, collection)? {
-                    Some(conflict) => Some((conflict, conflict.query(collection, &qualifier)?)),
-                    None => None,
-                };
+                let conflict = OnConflict::with_query(insert, collection, &qualifier)?;
                 Self {
                     verb: Verb::Insert,
                     collection,
@@ -196,7 +193,7 @@ async fn plan_write_here(
         check_rows(planner, &state, collection, &builder.rows()?).await?;
     }
     if let Some((conflict, query)) = &write.conflict {
-        let conflict = (*conflict, query.as_ref());
+        let conflict = (conflict, query.as_ref());
         let rows = (&mut builder, &**table);
         on_conflict::resolve(planner, state.clone(), conflict, rows, parameters).await?;
         if query.is_some() {

@@ -27,7 +27,8 @@ use crate::provider::MEMORY_CATALOG;
 use crate::query::Planner;
 use crate::sql::rewrite::call;
 use crate::sql::stored::read_expression;
-use crate::values::{scalar_from_text, timestamp_text, uuid_text};
+use crate::value_text::texts;
+use crate::values::scalar_from_text;
 
 /// Names of rows among the tables in memory: those that lack values, and those that are checked.
 const LACKING: &str = "lacking";
@@ -254,24 +255,10 @@ pub(crate) async fn check_rows(
         .about(ErrorObject { constraint, ..error_object(&planner.scope.view(), collection) }))
 }
 
-/// A value as PostgreSQL prints it, as far as that is known.
+/// A value as PostgreSQL prints it.
 pub(crate) fn shown(value: &ScalarValue) -> String {
-    match value {
-        ScalarValue::TimestampMicrosecond(Some(micros), zone) => {
-            let zone = zone.as_ref().map_or("", |_| "+00");
-            format!("{}{zone}", timestamp_text(*micros))
-        }
-        ScalarValue::FixedSizeBinary(16, Some(bytes)) => uuid_text(bytes),
-        ScalarValue::Boolean(Some(value)) => if *value { "t" } else { "f" }.to_owned(),
-        other => match udfs::vector_of(other) {
-            Some(vector) => {
-                let mut text = String::new();
-                udfs::write_vector(&mut text, vector.row());
-                text
-            }
-            None => other.to_string(),
-        },
-    }
+    let text = value.to_array().map_err(EngineError::from).and_then(|array| texts(&array));
+    text.map_or_else(|_| value.to_string(), |text| text.value(0).to_owned())
 }
 
 /// The table that an error is about.

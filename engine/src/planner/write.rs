@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray as _, RecordBatch};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{SchemaRef, UInt64Type};
-use catalog::{Collection, ColumnType};
+use catalog::{Collection, ColumnType, Key};
 use datafusion::common::ScalarValue;
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{self, CastKind, Expr, Insert, Query, SetExpr, Value};
@@ -458,13 +458,18 @@ fn mixed_column(
 }
 
 /// `Key (id)=(5) already exists.`
-pub(crate) fn key_detail(collection: &Collection, batch: &RecordBatch, row: usize) -> String {
+pub(crate) fn key_detail(
+    collection: &Collection,
+    key: &Key<'_>,
+    batch: &RecordBatch,
+    row: usize,
+) -> String {
     let name = |at: &usize| collection.columns[*at].name.clone();
     let value = |at: &usize| {
         let value = ScalarValue::try_from_array(batch.column(*at), row);
         value.map_or_else(|_| String::new(), |value| shown(&value))
     };
-    let names: Vec<String> = collection.primary_key.iter().map(name).collect();
-    let values: Vec<String> = collection.primary_key.iter().map(value).collect();
+    let names: Vec<String> = key.positions.iter().map(name).collect();
+    let values: Vec<String> = key.positions.iter().map(value).collect();
     format!("Key ({})=({}) already exists.", names.join(", "), values.join(", "))
 }

@@ -14,7 +14,7 @@ use storage::{Pin, ReadView};
 use types::CommitTs;
 
 use crate::exec::{
-    CollectionScanExec, KeyInput, SemiJoin, Source, VectorTopK, VectorTopKExec, point_lookup,
+    CollectionScanExec, KeyInput, SemiJoin, Source, VectorTopK, VectorTopKExec, lookup,
     storage_error,
 };
 use crate::search_config::SearchConfig;
@@ -185,14 +185,14 @@ impl TableProvider for CollectionProvider {
             let top_k = VectorTopK { joins: Vec::new(), ..top_k.clone() };
             return Ok(Arc::new(VectorTopKExec::new(source, top_k, joins, (settings, tuner))?));
         }
-        let (mut rows, point) = point_lookup(&source, filters)?;
+        let (mut rows, found) = lookup(&source, filters)?;
         // A write takes no part of its meaning from an index.
-        if point.is_none() && settings.enable_ann && !self.row_id {
+        if found.is_none() && settings.enable_ann && !self.row_id {
             let contents = self.table.contents();
             source = source.with_range(&contents);
             rows = contents.rows;
         }
         let partitions = state.config().target_partitions();
-        Ok(Arc::new(CollectionScanExec::new(source, rows, point, limit, partitions)?))
+        Ok(Arc::new(CollectionScanExec::new(source, rows, found, limit, partitions)?))
     }
 }

@@ -141,6 +141,7 @@ impl Session {
             Statement::Checkpoint
             | Statement::CheckTable(_)
             | Statement::Vacuum(_)
+            | Statement::Reindex(_)
             | Statement::Fetch(_) => false,
         };
         if self.transaction_status() != TransactionStatus::Failed || statement.is_none_or(exits) {
@@ -475,10 +476,10 @@ fn explained(
     let found = begun.iter().find_map(|(table, batch)| {
         let collection = view.catalog().collection_by_id(*table)?;
         let batch = batch.as_ref().filter(|batch| *row < batch.num_rows())?;
-        let named = collection.primary_key_name() == *constraint;
+        let key = collection.keys().find(|key| key.name == *constraint)?;
         let constraint = Some(constraint.clone());
         let object = ErrorObject { constraint, ..error_object(view, collection) };
-        named.then(|| (key_detail(collection, batch, *row), object))
+        Some((key_detail(collection, &key, batch, *row), object))
     });
     let error = EngineError::from(error);
     match found {

@@ -12,12 +12,13 @@ use super::{Notice, Outcome, Session, done};
 use crate::error::{EngineError, Result};
 use crate::pg_types;
 use crate::planner::{
-    CopyIn, CopyOptions, CopyTarget, CreateAs, PlannedWrite, altered_table, plan_alteration,
-    plan_copy, plan_create_as, plan_create_view, plan_write, read_columns, target, truncations,
+    CopyIn, CopyOptions, CopyTarget, CreateAs, Operation, PlannedWrite, altered_table,
+    plan_alteration, plan_copy, plan_create_as, plan_create_view, plan_write, read_columns, remade,
+    target, truncations,
 };
 use crate::query::{RowStream, require_select};
-use crate::sql::Tree;
 use crate::sql::rewrite::check_relation;
+use crate::sql::{Reindex, Tree};
 
 /// Times a statement is planned again after a concurrent commit got in its way. Nothing of a failed
 /// try is visible, so trying again is safe; giving up leaves the retry to the client.
@@ -142,11 +143,50 @@ impl Session {
 
     /// Changes a table: all operations of the statement, or none.
     pub(super) async fn alter_table(&mut self, alter: &AlterTable) -> Result<Outcome> {
-        self.check_writable("ALTER TABLE")?;
+        let operations =
+            alter.operations.iter().cloned().map(Box::new).map(Operation::Alter).collect();
+        self.change_table("ALTER TABLE", alter, operations).await
+    }
+
+    /// Makes a sorted index.
+    pub(super) async fn create_sorted_index(
+        &mut self,
+        create: &ast::CreateIndex,
+    ) -> Result<Outcome> {
+        let index = Operation::Index(Box::new(create.clone()));
+        let alter = table_only(&create.table_name);
+        self.change_table("CREATE INDEX", &alter, vec![index]).await
+    }
+
+    /// Makes the indexes of a table, or one of them, again.
+    pub(super) async fn reindex(&mut self, reindex: &Reindex) -> Result<Outcome> {
+        self.check_writable("REINDEX")?;
+        if reindex.concurrently {
+            self.check_outside("REINDEX CONCURRENTLY")?;
+        }
+        let own = self.transaction.is_none();
+        self.begin_implicit();
+        self.look(None).await?;
+        for define in remade(&self.view(), &self.settings.default_schema(), reindex)? {
+            self.define_in_transaction(&define)?;
+        }
+        if own {
+            self.end_implicit().await?;
+        }
+        Ok(done("REINDEX"))
+    }
+
+    async fn change_table(
+        &mut self,
+        tag: &'static str,
+        alter: &AlterTable,
+        operations: Vec<Operation>,
+    ) -> Result<Outcome> {
+        self.check_writable(tag)?;
         let own = self.transaction.is_none();
         for _ in 0..CONFLICT_RETRIES {
             self.begin_implicit();
-            let altered = self.alter_once(alter).await;
+            let altered = self.alter_once(alter, operations.clone()).await;
             let ended = match altered {
                 Ok(notice) if own => self.end_implicit().await.map(|()| notice),
                 other => other,
@@ -154,7 +194,7 @@ impl Session {
             match ended {
                 Ok(message) => {
                     let notice = message.map(Notice::information);
-                    return Ok(Outcome::Done { tag: "ALTER TABLE".to_owned(), notice });
+                    return Ok(Outcome::Done { tag: tag.to_owned(), notice });
                 }
                 Err(error) if own && error.sql_state() == SqlState::SERIALIZATION_FAILURE => {
                     self.fail();
@@ -167,13 +207,17 @@ impl Session {
             .with_hint("Run the statement again."))
     }
 
-    async fn alter_once(&mut self, alter: &AlterTable) -> Result<Option<String>> {
+    async fn alter_once(
+        &mut self,
+        alter: &AlterTable,
+        operations: Vec<Operation>,
+    ) -> Result<Option<String>> {
         self.look(None).await?;
         if let Some(notice) = altered_table(&self.planner(), alter)? {
             return Ok(Some(notice));
         }
         let mut name = alter.name.clone();
-        let mut left: VecDeque<AlterTableOperation> = alter.operations.iter().cloned().collect();
+        let mut left = VecDeque::from(operations);
         let mut notices = Vec::new();
         while let Some(operation) = left.pop_front() {
             let (planner, of, planned) = (self.planner(), name.clone(), operation.clone());
@@ -188,12 +232,17 @@ impl Session {
             if let Some(fill) = step.fill {
                 self.write(&Tree::new(Box::new(fill), false), &[], None).await?;
             }
-            if let AlterTableOperation::RenameTable { table_name } = &operation {
+            if let Operation::Alter(operation) = &operation
+                && let AlterTableOperation::RenameTable { table_name } = &**operation
+            {
                 let (RenameTableNameKind::To(to) | RenameTableNameKind::As(to)) = table_name;
                 name.0.pop();
                 name.0.extend(to.0.last().cloned());
             }
-            step.then.into_iter().rev().for_each(|next| left.push_front(next));
+            step.then
+                .into_iter()
+                .rev()
+                .for_each(|next| left.push_front(Operation::Alter(Box::new(next))));
             notices.extend(step.notice);
         }
         Ok((!notices.is_empty()).then(|| notices.join("; ")))
@@ -253,5 +302,19 @@ impl Session {
             self.commit_or_keep(write).await?;
         }
         Ok(format!("COPY {rows}"))
+    }
+}
+
+/// `ALTER TABLE name` without operations.
+fn table_only(name: &ast::ObjectName) -> AlterTable {
+    AlterTable {
+        name: name.clone(),
+        if_exists: false,
+        only: false,
+        operations: Vec::new(),
+        location: None,
+        on_cluster: None,
+        table_type: None,
+        end_token: ast::helpers::attached_token::AttachedToken::empty(),
     }
 }

@@ -13,6 +13,7 @@ use types::limits::STATEMENT_DEPTH_MAX;
 
 use super::dialect::AzimuthDialect;
 use super::fetch::{self, Fetch};
+use super::maintenance::{self, Reindex};
 use super::rewrite;
 use super::tokens::{self, StatementTokens};
 use super::types::parameter_number;
@@ -89,6 +90,8 @@ pub enum Statement {
     CheckTable(ast::ObjectName),
     /// `VACUUM [t, ...]`; all tables when none is named
     Vacuum(Vec<ast::ObjectName>),
+    /// `REINDEX`
+    Reindex(Reindex),
     /// `FETCH` or `MOVE`
     Fetch(Fetch),
 }
@@ -184,8 +187,11 @@ fn parse_one(tokens: Vec<TokenWithSpan>, deep: bool) -> Result<ParsedStatement> 
     if let Some(Token::Word(word)) = words.first()
         && word.keyword == Keyword::VACUUM
     {
-        let names = vacuumed(&words, tokens.clone())?;
+        let names = maintenance::vacuumed(&words, tokens.clone())?;
         return Ok(ParsedStatement::of(Statement::Vacuum(names), parameters));
+    }
+    if let Some(reindex) = maintenance::reindex(&words, &tokens)? {
+        return Ok(ParsedStatement::of(Statement::Reindex(reindex), parameters));
     }
     if let Some(Token::Word(word)) = words.first()
         && word.keyword == Keyword::EXPLAIN
@@ -193,6 +199,7 @@ fn parse_one(tokens: Vec<TokenWithSpan>, deep: bool) -> Result<ParsedStatement> 
         // The parser answers errors inside EXPLAIN with another reading; find them first.
         check_explained(&tokens)?;
     }
+    let tokens = maintenance::without_concurrently(tokens);
     let dialect = AzimuthDialect::new(tokens.len());
     let mut parser = parser(&dialect, tokens);
     let mut statement = Box::new(parser.parse_statement()?);
@@ -259,32 +266,7 @@ pub(super) fn parse_statement(text: &str) -> Result<ast::Statement> {
     })
 }
 
-/// The tables that `VACUUM [t, ...]` names.
-fn vacuumed(words: &[&Token], tokens: Vec<TokenWithSpan>) -> Result<Vec<ast::ObjectName>> {
-    match words.get(1) {
-        None => return Ok(Vec::new()),
-        Some(Token::LParen) => return Err(EngineError::unsupported("VACUUM with options")),
-        Some(Token::SingleQuotedString(_)) => {
-            return Err(EngineError::syntax("a name is not quoted with single quotes"));
-        }
-        Some(Token::Word(word))
-            if word.quote_style.is_none()
-                && ["full", "freeze", "verbose", "analyze"]
-                    .contains(&word.value.to_ascii_lowercase().as_str()) =>
-        {
-            return Err(EngineError::unsupported(format!("VACUUM {word}")));
-        }
-        Some(_) => {}
-    }
-    let dialect = AzimuthDialect::new(tokens.len());
-    let mut parser = parser(&dialect, tokens);
-    parser.expect_keyword(Keyword::VACUUM)?;
-    let names = parser.parse_comma_separated(|parser| parser.parse_object_name(false))?;
-    parser.expect_token(&Token::EOF)?;
-    Ok(names)
-}
-
-fn parser(dialect: &AzimuthDialect, tokens: Vec<TokenWithSpan>) -> Parser<'_> {
+pub(super) fn parser(dialect: &AzimuthDialect, tokens: Vec<TokenWithSpan>) -> Parser<'_> {
     Parser::new(dialect)
         .with_recursion_limit(STATEMENT_DEPTH_MAX)
         .with_tokens_with_locations(tokens)

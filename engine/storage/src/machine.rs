@@ -170,7 +170,7 @@ fn apply_define(
         Ok(defined) => defined,
         Err(rejection) => return Ok(Err(rejection)),
     };
-    drop(redefine(state, define));
+    redefine(state, define)?;
     change_indexes(state, &defined, at);
     advance(state, define);
     Ok(Ok(Effect::Defined(defined)))
@@ -201,9 +201,13 @@ fn apply_transaction(
         |write: &TableWrite| TableWrite { table: TableId(moved(write.table.0)), ..write.clone() };
     let writes: Vec<TableWrite> = transacted.writes.iter().map(write).collect();
     // Rows are written in the new columns; until the state is replaced nobody else asks for these.
-    let before: Vec<_> = done.iter().filter_map(|(define, _)| redefine(&next, define)).collect();
+    let mut before = Vec::new();
+    for (define, _) in &done {
+        before.extend(redefine(&next, define)?);
+    }
     if let Err(rejection) = apply_writes(&next, &writes, at)? {
-        before.into_iter().rev().for_each(|(table, definition)| table.redefine(definition));
+        let mut before = before.into_iter().rev();
+        before.try_for_each(|(table, definition)| table.redefine(definition))?;
         return Ok(Err(rejection));
     }
     for (define, defined) in &done {
@@ -244,14 +248,17 @@ fn change_catalog(
     Ok(Ok(defined))
 }
 
+/// A table and its definition before.
+type Redefined = (Arc<Table>, Arc<Definition>);
+
 /// Gives a table its newest definition; the table and the one before.
-fn redefine(state: &State, define: &Define) -> Option<(Arc<Table>, Arc<Definition>)> {
-    let Define::Alter { table: id, .. } = define else { return None };
-    let table = Arc::clone(state.tables.get(id)?);
+fn redefine(state: &State, define: &Define) -> Result<Option<Redefined>, StorageError> {
+    let Define::Alter { table: id, .. } = define else { return Ok(None) };
+    let known = state.tables.get(id).zip(state.catalog.collection_by_id(*id));
+    let Some((table, collection)) = known else { return Ok(None) };
     let before = table.definition();
-    let collection = state.catalog.collection_by_id(*id)?;
-    table.redefine(Arc::new(Definition::new(collection.clone())));
-    Some((table, before))
+    table.redefine(Arc::new(Definition::new(collection.clone())))?;
+    Ok(Some((Arc::clone(table), before)))
 }
 
 /// Notes how far a sequence has come.

@@ -29,9 +29,9 @@ const PREFIX: &str = "manifest-";
 /// Suffix of files that are being made.
 pub(crate) const TEMPORARY: &str = ".tmp";
 const DAMAGED: &str = ".damaged";
-const MAGIC: [u8; 8] = *b"AZMANI\0\x03";
+const MAGIC: [u8; 8] = *b"AZMANI\0\x04";
 /// The first version lacks history, horizons and row ids: ids were ordinals.
-const VERSIONS: std::ops::RangeInclusive<u8> = 1..=3;
+const VERSIONS: std::ops::RangeInclusive<u8> = 1..=4;
 const HEADER_BYTES: usize = 64;
 const HASH_BYTES: usize = 16;
 const NAMESPACES: &str = "namespaces";

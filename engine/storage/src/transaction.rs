@@ -127,7 +127,7 @@ impl Transaction {
                     Arc::new(shared.fork(at)?)
                 }
             };
-            table.redefine(Arc::new(Definition::new(collection.clone())));
+            table.redefine(Arc::new(Definition::new(collection.clone())))?;
             self.own.insert(*id, table);
         }
         self.catalog = Arc::new(catalog);

@@ -132,6 +132,8 @@ sql_states! {
     WRONG_OBJECT_TYPE = "42809";
     /// Objects that depend on the one to be dropped.
     DEPENDENT_OBJECTS_STILL_EXIST = "2BP01";
+    /// `too_many_columns`
+    TOO_MANY_COLUMNS = "54011";
     /// No space left on the device.
     DISK_FULL = "53100";
     /// Out of the memory granted.

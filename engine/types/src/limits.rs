@@ -52,6 +52,9 @@ pub const RETENTION_MAX_MICROS: i64 = 100 * 366 * RETENTION_DEFAULT_MICROS;
 /// Most columns of a table; PostgreSQL's limit.
 pub const COLUMNS_MAX: usize = 1_600;
 
+/// Most columns of a key or a sorted index; PostgreSQL's limit.
+pub const KEY_COLUMNS_MAX: usize = 32;
+
 /// Most characters of a `character varying(n)`; PostgreSQL's limit.
 pub const VARCHAR_LENGTH_MAX: u32 = 10_485_760;
 

@@ -95,17 +95,17 @@ pub(super) fn constraints(view: &ReadView) -> CatalogTable {
                 " ",
                 true,
                 0_i64,
-                kind == "p",
+                matches!(kind, "p" | "u"),
                 key,
                 Cell::Null,
                 Cell::Null,
             ]);
         };
     for collection in view.catalog().collections(view.at()) {
-        if !collection.primary_key.is_empty() {
-            let oid = collection.primary_key_oid;
-            let key = numbers(&collection.primary_key).into();
-            push(oid, &collection.primary_key_name(), collection, ("p", oid), key);
+        for key in collection.keys().filter(|key| key.constraint) {
+            let kind = if key.primary { "p" } else { "u" };
+            let columns = numbers(&key.positions).into();
+            push(key.oid, &key.name, collection, (kind, key.oid), columns);
         }
         for check in &collection.checks {
             push(check.oid, &check.name, collection, ("c", 0), Cell::Null);
@@ -117,8 +117,10 @@ pub(super) fn constraints(view: &ReadView) -> CatalogTable {
 /// The definition of a constraint.
 pub(super) fn constraint_definition(view: &ReadView, oid: i64) -> Option<String> {
     view.catalog().collections(view.at()).find_map(|collection| {
-        if i64::from(collection.primary_key_oid) == oid && !collection.primary_key.is_empty() {
-            return Some(format!("PRIMARY KEY ({})", key_columns(collection)));
+        let mut constraints = collection.keys().filter(|key| key.constraint);
+        if let Some(key) = constraints.find(|key| i64::from(key.oid) == oid) {
+            let kind = if key.primary { "PRIMARY KEY" } else { "UNIQUE" };
+            return Some(format!("{kind} ({})", key_columns(collection, &key)));
         }
         let check = collection.checks.iter().find(|check| i64::from(check.oid) == oid)?;
         Some(format!("CHECK ({})", check.expression))
@@ -203,10 +205,12 @@ pub(super) fn table_constraints(view: &ReadView) -> CatalogTable {
     );
     for collection in view.catalog().collections(view.at()) {
         let schema = schema_name(view, collection);
-        let key = (!collection.primary_key.is_empty())
-            .then(|| (collection.primary_key_name(), "PRIMARY KEY"));
+        let keys = collection.keys().filter(|key| key.constraint).map(|key| {
+            let kind = if key.primary { "PRIMARY KEY" } else { "UNIQUE" };
+            (key.name.into_owned(), kind)
+        });
         let checks = collection.checks.iter().map(|check| (check.name.clone(), "CHECK"));
-        for (name, kind) in key.into_iter().chain(checks) {
+        for (name, kind) in keys.chain(checks) {
             table.push(row![
                 DATABASE,
                 schema.as_str(),
@@ -233,15 +237,20 @@ pub(super) fn key_column_usage(view: &ReadView) -> CatalogTable {
     );
     for collection in view.catalog().collections(view.at()) {
         let schema = schema_name(view, collection);
-        for (place, position) in collection.primary_key.iter().enumerate() {
+        let constraints = collection.keys().filter(|key| key.constraint);
+        let places = constraints.flat_map(|key| {
+            let name = key.name.into_owned();
+            key.positions.into_iter().enumerate().map(move |place| (name.clone(), place))
+        });
+        for (name, (place, position)) in places {
             table.push(row![
                 DATABASE,
                 schema.as_str(),
-                collection.primary_key_name(),
+                name,
                 DATABASE,
                 schema.as_str(),
                 collection.name.as_str(),
-                collection.columns[*position].name.as_str(),
+                collection.columns[position].name.as_str(),
                 number(place),
                 Cell::Null,
             ]);

@@ -475,8 +475,8 @@ fn format_type(oid: i64, typmod: i64) -> Option<String> {
 fn index_column(view: &ReadView, oid: i64, number: i64) -> String {
     let at = usize::try_from(number - 1).unwrap_or(usize::MAX);
     let catalog = view.catalog();
-    let keyed = catalog.collections(view.at()).find(|c| i64::from(c.primary_key_oid) == oid);
-    let of_key = keyed.and_then(|c| c.columns.get(*c.primary_key.get(at)?));
+    let keyed = u32::try_from(oid).ok().and_then(|oid| catalog.key_by_oid(oid, view.at()));
+    let of_key = keyed.and_then(|(c, key)| c.columns.get(*key.positions.get(at)?));
     let of_index = || {
         let index = catalog.indexes(view.at()).find(|index| i64::from(index.id.0) == oid)?;
         let collection = catalog.collection_at(index.table, view.at())?;
@@ -486,12 +486,10 @@ fn index_column(view: &ReadView, oid: i64, number: i64) -> String {
 }
 
 fn indexdef(view: &ReadView, oid: i64, qualified: bool) -> Option<String> {
-    let mut keyed = view.catalog().collections(view.at());
-    if let Some(collection) =
-        keyed.find(|c| i64::from(c.primary_key_oid) == oid && !c.primary_key.is_empty())
-    {
-        return Some(key_definition(view, collection, qualified));
+    let oid = u32::try_from(oid).ok()?;
+    if let Some((collection, key)) = view.catalog().key_by_oid(oid, view.at()) {
+        return Some(key_definition(view, (collection, &key), qualified));
     }
-    let index = view.catalog().indexes(view.at()).find(|i| i64::from(i.id.0) == oid)?;
+    let index = view.catalog().indexes(view.at()).find(|i| i.id.0 == oid)?;
     Some(index_definition(view, index, qualified))
 }

@@ -1,6 +1,6 @@
 //! The rows of the catalog tables.
 
-use catalog::{Collection, Index};
+use catalog::{Collection, Index, Key, SortedColumn};
 use storage::ReadView;
 use types::{SchemaId, VectorKind};
 
@@ -171,8 +171,8 @@ fn classes(view: &ReadView) -> CatalogTable {
     let at = view.at();
     for collection in view.catalog().collections(at) {
         let rows = view.table(collection.id).map_or(0, |t| i64::from(t.rows().live()));
-        let keyed = !collection.primary_key.is_empty();
-        let has_index = keyed || view.catalog().indexes_of(collection.id, at).next().is_some();
+        let has_index = collection.keys().next().is_some()
+            || view.catalog().indexes_of(collection.id, at).next().is_some();
         let namespace = collection.schema.0;
         table.push(class_row(&Class {
             oid: collection.id.0,
@@ -185,15 +185,15 @@ fn classes(view: &ReadView) -> CatalogTable {
             checks: collection.checks.len(),
             has_index,
         }));
-        if keyed {
+        for key in collection.keys() {
             table.push(class_row(&Class {
-                oid: collection.primary_key_oid,
-                name: &collection.primary_key_name(),
+                oid: key.oid,
+                name: &key.name,
                 namespace,
                 am: BTREE_AM,
                 kind: "i",
                 rows,
-                columns: collection.primary_key.len(),
+                columns: key.positions.len(),
                 checks: 0,
                 has_index: false,
             }));
@@ -294,8 +294,10 @@ fn attributes(view: &ReadView) -> CatalogTable {
         for (at, column) in collection.columns.iter().enumerate() {
             push(collection.id.0, at + 1, column, true);
         }
-        for (at, position) in collection.primary_key.iter().enumerate() {
-            push(collection.primary_key_oid, at + 1, &collection.columns[*position], false);
+        for key in collection.keys() {
+            for (at, position) in key.positions.iter().enumerate() {
+                push(key.oid, at + 1, &collection.columns[*position], false);
+            }
         }
     }
     for made in view.catalog().views(view.at()) {
@@ -325,43 +327,49 @@ fn indexes(view: &ReadView) -> CatalogTable {
          indisreplident:bool indkey:int2vector indoption:int2vector indcollation:oidvector indclass:oidvector \
          indexprs:text indpred:text",
     );
-    let mut push = |oid: u32, relation: u32, positions: &[usize], primary: bool| {
-        let count = i64::try_from(positions.len()).unwrap_or(0);
-        let zeros = vec!["0"; positions.len()].join(" ");
-        table.push(row![
-            oid,
-            relation,
-            count,
-            count,
-            primary,
-            false,
-            primary,
-            false,
-            true,
-            false,
-            true,
-            false,
-            true,
-            true,
-            false,
-            numbers(positions),
-            zeros.as_str(),
-            zeros.as_str(),
-            zeros.as_str(),
-            Cell::Null,
-            Cell::Null,
-        ]);
-    };
+    let mut push =
+        |oid: u32, relation: u32, positions: &[usize], (unique, primary), options: &str| {
+            let count = i64::try_from(positions.len()).unwrap_or(0);
+            let zeros = vec!["0"; positions.len()].join(" ");
+            table.push(row![
+                oid,
+                relation,
+                count,
+                count,
+                unique,
+                false,
+                primary,
+                false,
+                true,
+                false,
+                true,
+                false,
+                true,
+                true,
+                false,
+                numbers(positions),
+                options,
+                zeros.as_str(),
+                zeros.as_str(),
+                Cell::Null,
+                Cell::Null,
+            ]);
+        };
     for collection in view.catalog().collections(view.at()) {
-        if !collection.primary_key.is_empty() {
-            let key = &collection.primary_key;
-            push(collection.primary_key_oid, collection.id.0, key, true);
+        for key in collection.keys() {
+            // `indoption`: 1 descending, 2 NULLs first.
+            let option = |c: &SortedColumn| {
+                (u8::from(c.descending) + 2 * u8::from(c.nulls_first)).to_string()
+            };
+            let options = key.columns.iter().map(option).collect::<Vec<_>>().join(" ");
+            let kind = (key.unique, key.primary);
+            push(key.oid, collection.id.0, &key.positions, kind, &options);
         }
     }
     for index in view.catalog().indexes(view.at()) {
         let collection = view.catalog().collection_at(index.table, view.at());
         let position = collection.and_then(|collection| collection.position_of(index.column));
-        push(index.id.0, index.table.0, position.as_slice(), false);
+        push(index.id.0, index.table.0, position.as_slice(), (false, false), "0");
     }
     table
 }
@@ -452,7 +460,8 @@ fn tables(view: &ReadView) -> CatalogTable {
             collection.name.as_str(),
             types::Principal::OWNER,
             Cell::Null,
-            !collection.primary_key.is_empty(),
+            collection.keys().next().is_some()
+                || view.catalog().indexes_of(collection.id, view.at()).next().is_some(),
             false,
             false,
             false,
@@ -467,13 +476,13 @@ fn index_definitions(view: &ReadView) -> CatalogTable {
     );
     for collection in view.catalog().collections(view.at()) {
         let schema = schema_name(view, collection);
-        if !collection.primary_key.is_empty() {
+        for key in collection.keys() {
             table.push(row![
                 schema.as_str(),
                 collection.name.as_str(),
-                collection.primary_key_name(),
+                &*key.name,
                 Cell::Null,
-                key_definition(view, collection, true),
+                key_definition(view, (collection, &key), true),
             ]);
         }
         for index in view.catalog().indexes_of(collection.id, view.at()) {
@@ -502,10 +511,19 @@ pub(super) fn quoted(name: &str) -> String {
     }
 }
 
-/// The columns of a primary key, `a, b`.
-pub(super) fn key_columns(collection: &Collection) -> String {
-    let name = |at: &usize| quoted(&collection.columns[*at].name);
-    collection.primary_key.iter().map(name).collect::<Vec<_>>().join(", ")
+/// The columns of a key, `a, b DESC`.
+pub(super) fn key_columns(collection: &Collection, key: &Key<'_>) -> String {
+    let column = |(at, sorted): (&usize, &SortedColumn)| {
+        let order = match (sorted.descending, sorted.nulls_first) {
+            (false, false) => "",
+            (false, true) => " NULLS FIRST",
+            (true, true) => " DESC",
+            (true, false) => " DESC NULLS LAST",
+        };
+        format!("{}{order}", quoted(&collection.columns[*at].name))
+    };
+    let columns = key.positions.iter().zip(key.columns.iter()).map(column);
+    columns.collect::<Vec<_>>().join(", ")
 }
 
 /// A table's name, with its schema when asked for.
@@ -514,13 +532,18 @@ fn relation(view: &ReadView, collection: &Collection, qualified: bool) -> String
     if qualified { format!("{}.{name}", quoted(&schema_name(view, collection))) } else { name }
 }
 
-/// `CREATE UNIQUE INDEX ...` of a primary key.
-pub(super) fn key_definition(view: &ReadView, collection: &Collection, qualified: bool) -> String {
+/// `CREATE UNIQUE INDEX ...` of a key.
+pub(super) fn key_definition(
+    view: &ReadView,
+    (collection, key): (&Collection, &Key<'_>),
+    qualified: bool,
+) -> String {
     format!(
-        "CREATE UNIQUE INDEX {} ON {} USING btree ({})",
-        quoted(&collection.primary_key_name()),
+        "CREATE {}INDEX {} ON {} USING btree ({})",
+        if key.unique { "UNIQUE " } else { "" },
+        quoted(&key.name),
         relation(view, collection, qualified),
-        key_columns(collection),
+        key_columns(collection, key),
     )
 }
 

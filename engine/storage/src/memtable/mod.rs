@@ -10,6 +10,7 @@ mod index;
 mod layout;
 mod rows;
 mod schema;
+mod sorted;
 mod table;
 
 pub use chunk::{Chunk, VectorColumn};

@@ -4,6 +4,7 @@
 //! the rows that are in no segment yet.
 
 mod fork;
+mod lookup;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -24,12 +25,10 @@ use super::index::VectorIndex;
 use super::layout::{Layout, Origin, Part};
 use super::rows::{Files, HISTORY, Rows};
 use super::schema::{Definition, fit};
+use super::sorted::{Key, SortedIndex};
 use crate::command::TableWrite;
 use crate::error::{Rejection, StorageError};
 use crate::segment::{Segment, hash_key};
-
-/// A primary key's bytes, ordered as the key's columns are (`arrow::row`).
-type Key = Box<[u8]>;
 
 /// Finds the versions of a row that are in no segment by primary key.
 #[derive(Debug, Default, Clone)]
@@ -70,6 +69,8 @@ pub struct Table {
     changing: Mutex<()>,
     now: RwLock<Contents>,
     keys: RwLock<Keys>,
+    /// Those of the definition, in their order.
+    sorted: RwLock<Arc<[Arc<SortedIndex>]>>,
     /// The earliest instant that can be read.
     horizon: AtomicI64,
     /// What a transaction's own table stands on.
@@ -81,6 +82,8 @@ pub struct Table {
 pub(crate) struct Checked {
     ended: Vec<RowId>,
     keys: Vec<Key>,
+    /// Keys in every sorted index.
+    sorted: Vec<Vec<Key>>,
 }
 
 impl Table {
@@ -93,6 +96,9 @@ impl Table {
         let field = |at: &usize| SortField::new(definition.schema().field(*at).data_type().clone());
         let fields: Vec<SortField> = definition.primary_key.iter().map(field).collect();
         let converter = if fields.is_empty() { None } else { Some(RowConverter::new(fields)?) };
+        let sorted = definition.sorted.iter();
+        let sorted = sorted.map(|index| SortedIndex::new(index, &definition).map(Arc::new));
+        let sorted = sorted.collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
             definition: RwLock::new(Arc::new(definition)),
             converter,
@@ -102,6 +108,7 @@ impl Table {
                 indexes: Arc::default(),
             }),
             keys: RwLock::default(),
+            sorted: RwLock::new(sorted.into()),
             horizon: AtomicI64::new(i64::MIN),
             base: None,
         })
@@ -124,8 +131,11 @@ impl Table {
     }
 
     /// Takes a new version of the definition. What is the primary key stays.
-    pub(crate) fn redefine(&self, definition: Arc<Definition>) {
+    pub(crate) fn redefine(&self, definition: Arc<Definition>) -> Result<(), StorageError> {
+        let sorted = self.sorted_for(&definition)?;
         *self.definition.write() = definition;
+        *self.sorted.write() = sorted;
+        Ok(())
     }
 
     /// The row versions and indexes now. A read view may use versions younger than itself:
@@ -255,7 +265,11 @@ impl Table {
     /// Makes sure that the lookup tables of keys can be read, before a write that needs them is in
     /// the log and can no longer be refused.
     pub(crate) fn check_lookup(&self) -> Result<(), StorageError> {
-        self.rows().files().segments.iter().try_for_each(|segment| segment.check_keys())
+        let (rows, definition) = (self.rows(), self.definition());
+        for index in self.sorted().iter().filter(|index| index.declared().unique) {
+            index.check(&rows, &definition)?;
+        }
+        rows.files().segments.iter().try_for_each(|segment| segment.check_keys())
     }
 
     /// Whether `write` can be applied to the state as it is.
@@ -281,7 +295,7 @@ impl Table {
             ended.push(*row);
         }
         let Some(batch) = &write.begun else {
-            return Ok(Ok(Checked { ended, keys: Vec::new() }));
+            return Ok(Ok(Checked { ended, keys: Vec::new(), sorted: Vec::new() }));
         };
         if u64::from(rows.live()) + batch.num_rows() as u64 > TABLE_ROWS_MAX {
             return Ok(Err(Rejection::TableFull(TABLE_ROWS_MAX)));
@@ -299,7 +313,11 @@ impl Table {
             let constraint = definition.primary_key_name();
             return Ok(Err(Rejection::DuplicateKey { constraint, row }));
         }
-        Ok(Ok(Checked { ended, keys: converted }))
+        let ends = |row: RowId| ended_set.contains(&row);
+        match self.check_sorted(batch, &definition, &ends)? {
+            Ok(sorted) => Ok(Ok(Checked { ended, keys: converted, sorted })),
+            Err(rejection) => Ok(Err(rejection)),
+        }
     }
 
     /// The first of new rows whose key another row has that will live on, `ended` ones not counted.
@@ -358,6 +376,9 @@ impl Table {
             let batch = definition.name(batch).map_err(StorageError::apply)?;
             rows = rows.append(&batch, at, definition.stored())?;
             self.enter_keys(checked.keys, first);
+            for (index, keys) in self.sorted().iter().zip(checked.sorted) {
+                index.enter(keys, first);
+            }
         }
         self.now.write().rows = Arc::new(rows);
         Ok(())
@@ -385,6 +406,8 @@ impl Table {
         }
         let chunk_bits = self.rows().chunk_bits();
         let rows = Rows::restored(chunk_bits, files, full, tail, next_row);
+        let definition = self.definition();
+        self.sorted().iter().try_for_each(|index| index.fill(&rows, &definition))?;
         self.now.write().rows = Arc::new(rows);
         Ok(())
     }
@@ -458,14 +481,17 @@ impl Table {
         let left = 2 * keys.newest.len();
         keys.newest.shrink_to(left);
         keys.previous.shrink_to(left);
+        let rows = self.rows();
+        self.sorted().iter().for_each(|index| index.forget(first, &rows));
     }
 
     /// Forgets all rows; the table was dropped before the horizon.
     pub(crate) fn clear(&self) {
         let _guard = self.changing.lock();
         let rows = Arc::new(self.rows().emptied());
-        self.forget_keys(rows.next_row());
+        let first = rows.next_row();
         *self.now.write() = Contents { rows, indexes: Arc::default() };
+        self.forget_keys(first);
     }
 
     /// Bytes of rows in no segment, of their keys, of the ends of rows, and of graphs and codes.
@@ -479,7 +505,8 @@ impl Table {
         let key = keys.newest.keys().next().map_or(0, |key| key.len());
         let newest = keys.newest.capacity() * (size_of::<(Key, RowId)>() + 1);
         let previous = keys.previous.capacity() * (size_of::<(RowId, RowId)>() + 1);
-        rows + graphs + newest + previous + keys.newest.len() * key
+        let sorted: usize = self.sorted().iter().map(|index| index.memory_bytes()).sum();
+        rows + graphs + sorted + newest + previous + keys.newest.len() * key
     }
 
     /// Checks every byte of the table's segments.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int32Array};
-use catalog::{Alteration, Column, ColumnType, Define};
+use catalog::{Alteration, Column, ColumnType, Define, SortedColumn, SortedIndex};
 use storage::fs::{CrashPolicy, SimFileSystem};
 use storage::memtable::{missing_as, missing_to_text};
 use storage::{Command, Store};
@@ -207,6 +207,12 @@ impl Plan {
         Self::follow(&script.into_iter().flatten().collect::<Vec<_>>())
     }
 
+    /// The same, followed by sorted indexes.
+    pub(crate) fn record_sorted() -> Self {
+        let script = [script(0), vacuuming(), altering(), sorting()];
+        Self::follow(&script.into_iter().flatten().collect::<Vec<_>>())
+    }
+
     /// The same, followed by rounds of writes and a checkpoint.
     pub(crate) fn record_rounds(rounds: i64) -> Self {
         Self::follow(&script(rounds))
@@ -353,4 +359,27 @@ impl Plan {
         assert_eq!(store.read_view().position(), position, "{context}, again");
         assert_eq!(kept_of(&store, self.table), expected, "{context}, again");
     }
+}
+
+/// Indexes of the key and the value, before and behind a checkpoint.
+fn sorting() -> Vec<Step> {
+    let index = |name: &str, columns: &[usize], unique| {
+        let column = |column: &usize| SortedColumn {
+            column: *column,
+            descending: false,
+            nulls_first: false,
+        };
+        let columns = columns.iter().map(column).collect();
+        let index =
+            SortedIndex { oid: 0, name: name.to_owned(), columns, unique, constraint: unique };
+        Step::Alter(Alteration::AddSorted { index })
+    };
+    vec![
+        index("t_id_value_key", &[0, 1], true),
+        Step::Insert(vec![(700, 20), (701, 3)]),
+        Step::Checkpoint,
+        index("t_value_idx", &[1], false),
+        Step::Insert(vec![(702, 9)]),
+        Step::Alter(Alteration::RenameKey { from: "t_value_idx".into(), to: "by_value".into() }),
+    ]
 }

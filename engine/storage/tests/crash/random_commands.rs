@@ -2,12 +2,16 @@
 //! The store must agree on every answer, and on every instant, after every reopening.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray as _, Int32Array, Int64Array};
+use arrow::array::{ArrayRef, AsArray as _, Int32Array, Int64Array, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
-use catalog::{Alteration, Catalog, Collection, Column, ColumnType, Define, Defined, HnswOptions};
+use catalog::{
+    Alteration, Catalog, Collection, Column, ColumnType, Define, Defined, HnswOptions,
+    SortedColumn, SortedIndex,
+};
 use storage::fs::{CrashPolicy, SimFileSystem};
 use storage::memtable::{Table, missing_as, missing_to_text};
 use storage::{Command, Effect, Outcome, ReadView, Rejection, StorageError, Store, Transacted};
@@ -16,8 +20,8 @@ use types::{
 };
 
 use crate::support::{
-    EMBEDDING, MISSING, Row, START_MICROS, Versions, added, altered_write, assert_kept, clock_at,
-    create_table, open, read_kept, row, scaled, table_write, visible_rows,
+    EMBEDDING, MISSING, Row, START_MICROS, Version, Versions, added, altered_write, assert_kept,
+    clock_at, create_table, open, read_kept, row, scaled, table_write, visible_rows,
 };
 
 const OPENINGS: u64 = 5;
@@ -123,6 +127,16 @@ impl Model {
                 return Err(Rejection::DuplicateKey { constraint, row });
             }
         }
+        for index in collection.sorted.iter().filter(|index| index.unique) {
+            let mut keys = BTreeSet::new();
+            for (row, begun) in change.begun.iter().enumerate() {
+                let same = |at: &usize| versions.0[*at].key == begun.key && !ended.contains(at);
+                if living.iter().any(same) || !keys.insert(begun.key) {
+                    let constraint = index.name.clone();
+                    return Err(Rejection::DuplicateKey { constraint, row });
+                }
+            }
+        }
         Ok(())
     }
 }
@@ -207,7 +221,7 @@ impl Chooser<'_> {
         let own = pick(self.rng, ids.filter(|id| *id > EMBEDDING).collect());
         let name = format!("c{}", self.rng.below(4));
         let int = ColumnType::Int4;
-        let change = match (self.rng.below(10), own) {
+        let change = match (self.rng.below(12), own) {
             (0, _) => Alteration::Rename { name: format!("t{}", self.rng.below(6)) },
             (1..=2, Some(column)) => Alteration::DropColumn { column, checks: Vec::new() },
             (3, Some(column)) => Alteration::RenameColumn { column, name, checks: Vec::new() },
@@ -217,6 +231,20 @@ impl Chooser<'_> {
                 let missing = collection.missing(column);
                 let missing = missing.map(|missing| missing_as(missing, from, to).unwrap());
                 Alteration::SetType { column, column_type: to, missing }
+            }
+            (6..=7, _) => {
+                let sorted =
+                    |column| SortedColumn { column, descending: false, nulls_first: false };
+                let columns = pick(self.rng, vec![vec![0], vec![0, 1], vec![1], vec![1, 0]])?;
+                let unique = columns == [0] && self.rng.below(2) == 0;
+                let (name, columns) =
+                    (format!("b{}", self.rng.below(6)), columns.into_iter().map(sorted).collect());
+                let index = SortedIndex { oid: 0, name, columns, unique, constraint: unique };
+                Alteration::AddSorted { index }
+            }
+            (8, _) if !collection.sorted.is_empty() => {
+                let names = collection.sorted.iter().map(|index| index.name.clone());
+                Alteration::DropSorted { name: pick(self.rng, names.collect())? }
             }
             _ => {
                 let value: ArrayRef = Arc::new(Int32Array::from(vec![MISSING]));
@@ -297,6 +325,8 @@ struct World {
     historic: usize,
     /// Values of added columns that were compared.
     columns: usize,
+    /// Rows that sorted indexes found.
+    sorted: usize,
 }
 
 /// Compares added columns of all rows that are visible with what follows from their keys; how many
@@ -349,6 +379,7 @@ impl World {
             dropped: 0,
             historic: 0,
             columns: 0,
+            sorted: 0,
         }
     }
 
@@ -495,13 +526,76 @@ impl World {
             let keyed = !table.definition().primary_key.is_empty();
             let visible = visible.copied().filter(|_| keyed);
             assert_eq!(found, visible, "{context}, key {key}");
+            self.sorted += assert_sorted(table, versions, (any, at), &context);
         }
     }
 }
 
+/// Compares what every sorted index of a table finds of the keys and values around those of a row with
+/// the rows that are visible; how many rows.
+fn assert_sorted(
+    table: &Table,
+    versions: &Versions,
+    (row, at): (usize, CommitTs),
+    context: &str,
+) -> usize {
+    let (key, value) = (versions.0[row].key, versions.0[row].value.as_str());
+    let number = |key| -> ArrayRef { Arc::new(Int64Array::from(vec![key])) };
+    let text = |value| -> ArrayRef { Arc::new(StringArray::from(vec![value])) };
+    let expected = |is: &dyn Fn(&Version) -> bool| -> BTreeSet<u64> {
+        let visible = versions.visible(at).into_iter();
+        visible.filter(|id| is(&versions.0[usize::try_from(*id).unwrap()])).collect()
+    };
+    let mut found_rows = 0;
+    for index in &table.definition().sorted {
+        let first = index.columns[0].column;
+        let column = |column| if column == 0 { number(key) } else { text(value) };
+        let whole: Vec<ArrayRef> = index.columns.iter().map(|c| column(c.column)).collect();
+        let (from, to) = match first {
+            0 => (number(key - 20), number(key + 20)),
+            _ => (text(value), text("~")),
+        };
+        let in_range = |version: &Version| match first {
+            0 => version.key >= key - 20 && version.key < key + 20,
+            _ => version.value.as_str() >= value && version.value.as_str() < "~",
+        };
+        let is_same = |version: &Version| {
+            let same = |c: &SortedColumn| match c.column {
+                0 => version.key == key,
+                _ => version.value == value,
+            };
+            index.columns.iter().all(same)
+        };
+        let (equal, between): (Vec<ArrayRef>, _) =
+            (Vec::new(), (Bound::Included(&from), Bound::Excluded(&to)));
+        let unbounded = (Bound::Unbounded, Bound::Unbounded);
+        let asked: [(_, _, BTreeSet<u64>); 2] =
+            [(&whole, unbounded, expected(&is_same)), (&equal, between, expected(&in_range))];
+        for (equal, bounds, expected) in asked {
+            let found = table.find_range((index.oid, equal), bounds, usize::MAX, at).unwrap();
+            let (rows, found) = found.unwrap();
+            let located = found.unwrap().into_iter().map(|ordinal| rows.locate(ordinal).unwrap());
+            let found: BTreeSet<u64> = located.map(|(chunk, slot)| chunk.row_id(slot).0).collect();
+            assert!(found.is_superset(&expected), "{context}, {index:?}: {found:?} {expected:?}");
+            // Whole numbers are told apart by the bytes that are kept.
+            if first == 0 && index.columns.len() == 1 {
+                assert_eq!(found, expected, "{context}, {index:?}");
+            }
+            found_rows += expected.len();
+        }
+        if index.unique {
+            let (rows, found) = table.find_unique(index.oid, &whole, at).unwrap();
+            let found = found.map(|o| rows.locate(o).unwrap()).map(|(c, slot)| c.row_id(slot).0);
+            let expected = expected(&is_same);
+            assert!(found.map_or(expected.is_empty(), |id| expected.contains(&id)), "{context}");
+        }
+    }
+    found_rows
+}
+
 #[test]
 fn random_commands_agree_with_the_model_at_every_instant() {
-    let (mut dropped, mut historic, mut columns) = (0, 0, 0);
+    let (mut dropped, mut historic, mut columns, mut sorted) = (0, 0, 0, 0);
     for seed in 0..scaled(12, 100) {
         let mut world = World::new(seed);
         let mut fs = SimFileSystem::default();
@@ -539,7 +633,9 @@ fn random_commands_agree_with_the_model_at_every_instant() {
         dropped += world.dropped;
         historic += world.historic;
         columns += world.columns;
+        sorted += world.sorted;
     }
+    assert!(sorted > 1_000, "{sorted} rows by sorted indexes");
     assert!(columns > 1_000, "{columns} values of added columns");
     assert!(dropped > 60 && historic > 100, "{dropped} dropped, {historic} in history");
 }

@@ -73,6 +73,8 @@ pub(crate) fn create_table(schema: SchemaId, name: &str) -> Define {
         primary_key,
         retention: None,
         checks: Vec::new(),
+        sorted: Vec::new(),
+        key_name: None,
         sequences: Vec::new(),
     }
 }

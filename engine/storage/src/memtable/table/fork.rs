@@ -12,10 +12,11 @@ use arrow::compute::{concat_batches, filter_record_batch};
 use catalog::Collection;
 use types::{CommitTs, RowId, RowOrdinal};
 
-use super::{Contents, Key, Table};
+use super::{Contents, Table};
 use crate::error::StorageError;
 use crate::memtable::rows::Rows;
 use crate::memtable::schema::fit;
+use crate::memtable::sorted::Key;
 
 /// The table that a fork stands on.
 #[derive(Debug, Clone)]
@@ -62,6 +63,24 @@ impl Base {
         Ok(ours.filter(|ordinal| rows.visible(*ordinal, at)))
     }
 
+    pub(super) fn table(&self) -> &Arc<Table> {
+        &self.table
+    }
+
+    /// Tells whether the fork has ended a row of the table; `rows` are the fork's.
+    pub(super) fn gone<'a>(
+        &'a self,
+        rows: &'a Rows,
+        ended: &'a dyn Fn(RowId) -> bool,
+    ) -> impl Fn(RowId) -> bool + 'a {
+        move |row: RowId| {
+            // Rows that came later have the ids of the fork's own.
+            let here = rows.find_row(row).filter(|_| row < self.first_own);
+            let here = here.and_then(|ordinal| rows.locate(ordinal));
+            here.is_some_and(|(chunk, slot)| ended(row) || chunk.life(slot).1 != CommitTs::INFINITY)
+        }
+    }
+
     /// Whether the table's newest rows have the key in one that the fork has not ended.
     pub(super) fn has(
         &self,
@@ -69,12 +88,7 @@ impl Base {
         rows: &Rows,
         ended: &dyn Fn(RowId) -> bool,
     ) -> Result<bool, StorageError> {
-        let gone = |row: RowId| {
-            // Rows that came later have the ids of the fork's own.
-            let here = rows.find_row(row).filter(|_| row < self.first_own);
-            let here = here.and_then(|ordinal| rows.locate(ordinal));
-            here.is_some_and(|(chunk, slot)| ended(row) || chunk.life(slot).1 != CommitTs::INFINITY)
-        };
+        let gone = self.gone(rows, ended);
         Ok(self.table.taken(std::slice::from_ref(key), &gone)?.is_some())
     }
 }
@@ -92,6 +106,10 @@ impl Table {
     pub(crate) fn copy(&self) -> Result<Self, StorageError> {
         let copy = self.with_contents(self.contents(), self.base.clone())?;
         copy.keys.write().clone_from(&self.keys.read());
+        let sorted = self.sorted();
+        let sorted = sorted.iter().map(|index| index.copy().map(Arc::new));
+        let sorted = sorted.collect::<Result<Vec<_>, _>>().map_err(StorageError::apply)?;
+        *copy.sorted.write() = sorted.into();
         Ok(copy)
     }
 
