@@ -16,6 +16,7 @@ mod error;
 mod exec;
 mod executor;
 mod explain;
+mod interval_text;
 mod optimizer;
 mod parse_value;
 pub mod pg_types;

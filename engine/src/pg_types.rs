@@ -104,6 +104,7 @@ pub(crate) fn name_of_column(column_type: ColumnType) -> &'static str {
 #[must_use]
 pub fn typmod_of_column(column_type: ColumnType) -> i32 {
     match column_type {
+        ColumnType::Array(item) => typmod_of_column(item.column_type()),
         ColumnType::VarcharN(length) => i32::try_from(length).map_or(-1, |length| length + 4),
         ColumnType::Numeric { precision, scale } => {
             (i32::from(precision) << 16 | i32::from(scale)) + 4
@@ -134,6 +135,10 @@ pub fn oid_of_column(column_type: ColumnType) -> u32 {
         ColumnType::Date => 1082,
         ColumnType::Timestamp => 1114,
         ColumnType::TimestampTz => 1184,
+        ColumnType::Interval => 1186,
+        ColumnType::Array(item) => {
+            by_oid(oid_of_column(item.column_type())).map_or(1009, |item| item.array)
+        }
         ColumnType::Vector(_) => VECTOR,
         ColumnType::Halfvec(_) => HALFVEC,
         ColumnType::Bit(_) => BIT,
@@ -221,6 +226,7 @@ pub fn parameter(oid: u32) -> Option<(&'static str, FieldRef)> {
         UUID => ("uuid", field_of(ColumnType::Uuid)),
         1114 => ("timestamp", plain(DataType::Timestamp(TimeUnit::Microsecond, None))),
         1184 => ("timestamptz", field_of(ColumnType::TimestampTz)),
+        1186 => ("interval", field_of(ColumnType::Interval)),
         VECTOR => ("vector", Arc::new(vector_field("", VectorKind::Vector, Dim(0)))),
         SPARSEVEC => ("sparsevec", Arc::new(vector_field("", VectorKind::Sparsevec, Dim(0)))),
         HALFVEC => ("halfvec", Arc::new(vector_field("", VectorKind::Halfvec, Dim(0)))),
@@ -247,6 +253,8 @@ fn array_name(element: u32) -> Option<&'static str> {
         1082 => "date[]",
         1114 => "timestamp[]",
         1184 => "timestamptz[]",
+        1083 => "time[]",
+        1186 => "interval[]",
         NUMERIC => "numeric[]",
         UUID => "uuid[]",
         _ => return None,

@@ -6,20 +6,24 @@ use std::sync::Arc;
 use arrow::array::{
     Array as _, ArrayRef, AsArray as _, BinaryBuilder, BooleanBuilder, Date32Builder,
     Decimal128Builder, FixedSizeBinaryBuilder, Float32Builder, Float64Builder, Int16Builder,
-    Int32Builder, Int64Builder, StringBuilder, Time64MicrosecondBuilder,
-    TimestampMicrosecondBuilder,
+    Int32Builder, Int64Builder, IntervalMonthDayNanoBuilder, ListArray, StringBuilder,
+    Time64MicrosecondBuilder, TimestampMicrosecondBuilder,
 };
+use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::compute::{CastOptions, cast, cast_with_options};
-use arrow::datatypes::{DataType, Decimal128Type, Float16Type, Float32Type, Float64Type};
-use catalog::{Column, ColumnType};
+use arrow::datatypes::{
+    DataType, Decimal128Type, Field, FieldRef, Float16Type, Float32Type, Float64Type,
+};
+use catalog::{Column, ColumnType, ItemType};
 use datafusion::common::ScalarValue;
 use storage::memtable::arrow_type;
-use types::{Dim, SqlState, VectorKind};
+use types::{Coded as _, Dim, SqlState, VectorKind};
 use udfs::{CheckedFunction, VectorBuilder, check_dimension, parse_bytea};
 use vector::Row;
 
-use crate::array_text::array_from_text;
+use crate::array_text::{array_from_text, array_items};
 use crate::error::{EngineError, Result};
+use crate::interval_text::parse_interval;
 use crate::parse_value::{
     check_float, invalid, of_length, parse_boolean, parse_date, parse_integer, parse_numeric,
     parse_time_of_day, parse_timestamp, parse_uuid, without_zero,
@@ -42,7 +46,17 @@ pub(crate) enum ColumnBuilder {
     Bytea(BinaryBuilder),
     Date(Date32Builder),
     Timestamp(TimestampMicrosecondBuilder, ColumnType),
+    Interval(IntervalMonthDayNanoBuilder),
+    Array(Box<ArrayBuilder>),
     Vector(VectorBuilder),
+}
+
+/// Arrays: their items, one behind the other.
+pub(crate) struct ArrayBuilder {
+    item: FieldRef,
+    items: ColumnBuilder,
+    /// Where each array ends; `None` of one that is NULL.
+    lengths: Vec<Option<usize>>,
 }
 
 impl ColumnBuilder {
@@ -69,6 +83,8 @@ impl ColumnBuilder {
                 TimestampMicrosecondBuilder::new().with_data_type(arrow_type(column_type)),
                 column_type,
             ),
+            ColumnType::Interval => Self::Interval(IntervalMonthDayNanoBuilder::new()),
+            ColumnType::Array(item) => Self::Array(Box::new(ArrayBuilder::new(item))),
             ColumnType::Vector(dim) => vectors(VectorKind::Vector, dim),
             ColumnType::Halfvec(dim) => vectors(VectorKind::Halfvec, dim),
             ColumnType::Bit(dim) => vectors(VectorKind::Bit, dim),
@@ -116,6 +132,8 @@ impl ColumnBuilder {
             Self::Timestamp(b, column_type) => b.append_value(
                 parse_timestamp(text).ok_or_else(|| invalid(&column_type.sql_name(), text))?,
             ),
+            Self::Interval(b) => b.append_value(parse_interval(text)?),
+            Self::Array(b) => b.push_text(text)?,
             Self::Vector(b) => b.push_text(text)?,
         }
         Ok(())
@@ -155,6 +173,10 @@ impl ColumnBuilder {
             (Self::Timestamp(b, _), ScalarValue::TimestampMicrosecond(value, _)) => {
                 b.append_option(*value);
             }
+            (Self::Interval(b), ScalarValue::IntervalMonthDayNano(value)) => {
+                b.append_option(*value);
+            }
+            (Self::Array(b), ScalarValue::List(list)) => b.push_items(&list.value(0))?,
             (Self::Vector(b), value) => {
                 let vector = udfs::vector_of(value);
                 b.push(vector.ok_or_else(|| EngineError::bug("not a vector"))?.row())?;
@@ -179,6 +201,8 @@ impl ColumnBuilder {
             Self::Bytea(b) => b.append_null(),
             Self::Date(b) => b.append_null(),
             Self::Timestamp(b, _) => b.append_null(),
+            Self::Interval(b) => b.append_null(),
+            Self::Array(b) => b.lengths.push(None),
             Self::Vector(b) => b.push_null(),
         }
     }
@@ -188,6 +212,7 @@ impl ColumnBuilder {
         match self {
             Self::Text(b, _) => b.values_slice().len(),
             Self::Bytea(b) => b.values_slice().len(),
+            Self::Array(b) => b.items.bytes() + b.lengths.len() * size_of::<Option<usize>>(),
             Self::Vector(b) => b.bytes(),
             Self::Boolean(_)
             | Self::Int2(_)
@@ -199,6 +224,7 @@ impl ColumnBuilder {
             | Self::Uuid(_)
             | Self::Time(_)
             | Self::Date(_)
+            | Self::Interval(_)
             | Self::Timestamp(..) => 0,
         }
     }
@@ -218,9 +244,57 @@ impl ColumnBuilder {
             Self::Bytea(mut b) => Arc::new(b.finish()),
             Self::Date(mut b) => Arc::new(b.finish()),
             Self::Timestamp(mut b, _) => Arc::new(b.finish()),
+            Self::Interval(mut b) => Arc::new(b.finish()),
+            Self::Array(b) => b.finish()?,
             Self::Vector(b) => b.finish()?,
         })
     }
+}
+
+impl ArrayBuilder {
+    fn new(item: ItemType) -> Self {
+        let column_type = item.column_type();
+        let item = Arc::new(Field::new_list_field(arrow_type(column_type), true));
+        Self { item, items: ColumnBuilder::new(column_type), lengths: Vec::new() }
+    }
+
+    fn push_text(&mut self, text: &str) -> Result<()> {
+        let items = array_items(text)?;
+        self.lengths.push(Some(items.len()));
+        items.iter().try_for_each(|item| self.items.push(item.as_deref()))
+    }
+
+    fn push_items(&mut self, items: &ArrayRef) -> Result<()> {
+        self.lengths.push(Some(items.len()));
+        let value = |at| ScalarValue::try_from_array(items, at);
+        (0..items.len()).try_for_each(|at| self.items.push_value(&value(at)?))
+    }
+
+    fn finish(self) -> Result<ArrayRef> {
+        let nulls: NullBuffer = self.lengths.iter().map(Option::is_some).collect();
+        let lengths = self.lengths.iter().map(|length| length.unwrap_or(0));
+        let offsets = OffsetBuffer::from_lengths(lengths);
+        Ok(Arc::new(ListArray::try_new(self.item, offsets, self.items.finish()?, Some(nulls))?))
+    }
+}
+
+/// Arrays with items of another type, or those of a column that keeps its values in one form.
+fn assign_items(array: &ArrayRef, item: ItemType, column: &Column) -> Result<ArrayRef> {
+    let lists = array.as_list::<i32>();
+    let of_item = Column::new(&column.name, item.column_type(), true);
+    let items = assign(lists.values(), &of_item).map_err(|error| {
+        if error.sql_state() != SqlState::DATATYPE_MISMATCH {
+            return error;
+        }
+        let (to, from) = (column.column_type.sql_name(), pg_name(array.data_type()));
+        let name = &column.name;
+        error.with_message(format!(
+            "column \"{name}\" is of type {to} but expression is of type {from}"
+        ))
+    })?;
+    let field = Arc::new(Field::new_list_field(arrow_type(item.column_type()), true));
+    let offsets = lists.offsets().clone();
+    Ok(Arc::new(ListArray::try_new(field, offsets, items, lists.nulls().cloned())?))
 }
 
 /// Turns the result of an expression into a column's type, as PostgreSQL does on assignment.
@@ -237,6 +311,11 @@ pub(crate) fn assign(array: &ArrayRef, column: &Column) -> Result<ArrayRef> {
             } else {
                 udfs::convert((to, expected.len()), &**array)?
             }
+        }
+        (DataType::List(from), ColumnType::Array(item))
+            if !is_text(from.data_type()) || is_text(&arrow_type(item.column_type())) =>
+        {
+            assign_items(array, item, column)?
         }
         (DataType::List(_), to)
             if let Some((kind, dim)) = to.vector().filter(|(kind, _)| *kind != VectorKind::Bit) =>
@@ -349,6 +428,10 @@ pub(crate) fn check_column(array: &ArrayRef, column: &Column) -> Result<()> {
     Err(EngineError::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, message))
 }
 
+fn is_text(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8)
+}
+
 fn text_to(array: &ArrayRef, to: ColumnType) -> Result<ArrayRef> {
     let text = cast(array, &DataType::Utf8)?;
     let text = text.as_string::<i32>();
@@ -427,8 +510,10 @@ fn assignable(from: &DataType, to: ColumnType) -> bool {
         ColumnType::Date | ColumnType::Timestamp | ColumnType::TimestampTz => {
             matches!(from, DataType::Date32 | DataType::Timestamp(..))
         }
+        ColumnType::Interval => matches!(from, DataType::Interval(_) | DataType::Duration(_)),
         ColumnType::Boolean
         | ColumnType::Uuid
+        | ColumnType::Array(_)
         | ColumnType::Vector(_)
         | ColumnType::Halfvec(_)
         | ColumnType::Bit(_)
@@ -463,12 +548,10 @@ pub(crate) fn pg_name(data_type: &DataType) -> String {
     }
 }
 
-/// A value of an Arrow type from its text form; types that are no column's are read by Arrow.
-///
-/// # Errors
-/// When the text is not of the type's form.
-pub fn scalar_from_text(data_type: &DataType, text: &str) -> Result<ScalarValue> {
-    const COLUMN_TYPES: [ColumnType; 13] = [
+/// The type of a column that has an Arrow type, but for arrays and vectors.
+pub(crate) fn plain_column_type(data_type: &DataType) -> Option<ColumnType> {
+    const COLUMN_TYPES: [ColumnType; 14] = [
+        ColumnType::Interval,
         ColumnType::Boolean,
         ColumnType::Int2,
         ColumnType::Int4,
@@ -483,6 +566,18 @@ pub fn scalar_from_text(data_type: &DataType, text: &str) -> Result<ScalarValue>
         ColumnType::Timestamp,
         ColumnType::TimestampTz,
     ];
+    if let DataType::Decimal128(precision, scale) = data_type {
+        let scale = u8::try_from(*scale).ok()?;
+        return Some(ColumnType::Numeric { precision: *precision, scale });
+    }
+    COLUMN_TYPES.into_iter().find(|known| &arrow_type(*known) == data_type)
+}
+
+/// A value of an Arrow type from its text form; types that are no column's are read by Arrow.
+///
+/// # Errors
+/// When the text is not of the type's form.
+pub fn scalar_from_text(data_type: &DataType, text: &str) -> Result<ScalarValue> {
     if let DataType::Decimal128(precision, scale) = data_type
         && let Ok(scale) = u8::try_from(*scale)
     {
@@ -496,8 +591,7 @@ pub fn scalar_from_text(data_type: &DataType, text: &str) -> Result<ScalarValue>
     if let DataType::List(item) = data_type {
         return array_from_text(item, text);
     }
-    let known = COLUMN_TYPES.into_iter().find(|known| &arrow_type(*known) == data_type);
-    let Some(column_type) = known else {
+    let Some(column_type) = plain_column_type(data_type) else {
         let text = ScalarValue::Utf8(Some(text.to_owned()));
         return text
             .cast_to(data_type)
@@ -518,7 +612,6 @@ pub fn timestamp_text(micros: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use types::Coded as _;
 
     fn built(column_type: ColumnType, texts: &[Option<&str>]) -> Result<ArrayRef> {
         let mut builder = ColumnBuilder::new(column_type);

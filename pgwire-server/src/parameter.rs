@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, FieldRef, IntervalUnit, TimeUnit};
 use bytes::Bytes;
 use engine::{
     EngineError, Query, ScalarValue, VectorBuilder, parse_vector, pg_types, vector_shape,
@@ -75,6 +75,15 @@ fn malformed(data_type: &DataType) -> EngineError {
     )
 }
 
+/// Microseconds, days, months.
+fn interval_binary(bytes: &[u8]) -> Option<ScalarValue> {
+    let (micros, rest) = bytes.split_first_chunk::<8>()?;
+    let (days, months) = rest.split_first_chunk::<4>()?;
+    let months = i32::from_be_bytes(months.try_into().ok()?);
+    let nanos = i64::from_be_bytes(*micros).checked_mul(1_000)?;
+    Some(ScalarValue::new_interval_mdn(months, i32::from_be_bytes(*days), nanos))
+}
+
 fn read_binary(
     data_type: &DataType,
     bytes: &[u8],
@@ -128,6 +137,9 @@ fn read_binary(
             let micros = number!(i64);
             let day = 0..=86_400_000_000;
             ScalarValue::Time64Microsecond(Some(micros).filter(|micros| day.contains(micros)))
+        }
+        DataType::Interval(IntervalUnit::MonthDayNano) => {
+            interval_binary(bytes).ok_or_else(error)?
         }
         DataType::List(item) => list_binary(item, bytes)?,
         other if let Some((kind, dim)) = vector_shape(other) => {

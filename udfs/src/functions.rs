@@ -146,7 +146,8 @@ pub fn convert((kind, dim): (VectorKind, usize), array: &dyn Array) -> Result<Ar
 pub fn registry() -> Vec<Arc<ScalarUDF>> {
     let numbers =
         VectorFunction::ALL.into_iter().map(|f| Arc::new(ScalarUDF::from(VectorUdf::new(f))));
-    numbers.chain(crate::arithmetic::registry()).collect()
+    let others = crate::arithmetic::registry().chain(crate::intervals::registry());
+    numbers.chain(others).collect()
 }
 
 /// The function a call refers to, when it is one of two vectors.

@@ -14,6 +14,7 @@ mod builder;
 mod bytea;
 mod error;
 mod functions;
+mod intervals;
 mod numbers;
 mod text;
 mod value;

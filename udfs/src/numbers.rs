@@ -12,10 +12,7 @@ use arrow::array::{
 };
 use arrow::compute::kernels::numeric::{add, mul, sub};
 use arrow::compute::{cast, try_binary};
-use arrow::datatypes::{
-    DataType, Decimal128Type, Field, FieldRef, Float32Type, Float64Type, IntervalMonthDayNano,
-    IntervalMonthDayNanoType, IntervalUnit,
-};
+use arrow::datatypes::{DataType, Field, FieldRef, Float32Type, Float64Type};
 use arrow::error::ArrowError;
 use datafusion_common::{DataFusionError, Result, ScalarValue};
 use datafusion_expr::{
@@ -26,8 +23,7 @@ use num_traits::{Float, Zero as _};
 
 use crate::ValueError;
 use crate::bytea::{parse_bytea, write_bytea};
-
-const DAY_NANOS: i128 = 86_400_000_000_000;
+use crate::intervals::{scaled, seconds, span};
 
 /// A checked operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -62,6 +58,14 @@ pub enum CheckedFunction {
     ByteaLength,
     /// How long an interval is, in nanoseconds: a month has 30 days, a day 24 hours.
     IntervalSpan,
+    /// All of an interval in seconds, as `extract(epoch from ...)` counts it.
+    IntervalEpoch,
+    /// Seconds of an interval behind its minutes.
+    IntervalSeconds,
+    /// An interval times a `double precision`.
+    IntervalTimes,
+    /// An interval by a `double precision` that is not zero.
+    IntervalDivide,
 }
 
 impl CheckedFunction {
@@ -75,7 +79,9 @@ impl CheckedFunction {
             | Self::AddFloat
             | Self::SubtractFloat
             | Self::MultiplyFloat
-            | Self::DivideFloat => 2,
+            | Self::DivideFloat
+            | Self::IntervalTimes
+            | Self::IntervalDivide => 2,
             Self::Canonical
             | Self::Divisor
             | Self::RoundTiesEven
@@ -83,7 +89,9 @@ impl CheckedFunction {
             | Self::ByteaIn
             | Self::ByteaOut
             | Self::ByteaLength
-            | Self::IntervalSpan => 1,
+            | Self::IntervalSpan
+            | Self::IntervalEpoch
+            | Self::IntervalSeconds => 1,
         };
         let signature = Signature::any(arity, Volatility::Immutable);
         ScalarUDF::from(CheckedUdf { function: self, signature })
@@ -164,16 +172,14 @@ impl CheckedFunction {
                 let lengths = bytes.as_binary::<i32>().iter().map(|bytes| bytes.map(length));
                 Arc::new(lengths.collect::<Int32Array>())
             }
-            (Self::IntervalSpan, [interval]) => {
-                let to = DataType::Interval(IntervalUnit::MonthDayNano);
-                let intervals = cast(interval, &to)?;
-                let span = |interval: IntervalMonthDayNano| {
-                    let days = 30 * i128::from(interval.months) + i128::from(interval.days);
-                    days * DAY_NANOS + i128::from(interval.nanoseconds)
-                };
-                let intervals = intervals.as_primitive::<IntervalMonthDayNanoType>();
-                let spans = intervals.unary::<_, Decimal128Type>(span);
-                Arc::new(spans.with_precision_and_scale(38, 0)?)
+            (Self::IntervalSpan, [interval]) => span(interval)?,
+            (Self::IntervalEpoch, [interval]) => seconds(interval, true)?,
+            (Self::IntervalSeconds, [interval]) => seconds(interval, false)?,
+            (Self::IntervalTimes, [interval, factor]) => {
+                scaled(interval, factor, <f64 as std::ops::Mul>::mul)?
+            }
+            (Self::IntervalDivide, [interval, divisor]) => {
+                scaled(interval, divisor, <f64 as std::ops::Div>::div)?
             }
             (Self::ByteaOut, [bytes]) => {
                 let bytes = cast(bytes, &DataType::Binary)?;
@@ -280,6 +286,9 @@ impl ScalarUDFImpl for CheckedUdf {
             CheckedFunction::ByteaOut => "bytea_out",
             CheckedFunction::ByteaLength => "length",
             CheckedFunction::IntervalSpan => "interval_span",
+            CheckedFunction::IntervalEpoch | CheckedFunction::IntervalSeconds => "date_part",
+            CheckedFunction::IntervalTimes => "interval_times",
+            CheckedFunction::IntervalDivide => "interval_divide",
         }
     }
 
@@ -289,9 +298,13 @@ impl ScalarUDFImpl for CheckedUdf {
 
     fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
         Ok(match (self.function, arguments) {
-            (CheckedFunction::RoundTiesEven | CheckedFunction::RoundTiesAway, _) => {
-                DataType::Float64
-            }
+            (
+                CheckedFunction::RoundTiesEven
+                | CheckedFunction::RoundTiesAway
+                | CheckedFunction::IntervalEpoch
+                | CheckedFunction::IntervalSeconds,
+                _,
+            ) => DataType::Float64,
             (CheckedFunction::ByteaIn, _) => DataType::Binary,
             (CheckedFunction::ByteaOut, _) => DataType::Utf8,
             (CheckedFunction::ByteaLength, _) => DataType::Int32,

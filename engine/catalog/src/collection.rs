@@ -50,6 +50,10 @@ pub enum ColumnType {
     Timestamp,
     /// `timestamp with time zone`, microseconds UTC
     TimestampTz,
+    /// `interval`: months, days and microseconds
+    Interval,
+    /// Values of a type in one dimension, `type[]`
+    Array(ItemType),
     /// `vector(n)`, `f32`
     Vector(Dim),
     /// `halfvec(n)`, `f16`
@@ -85,6 +89,8 @@ impl ColumnType {
             Self::Date => "date".to_owned(),
             Self::Timestamp => "timestamp without time zone".to_owned(),
             Self::TimestampTz => "timestamp with time zone".to_owned(),
+            Self::Interval => "interval".to_owned(),
+            Self::Array(item) => format!("{}[]", item.column_type().sql_name()),
             Self::Vector(dim) | Self::Halfvec(dim) | Self::Bit(dim) | Self::Sparsevec(dim) => {
                 let name = self.vector().map_or("", |(kind, _)| kind.name());
                 format!("{name}({dim})")
@@ -115,7 +121,9 @@ impl ColumnType {
             | Self::Bytea
             | Self::Date
             | Self::Timestamp
-            | Self::TimestampTz => None,
+            | Self::TimestampTz
+            | Self::Interval
+            | Self::Array(_) => None,
         }
     }
 
@@ -127,6 +135,85 @@ impl ColumnType {
             VectorKind::Halfvec => Self::Halfvec(dim),
             VectorKind::Bit => Self::Bit(dim),
             VectorKind::Sparsevec => Self::Sparsevec(dim),
+        }
+    }
+}
+
+/// The type of the items of an array: those of [`ColumnType`] that are no arrays and no vectors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "as in ColumnType")]
+pub enum ItemType {
+    Boolean,
+    Int2,
+    Int4,
+    Int8,
+    Float4,
+    Float8,
+    Text,
+    Varchar,
+    VarcharN(u32),
+    Numeric { precision: u8, scale: u8 },
+    Uuid,
+    Time,
+    Bytea,
+    Date,
+    Timestamp,
+    TimestampTz,
+    Interval,
+}
+
+impl ItemType {
+    /// The type as that of an item; `None` where it cannot be one.
+    #[must_use]
+    pub fn of(column_type: ColumnType) -> Option<Self> {
+        Some(match column_type {
+            ColumnType::Boolean => Self::Boolean,
+            ColumnType::Int2 => Self::Int2,
+            ColumnType::Int4 => Self::Int4,
+            ColumnType::Int8 => Self::Int8,
+            ColumnType::Float4 => Self::Float4,
+            ColumnType::Float8 => Self::Float8,
+            ColumnType::Text => Self::Text,
+            ColumnType::Varchar => Self::Varchar,
+            ColumnType::VarcharN(length) => Self::VarcharN(length),
+            ColumnType::Numeric { precision, scale } => Self::Numeric { precision, scale },
+            ColumnType::Uuid => Self::Uuid,
+            ColumnType::Time => Self::Time,
+            ColumnType::Bytea => Self::Bytea,
+            ColumnType::Date => Self::Date,
+            ColumnType::Timestamp => Self::Timestamp,
+            ColumnType::TimestampTz => Self::TimestampTz,
+            ColumnType::Interval => Self::Interval,
+            ColumnType::Array(_)
+            | ColumnType::Vector(_)
+            | ColumnType::Halfvec(_)
+            | ColumnType::Bit(_)
+            | ColumnType::Sparsevec(_) => return None,
+        })
+    }
+
+    /// The same as the type of a column.
+    #[must_use]
+    pub fn column_type(self) -> ColumnType {
+        match self {
+            Self::Boolean => ColumnType::Boolean,
+            Self::Int2 => ColumnType::Int2,
+            Self::Int4 => ColumnType::Int4,
+            Self::Int8 => ColumnType::Int8,
+            Self::Float4 => ColumnType::Float4,
+            Self::Float8 => ColumnType::Float8,
+            Self::Text => ColumnType::Text,
+            Self::Varchar => ColumnType::Varchar,
+            Self::VarcharN(length) => ColumnType::VarcharN(length),
+            Self::Numeric { precision, scale } => ColumnType::Numeric { precision, scale },
+            Self::Uuid => ColumnType::Uuid,
+            Self::Time => ColumnType::Time,
+            Self::Bytea => ColumnType::Bytea,
+            Self::Date => ColumnType::Date,
+            Self::Timestamp => ColumnType::Timestamp,
+            Self::TimestampTz => ColumnType::TimestampTz,
+            Self::Interval => ColumnType::Interval,
         }
     }
 }

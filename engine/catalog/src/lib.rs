@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use types::{CommitTs, IndexId, SchemaId, SequenceId, TableId};
 
 pub use alter::{Alteration, StoredColumn};
-pub use collection::{Check, Collection, Column, ColumnDefault, ColumnType, Numbered};
+pub use collection::{Check, Collection, Column, ColumnDefault, ColumnType, ItemType, Numbered};
 pub use define::{CatalogError, Define, Defined};
 pub use index::{HnswOptions, Index, RECALL_ONE};
 pub use namespace::Namespace;

@@ -8,9 +8,10 @@ use arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode as _};
 use datafusion::common::{Column, DFSchema, Result, ScalarValue};
+use datafusion::functions_aggregate::first_last::first_value_udaf;
 use datafusion::functions_aggregate::sum::Sum;
 use datafusion::logical_expr::expr::{
-    AggregateFunction, Between, BinaryExpr, Cast, ScalarFunction,
+    AggregateFunction, Between, BinaryExpr, Cast, InList, ScalarFunction,
 };
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
@@ -47,6 +48,14 @@ fn check_plan(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     })?;
     checked.transform_data(|plan| match plan {
         LogicalPlan::Aggregate(aggregate) => widen_sums(aggregate),
+        LogicalPlan::Sort(mut sort) => {
+            for key in &mut sort.expr {
+                if is_span(&key.expr, sort.input.schema()) {
+                    key.expr = call(CheckedFunction::IntervalSpan, vec![key.expr.clone()]);
+                }
+            }
+            Ok(Transformed::yes(LogicalPlan::Sort(sort)))
+        }
         other => Ok(Transformed::no(other.recompute_schema()?)),
     })
 }
@@ -71,6 +80,12 @@ fn check_expr(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
                 low: part(between.low),
                 high: part(between.high),
             })))
+        }
+        Expr::InList(InList { expr, list, negated }) if is_span(&expr, schema) => {
+            let part = |part: Expr| call(CheckedFunction::IntervalSpan, vec![part]);
+            let list = list.into_iter().map(part).collect();
+            let expr = Box::new(part(*expr));
+            Ok(Transformed::yes(Expr::InList(InList { expr, list, negated })))
         }
         Expr::Cast(Cast { expr, field }) => {
             let from = expr.get_type(schema)?;
@@ -208,7 +223,7 @@ fn not_zero(expr: &Expr) -> bool {
     }
 }
 
-/// `sum(bigint)` in a type that cannot overflow, and back to `bigint` above the aggregate, where
+/// Least and greatest intervals, and `sum(bigint)` in a type that cannot overflow, and back to `bigint` above the aggregate, where
 /// what does not fit is an error.
 fn widen_sums(aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
     let schema = aggregate.input.schema();
@@ -225,10 +240,11 @@ fn widen_sums(aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
     let (aggregates, outputs): (Vec<Expr>, Vec<Expr>) = expressions
         .zip(&columns[groups..])
         .map(|((expr, wide), column)| match wide {
-            Some(wide) => {
+            Some((wide, narrow)) => {
                 let inner = Column::from_name(format!("wide {}", column.name));
                 let name = inner.name.clone();
-                let narrow = cast(Expr::Column(inner), DataType::Int64);
+                let inner = Expr::Column(inner);
+                let narrow = if narrow { cast(inner, DataType::Int64) } else { inner };
                 let named = narrow.alias_qualified(column.relation.clone(), column.name.clone());
                 (wide.alias(name), named)
             }
@@ -242,18 +258,27 @@ fn widen_sums(aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
     Ok(Transformed::yes(plan))
 }
 
-/// The sum over a wide type, when `expr` is a sum of `bigint`.
-fn wide_sum(expr: &Expr, schema: &DFSchema) -> Result<Option<Expr>> {
+/// The sum over a wide type, when `expr` is a sum of `bigint`, which it becomes again; the first in the
+/// order of lengths, when it is the least or greatest of intervals.
+fn wide_sum(expr: &Expr, schema: &DFSchema) -> Result<Option<(Expr, bool)>> {
     let Expr::AggregateFunction(AggregateFunction { func, params }) = expr.clone().unalias() else {
         return Ok(None);
     };
     let [argument] = params.args.as_slice() else { return Ok(None) };
     let numbers = udfs::aggregate_of_numbers(&func);
+    if let ("min" | "max", true) = (numbers.name(), is_span(argument, schema)) {
+        let ascending = numbers.name() == "min";
+        let mut params = params.clone();
+        let length = call(CheckedFunction::IntervalSpan, vec![argument.clone()]);
+        params.order_by = vec![length.sort(ascending, false)];
+        let first = AggregateFunction { func: first_value_udaf(), params };
+        return Ok(Some((Expr::AggregateFunction(first), false)));
+    }
     let is_sum = numbers.inner().downcast_ref::<Sum>().is_some();
     if !is_sum || argument.get_type(schema)? != DataType::Int64 {
         return Ok(None);
     }
     let mut params = params;
     params.args = vec![cast(params.args.remove(0), SUM_TYPE)];
-    Ok(Some(Expr::AggregateFunction(AggregateFunction { func, params })))
+    Ok(Some((Expr::AggregateFunction(AggregateFunction { func, params }), true)))
 }

@@ -11,7 +11,7 @@ use types::SqlState;
 use types::limits::{COLUMNS_MAX, IDENTIFIER_BYTES_MAX};
 
 use super::sequences::sequence_options;
-use super::sorted_index::{Wanted, check_sortable, refuse_options};
+use super::sorted_index::{Wanted, check_key_type, check_sortable, refuse_options};
 use super::write::default_word;
 use crate::error::{EngineError, Result};
 use crate::provider::ROW_ID;
@@ -77,9 +77,7 @@ impl TableParts {
         parts.primary_key = key.unwrap_or_default();
         for at in &parts.primary_key {
             parts.columns[*at].nullable = false;
-            if parts.columns[*at].column_type.vector().is_some() {
-                return Err(EngineError::unsupported("a vector as primary key"));
-            }
+            check_key_type(&parts.columns[*at])?;
         }
         for wanted in &parts.uniques {
             check_sortable(&parts.columns, wanted)?;

@@ -1,7 +1,7 @@
 //! `CREATE TABLE ... AS query`: the table that the query's columns make, and the INSERT that fills it.
 
 use arrow::datatypes::{DataType, Field};
-use catalog::{ColumnType, Define};
+use catalog::{ColumnType, Define, ItemType};
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{self, ColumnDef, CreateTable, Expr, Ident, Insert, Query};
 use types::{Dim, SqlState};
@@ -106,6 +106,10 @@ fn column_type_of(field: &Field) -> Option<ColumnType> {
         DataType::Date32 | DataType::Date64 => ColumnType::Date,
         DataType::Timestamp(_, None) => ColumnType::Timestamp,
         DataType::Timestamp(_, Some(_)) => ColumnType::TimestampTz,
+        DataType::Interval(_) | DataType::Duration(_) => ColumnType::Interval,
+        DataType::List(item) | DataType::LargeList(item) => {
+            ColumnType::Array(ItemType::of(column_type_of(item)?)?)
+        }
         _ => return None,
     })
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arrow::array::{Array as _, ArrayRef, AsArray as _, Int64Array, RecordBatch};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
-use catalog::{Check, Collection, Column, ColumnDefault, Define, Numbered};
+use catalog::{Check, Collection, Column, ColumnDefault, ColumnType, Define, Numbered};
 use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::SessionState;
@@ -23,10 +23,12 @@ use super::changes::{joined, query_of, table_factor, table_name};
 use super::returning::check_row_by_row;
 use super::write::{WriteBuilder, constant_column, default_word};
 use crate::error::{EngineError, ErrorObject, Result};
+use crate::pg_types::name_of_column;
 use crate::provider::MEMORY_CATALOG;
 use crate::query::Planner;
 use crate::sql::rewrite::call;
 use crate::sql::stored::read_expression;
+use crate::sql::types::{cast, named_type};
 use crate::value_text::texts;
 use crate::values::scalar_from_text;
 
@@ -70,7 +72,8 @@ pub(crate) fn without_defaults<'a>(
         }
     }
     let any = (0..positions.len()).any(|at| rows.iter().any(|row| is_default(at, row)));
-    if !any {
+    let typed: Vec<usize> = typed_columns(collection, &positions, rows);
+    if !any && typed.is_empty() {
         return Ok((positions, Cow::Borrowed(source)));
     }
     let mut source = source.clone();
@@ -84,6 +87,14 @@ pub(crate) fn without_defaults<'a>(
             {
                 *cell = default_expression(&collection.columns[*position])?;
             }
+            if typed.contains(&at) && is_text(cell) {
+                let column_type = collection.columns[positions[at]].column_type;
+                let name = match column_type {
+                    ColumnType::Array(item) => format!("{}[]", name_of_column(item.column_type())),
+                    other => name_of_column(other).to_owned(),
+                };
+                *cell = cast(cell.clone(), named_type(&name, Vec::new()));
+            }
         }
         let mut at = 0..;
         row.content
@@ -91,6 +102,29 @@ pub(crate) fn without_defaults<'a>(
     }
     let kept = positions.into_iter().zip(left_out).filter(|(_, out)| !out);
     Ok((kept.map(|(position, _)| position).collect(), Cow::Owned(source)))
+}
+
+fn is_text(cell: &Expr) -> bool {
+    match cell {
+        Expr::Nested(inner) => is_text(inner),
+        Expr::Value(value) => matches!(value.value, Value::SingleQuotedString(_)),
+        _ => false,
+    }
+}
+
+/// Columns of intervals and arrays of which some rows give text and others an expression: a plan wants
+/// one type of all.
+fn typed_columns(
+    collection: &Collection,
+    positions: &[usize],
+    rows: &[ast::Parens<Vec<Expr>>],
+) -> Vec<usize> {
+    let is_typed = |at: &usize| {
+        let column_type = collection.columns[positions[*at]].column_type;
+        let of_type = matches!(column_type, ColumnType::Interval | ColumnType::Array(_));
+        of_type && rows.iter().any(|row| row.content.get(*at).is_some_and(|cell| !is_text(cell)))
+    };
+    (0..positions.len()).filter(is_typed).collect()
 }
 
 /// Refuses a value for a column that takes those of its sequence alone.

@@ -1,6 +1,8 @@
 //! Sorted indexes: `UNIQUE`, `CREATE INDEX ... USING btree` and what takes them back.
 
-use catalog::{Alteration, Collection, Define, Key, SortedColumn, SortedIndex};
+use catalog::{
+    Alteration, Collection, ColumnType, Define, ItemType, Key, SortedColumn, SortedIndex,
+};
 use datafusion::sql::sqlparser::ast::{
     self, BinaryOperator, CreateIndex, Expr, GroupByExpr, Ident, IndexColumn, IndexType,
     NullsDistinctOption, ObjectName, SelectItem, SetExpr, UniqueConstraint, Value,
@@ -121,6 +123,17 @@ fn sorted_columns(
     Ok(sorted)
 }
 
+/// Refuses values whose bytes do not say which are equal.
+pub(crate) fn check_key_type(column: &catalog::Column) -> Result<()> {
+    match column.column_type {
+        ColumnType::Interval | ColumnType::Array(ItemType::Interval) => {
+            Err(EngineError::unsupported("an interval in a key or an index"))
+        }
+        other if other.vector().is_some() => Err(EngineError::unsupported("a vector as key")),
+        _ => Ok(()),
+    }
+}
+
 /// Refuses an index over values that have no order.
 pub(crate) fn check_sortable(columns: &[catalog::Column], wanted: &Wanted) -> Result<()> {
     for sorted in &wanted.columns {
@@ -133,6 +146,7 @@ pub(crate) fn check_sortable(columns: &[catalog::Column], wanted: &Wanted) -> Re
             return Err(EngineError::new(SqlState::UNDEFINED_OBJECT, message)
                 .with_hint("Use: CREATE INDEX ON table USING hnsw (column vector_cosine_ops)."));
         }
+        check_key_type(column)?;
     }
     Ok(())
 }

@@ -412,6 +412,8 @@ fn number_fits(column: &catalog::Column) -> Result<()> {
         | ColumnType::Time
         | ColumnType::Timestamp
         | ColumnType::TimestampTz
+        | ColumnType::Interval
+        | ColumnType::Array(_)
         | ColumnType::Vector(_)
         | ColumnType::Halfvec(_)
         | ColumnType::Bit(_)

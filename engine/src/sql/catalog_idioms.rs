@@ -61,9 +61,8 @@ pub(super) fn of_catalog(expr: &mut Expr) {
         Expr::Like { pattern, escape_char, .. } | Expr::ILike { pattern, escape_char, .. } => {
             escape_by_backslash(pattern, escape_char);
         }
-        Expr::Function(function) if last_part(&function.name) == "array_upper" => {
-            function.name = ObjectName::from(vec![Ident::new("array_length")]);
-            *expr = cast(expr.clone(), ast::DataType::BigInt(None));
+        Expr::Function(function) if last_part(&function.name).starts_with("array") => {
+            of_arrays(expr);
         }
         Expr::Function(function) if last_part(&function.name) == "generate_series" => {
             if let Some(series) = series(function) {
@@ -369,6 +368,74 @@ fn series(function: &Function) -> Option<Expr> {
         binary(wide(last), &BinaryOperator::Plus, call("signum", vec![wide(step.clone())]));
     let range = call("range", vec![wide(first), wide(beyond), wide(step)]);
     Some(call("unnest", vec![range]))
+}
+
+/// Functions of arrays that the planner knows by another name.
+fn of_arrays(expr: &mut Expr) {
+    let Expr::Function(function) = expr else { return };
+    let length = |function: &mut Function| {
+        function.name = ObjectName::from(vec![Ident::new("array_length")]);
+    };
+    match last_part(&function.name).as_str() {
+        "array" => {
+            if let Some(collected) = collected(function) {
+                *expr = collected;
+            }
+        }
+        // They begin at one.
+        "array_lower" => {
+            length(function);
+            let known = Expr::IsNotNull(Box::new(expr.clone()));
+            *expr = when(known, Expr::value(Value::Number("1".to_owned(), false)));
+        }
+        "array_upper" => {
+            length(function);
+            *expr = cast(expr.clone(), ast::DataType::BigInt(None));
+        }
+        _ => {}
+    }
+}
+
+/// `ARRAY(SELECT ...)` as a subquery that collects the rows in their order; `None` where that cannot be
+/// said.
+fn collected(function: &Function) -> Option<Expr> {
+    let FunctionArguments::Subquery(query) = &function.args else { return None };
+    let mut query = query.clone();
+    let order = match query.order_by.take() {
+        None => Vec::new(),
+        Some(ast::OrderBy { kind: ast::OrderByKind::Expressions(order), .. }) => order,
+        Some(_) => return None,
+    };
+    let plain = query.limit_clause.is_none() && query.fetch.is_none() && query.with.is_none();
+    let SetExpr::Select(select) = &mut *query.body else { return None };
+    let groups =
+        !matches!(&select.group_by, ast::GroupByExpr::Expressions(keys, _) if keys.is_empty());
+    if !plain || groups || select.distinct.is_some() || select.having.is_some() {
+        return None;
+    }
+    let [item] = select.projection.as_mut_slice() else { return None };
+    let (SelectItem::UnnamedExpr(value) | SelectItem::ExprWithAlias { expr: value, .. }) = item
+    else {
+        return None;
+    };
+    let place = Expr::value(Value::Number("1".to_owned(), false));
+    let by = |mut key: ast::OrderByExpr| {
+        if key.expr == place {
+            key.expr = value.clone();
+        }
+        key
+    };
+    let order: Vec<ast::OrderByExpr> = order.into_iter().map(by).collect();
+    let Expr::Function(mut aggregate) = call("array_agg", vec![value.clone()]) else { return None };
+    if let FunctionArguments::List(list) = &mut aggregate.args
+        && !order.is_empty()
+    {
+        list.clauses.push(ast::FunctionArgumentClause::OrderBy(order));
+    }
+    *item = SelectItem::UnnamedExpr(Expr::Function(aggregate));
+    // Of no rows, an empty array.
+    let empty = call("make_array", Vec::new());
+    Some(call("coalesce", vec![Expr::Subquery(query), empty]))
 }
 
 /// `generate_subscripts(array, 1)`

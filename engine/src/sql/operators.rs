@@ -3,20 +3,21 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, TimeUnit};
+use arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
-use datafusion::common::{DFSchema, Result as DataFusionResult, ScalarValue};
+use datafusion::common::{DFSchema, DataFusionError, Result as DataFusionResult, ScalarValue};
+use datafusion::functions_nested::expr_fn::{array_has_all, array_has_any};
 use datafusion::logical_expr::expr::{Cast, InList, Placeholder, ScalarFunction};
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
-use datafusion::logical_expr::{Expr, ExprSchemable as _, ScalarUDF, cast};
+use datafusion::logical_expr::{Expr, ExprSchemable as _, ScalarUDF, cast, lit, when};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 use storage::memtable::vector_field;
 use types::{Dim, SqlState, VectorKind};
 use udfs::{
-    Arithmetic, DistanceFunction, VectorBuilder, VectorError, check_dimension, parse_vector,
-    vector_shape,
+    Arithmetic, CheckedFunction, DistanceFunction, VectorBuilder, VectorError, check_dimension,
+    parse_vector, vector_shape,
 };
 
 use super::types::DIMENSION_KEY;
@@ -51,7 +52,7 @@ fn operator_text(operator: &BinaryOperator) -> Option<&str> {
     }
 }
 
-fn external(error: VectorError) -> datafusion::common::DataFusionError {
+fn external(error: VectorError) -> DataFusionError {
     EngineError::from(error).into_datafusion()
 }
 
@@ -208,8 +209,122 @@ fn computed(
     Ok(PlannerResult::Planned(function.udf().call(vec![left, right])))
 }
 
+/// Whether text beside a value of the type, with the operator, is one of the type.
+fn reads_text(operator: &BinaryOperator, data_type: &DataType) -> bool {
+    use BinaryOperator::{ArrowAt, AtArrow, Minus, PGOverlap, Plus, StringConcat};
+    match data_type {
+        DataType::FixedSizeBinary(16) => is_comparison(operator),
+        DataType::Interval(_) => is_comparison(operator) || matches!(operator, Plus | Minus),
+        DataType::List(_) => {
+            is_comparison(operator)
+                || matches!(operator, AtArrow | ArrowAt | PGOverlap | StringConcat)
+        }
+        _ => false,
+    }
+}
+
+/// Text next to an interval or an array is one; next to a time that something is added to, an interval.
+fn with_values(expr: RawBinaryExpr, schema: &DFSchema) -> DataFusionResult<RawBinaryExpr> {
+    let beside = |side: &Expr| {
+        let of = side.get_type(schema).ok()?;
+        let adds = matches!(expr.op, BinaryOperator::Plus | BinaryOperator::Minus);
+        match of {
+            of if reads_text(&expr.op, &of) => Some(of),
+            DataType::Timestamp(..) if adds => Some(DataType::Interval(IntervalUnit::MonthDayNano)),
+            _ => None,
+        }
+    };
+    let joins = expr.op == BinaryOperator::StringConcat;
+    let read = |text: Expr, of: Option<DataType>| match (&text, of) {
+        // `array || NULL` is of two arrays.
+        (Expr::Literal(value, _), Some(of @ DataType::List(_)))
+            if value.data_type().is_null() && joins =>
+        {
+            Ok(Expr::Literal(ScalarValue::try_new_null(&of)?, None))
+        }
+        (Expr::Literal(ScalarValue::Utf8(Some(value)), _), Some(of)) => {
+            let value = scalar_from_text(&of, value).map_err(EngineError::into_datafusion)?;
+            Ok::<_, DataFusionError>(Expr::Literal(value, None))
+        }
+        _ => Ok(text),
+    };
+    let (of_left, of_right) = (beside(&expr.left), beside(&expr.right));
+    // Of two times one is subtracted from the other.
+    let of_left = of_left.filter(|of| {
+        !matches!(of, DataType::Interval(_))
+            || !matches!(expr.left.get_type(schema), Ok(DataType::Timestamp(..)))
+            || expr.op == BinaryOperator::Plus
+    });
+    let (left, right) = (read(expr.left, of_right)?, read(expr.right, of_left)?);
+    Ok(RawBinaryExpr { left, right, op: expr.op })
+}
+
+/// `@>`, `<@` and `&&` of arrays, which are NULL where a side is.
+fn of_arrays(expr: &RawBinaryExpr, schema: &DFSchema) -> Option<Expr> {
+    let is_array =
+        |side: &Expr| matches!(side.get_type(schema), Ok(DataType::List(_) | DataType::Null));
+    if !is_array(&expr.left) || !is_array(&expr.right) {
+        return None;
+    }
+    let (left, right) = (expr.left.clone(), expr.right.clone());
+    let answer = match expr.op {
+        BinaryOperator::AtArrow => array_has_all(left.clone(), right.clone()),
+        BinaryOperator::ArrowAt => array_has_all(right.clone(), left.clone()),
+        BinaryOperator::PGOverlap => array_has_any(left.clone(), right.clone()),
+        _ => return None,
+    };
+    when(left.is_null().or(right.is_null()), lit(ScalarValue::Boolean(None))).otherwise(answer).ok()
+}
+
+/// An interval times or by a number.
+fn scaled(
+    expr: RawBinaryExpr,
+    schema: &DFSchema,
+) -> DataFusionResult<PlannerResult<RawBinaryExpr>> {
+    let of = |side: &Expr| side.get_type(schema).ok();
+    let is_span = |side: &Expr| matches!(of(side), Some(DataType::Interval(_)));
+    let is_number = |side: &Expr| of(side).is_some_and(|of| of.is_numeric() || of.is_null());
+    let (left, right) = (is_span(&expr.left), is_span(&expr.right));
+    let (function, interval, number) = match expr.op {
+        BinaryOperator::Multiply if left && is_number(&expr.right) => {
+            (CheckedFunction::IntervalTimes, expr.left, expr.right)
+        }
+        BinaryOperator::Multiply if right && is_number(&expr.left) => {
+            (CheckedFunction::IntervalTimes, expr.right, expr.left)
+        }
+        BinaryOperator::Divide if left && is_number(&expr.right) => {
+            let divisor = cast(expr.right, DataType::Float64);
+            let divisor = CheckedFunction::Divisor.udf().call(vec![divisor]);
+            (CheckedFunction::IntervalDivide, expr.left, divisor)
+        }
+        _ => return Ok(PlannerResult::Original(expr)),
+    };
+    let number = cast(number, DataType::Float64);
+    Ok(PlannerResult::Planned(function.udf().call(vec![interval, number])))
+}
+
 impl ExprPlanner for VectorOperators {
     fn plan_binary_op(
+        &self,
+        expr: RawBinaryExpr,
+        schema: &DFSchema,
+    ) -> DataFusionResult<PlannerResult<RawBinaryExpr>> {
+        let expr = with_values(expr, schema)?;
+        if matches!(expr.op, BinaryOperator::Multiply | BinaryOperator::Divide) {
+            match scaled(expr, schema)? {
+                PlannerResult::Original(other) => return self.plan_others(other, schema),
+                planned @ PlannerResult::Planned(_) => return Ok(planned),
+            }
+        }
+        if let Some(planned) = of_arrays(&expr, schema) {
+            return Ok(PlannerResult::Planned(planned));
+        }
+        self.plan_others(expr, schema)
+    }
+}
+
+impl VectorOperators {
+    fn plan_others(
         &self,
         expr: RawBinaryExpr,
         schema: &DFSchema,

@@ -20,6 +20,7 @@ use super::catalog_idioms::{
 use super::names::name_repeated;
 use super::types::{cast, fold, last_part};
 use crate::error::{EngineError, Result};
+use crate::interval_text::literal_text;
 use crate::provider::DATABASE;
 
 /// Catalog tables that have no rows in this server.
@@ -289,6 +290,10 @@ impl VisitorMut for Rewriter {
                     *expr = compared;
                 }
             }
+            Expr::Interval(interval) => rewrite_interval(interval),
+            Expr::CompoundFieldAccess { access_chain, .. } => {
+                access_chain.iter_mut().for_each(give_bounds);
+            }
             // The planner would put the sign before the first number of its text alone.
             Expr::UnaryOp { op: UnaryOperator::Minus, expr: inner }
                 if matches!(**inner, Expr::Interval(_)) =>
@@ -481,4 +486,35 @@ pub(crate) fn postgresql(statement: &mut impl VisitMut) {
 /// The same of an expression.
 pub(crate) fn postgresql_expression(expr: &mut Expr) {
     let _ = expr.visit(&mut Rewriter);
+}
+
+/// Reads the text of an interval as PostgreSQL does. What cannot be read is left to be refused by the
+/// planner.
+fn rewrite_interval(interval: &mut ast::Interval) {
+    let Expr::Value(value) = &mut *interval.value else { return };
+    let Value::SingleQuotedString(text) = &mut value.value else { return };
+    // `YEAR TO MONTH` is how the text is written, and says nothing of a number.
+    let unit = match interval.last_field {
+        Some(_) => None,
+        None => interval.leading_field.as_ref().map(ToString::to_string),
+    };
+    if let Ok(read) = literal_text(text, unit.as_deref()) {
+        *text = read;
+        interval.leading_field = None;
+        interval.last_field = None;
+    }
+}
+
+/// A part of an array from its begin, or to its end.
+fn give_bounds(access: &mut ast::AccessExpr) {
+    let number = |number: i32| Expr::value(Value::Number(number.to_string(), false));
+    if let ast::AccessExpr::Subscript(ast::Subscript::Slice {
+        lower_bound,
+        upper_bound,
+        stride: None,
+    }) = access
+    {
+        lower_bound.get_or_insert_with(|| number(1));
+        upper_bound.get_or_insert_with(|| number(i32::MAX));
+    }
 }

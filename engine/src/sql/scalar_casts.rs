@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array as _, ArrayRef, AsArray as _};
-use arrow::datatypes::{DataType, TimeUnit};
+use arrow::array::{Array as _, ArrayRef, AsArray as _, ListArray};
+use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
 use catalog::{Column, ColumnType};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
@@ -23,7 +23,7 @@ use udfs::CheckedFunction;
 
 use crate::error::EngineError;
 use crate::value_text::texts;
-use crate::values::{assign, pg_name, scalar_from_text};
+use crate::values::{assign, pg_name, plain_column_type, scalar_from_text};
 
 const UUID: DataType = DataType::FixedSizeBinary(16);
 const TIME: DataType = DataType::Time64(TimeUnit::Microsecond);
@@ -32,7 +32,10 @@ const TIME: DataType = DataType::Time64(TimeUnit::Microsecond);
 fn read_from_text(data_type: &DataType) -> bool {
     let timestamp = matches!(data_type, DataType::Timestamp(TimeUnit::Microsecond, _));
     let array = matches!(data_type, DataType::List(_));
-    let plain = matches!(data_type, DataType::Boolean | DataType::Date32);
+    let plain = matches!(
+        data_type,
+        DataType::Boolean | DataType::Date32 | DataType::Interval(IntervalUnit::MonthDayNano)
+    );
     timestamp || array || plain || *data_type == UUID || *data_type == TIME
 }
 
@@ -79,6 +82,7 @@ impl ScalarUDFImpl for TextCast {
             DataType::List(_) => "array",
             DataType::Boolean => "bool",
             DataType::Date32 => "date",
+            DataType::Interval(_) => "interval",
             _ => "text",
         }
     }
@@ -104,6 +108,7 @@ impl ScalarUDFImpl for TextCast {
                 DataType::List(_) => return self.arrays(array, scalar),
                 DataType::Boolean => ColumnType::Boolean,
                 DataType::Date32 => ColumnType::Date,
+                DataType::Interval(_) => ColumnType::Interval,
                 DataType::Timestamp(_, None) => ColumnType::Timestamp,
                 DataType::Timestamp(_, Some(_)) => ColumnType::TimestampTz,
                 to if *to == UUID => ColumnType::Uuid,
@@ -119,8 +124,20 @@ impl ScalarUDFImpl for TextCast {
 }
 
 impl TextCast {
-    /// Texts of arrays.
+    /// Arrays of other items, or texts of arrays.
     fn arrays(&self, texts: &ArrayRef, scalar: bool) -> DataFusionResult<ColumnarValue> {
+        if let DataType::List(item) = &self.to
+            && let Some(lists) = texts.as_list_opt::<i32>()
+        {
+            let items = cast_items(lists.values(), item.data_type())?;
+            let (offsets, nulls) = (lists.offsets().clone(), lists.nulls().cloned());
+            let cast: ArrayRef =
+                Arc::new(ListArray::try_new(Arc::clone(item), offsets, items, nulls)?);
+            return Ok(match scalar && cast.len() == 1 {
+                true => ColumnarValue::Scalar(ScalarValue::try_from_array(&cast, 0)?),
+                false => ColumnarValue::Array(cast),
+            });
+        }
         let texts = arrow::compute::cast(texts, &DataType::Utf8)?;
         let array = |text: Option<&str>| match text {
             Some(text) => scalar_from_text(&self.to, text).map_err(EngineError::into_datafusion),
@@ -136,6 +153,17 @@ impl TextCast {
         }
         Ok(ColumnarValue::Array(ScalarValue::iter_to_array(arrays)?))
     }
+}
+
+/// Items as others, as a cast of each makes them.
+fn cast_items(items: &ArrayRef, to: &DataType) -> DataFusionResult<ArrayRef> {
+    if let Some(column_type) = plain_column_type(to)
+        && *to != DataType::Boolean
+    {
+        let column = Column::new("", column_type, true);
+        return assign(items, &column).map_err(EngineError::into_datafusion);
+    }
+    Ok(arrow::compute::cast(items, to)?)
 }
 
 /// Runs on every expression before types are coerced.
@@ -235,6 +263,11 @@ fn cast_expr(cast: Cast, schema: &DFSchema) -> DataFusionResult<Transformed<Expr
     if is_text(&from) && read_from_text(to) {
         return Ok(Transformed::yes(text_cast(*expr, to.clone())));
     }
+    if let (DataType::List(a), DataType::List(b)) = (&from, to)
+        && of_other_items(a.data_type(), b.data_type())
+    {
+        return Ok(Transformed::yes(text_cast(*expr, to.clone())));
+    }
     if printed(&from) && is_text(to) {
         return Ok(Transformed::yes(text_cast(*expr, DataType::Utf8)));
     }
@@ -244,6 +277,13 @@ fn cast_expr(cast: Cast, schema: &DFSchema) -> DataFusionResult<Transformed<Expr
         return Err(EngineError::new(SqlState::CANNOT_COERCE, message).into_datafusion());
     }
     Ok(Transformed::no(Expr::Cast(Cast { expr, field })))
+}
+
+/// Whether items are cast otherwise than the planner below does.
+fn of_other_items(from: &DataType, to: &DataType) -> bool {
+    let rounds = to.is_integer() && from.is_numeric() && from != to;
+    let of_text = is_text(from) && !is_text(to) || is_text(to) && printed(from);
+    rounds || of_text
 }
 
 /// `||` puts texts together, or bytes.
@@ -380,6 +420,23 @@ fn postgres_function(
             let args = call.args.into_iter().map(text).collect::<DataFusionResult<_>>()?;
             Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction { func: call.func, args })))
         }
+        ("date_part", [Expr::Literal(ScalarValue::Utf8(Some(field)), _), _])
+            if matches!(of(1)?, Some(DataType::Interval(_))) =>
+        {
+            let function = interval_part(field);
+            Ok(function.map_or_else(
+                || Transformed::no(Expr::ScalarFunction(call.clone())),
+                |f| checked(f, vec![call.args[1].clone()]),
+            ))
+        }
+        ("justify_days" | "justify_hours" | "justify_interval", [text])
+            if is_text(&text.get_type(schema)?) =>
+        {
+            let interval = DataType::Interval(IntervalUnit::MonthDayNano);
+            let args =
+                call.args.into_iter().map(|text| text_cast(text, interval.clone())).collect();
+            Ok(Transformed::yes(Expr::ScalarFunction(ScalarFunction { func: call.func, args })))
+        }
         // Seconds with their fraction.
         ("date_part", [Expr::Literal(ScalarValue::Utf8(Some(field)), _), _]) => {
             let unit = match field.to_lowercase().as_str() {
@@ -393,6 +450,15 @@ fn postgres_function(
             Ok(Transformed::yes(cast(micros, DataType::Float64) / lit(unit)))
         }
         _ => Ok(Transformed::no(Expr::ScalarFunction(call))),
+    }
+}
+
+/// What takes a field out of an interval, where the planner below does not do it as PostgreSQL does.
+fn interval_part(field: &str) -> Option<CheckedFunction> {
+    match field.to_lowercase().as_str() {
+        "epoch" => Some(CheckedFunction::IntervalEpoch),
+        "second" | "seconds" | "sec" | "secs" => Some(CheckedFunction::IntervalSeconds),
+        _ => None,
     }
 }
 

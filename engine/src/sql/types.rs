@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, FieldRef};
-use catalog::ColumnType;
+use catalog::{ColumnType, ItemType};
 use datafusion::common::Result as DataFusionResult;
 use datafusion::logical_expr::planner::TypePlanner;
 use datafusion::sql::sqlparser::ast::{self, ExactNumberInfo, TimezoneInfo};
@@ -55,6 +55,11 @@ pub(crate) fn column_type(sql_type: &ast::DataType) -> Result<Option<ColumnType>
         Sql::Timestamp(None, TimezoneInfo::Tz | TimezoneInfo::WithTimeZone) => {
             ColumnType::TimestampTz
         }
+        Sql::Interval { fields: _, precision: None } => ColumnType::Interval,
+        Sql::Array(
+            ast::ArrayElemTypeDef::SquareBracket(item, _)
+            | ast::ArrayElemTypeDef::AngleBracket(item),
+        ) => return Ok(column_type(item)?.and_then(ItemType::of).map(ColumnType::Array)),
         // Without a length, a bit.
         Sql::Bit(length) => {
             let length = length.map_or_else(|| "1".to_owned(), |length| length.to_string());
@@ -144,6 +149,7 @@ fn custom_type(name: &str, modifiers: &[String]) -> Result<Option<ColumnType>> {
         "date" => ColumnType::Date,
         "timestamp" => ColumnType::Timestamp,
         "timestamptz" => ColumnType::TimestampTz,
+        "interval" => ColumnType::Interval,
         _ => return Ok(None),
     }))
 }

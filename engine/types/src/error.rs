@@ -42,6 +42,8 @@ sql_states! {
     NUMERIC_VALUE_OUT_OF_RANGE = "22003";
     /// An instant outside the readable range.
     DATETIME_FIELD_OVERFLOW = "22008";
+    /// `invalid_datetime_format`
+    INVALID_DATETIME_FORMAT = "22007";
     /// Division by zero.
     DIVISION_BY_ZERO = "22012";
     /// NULL where a value is needed.

@@ -446,7 +446,7 @@ fn regtype(args: &Args<'_>, function: &str) -> Result<Cell> {
 fn format_type(oid: i64, typmod: i64) -> Option<String> {
     let oid = u32::try_from(oid).ok()?;
     if let Some(element) = TYPES.iter().find(|t| t.array == oid && oid != 0) {
-        return Some(format!("{}[]", format_type(i64::from(element.oid), -1)?));
+        return Some(format!("{}[]", format_type(i64::from(element.oid), typmod)?));
     }
     let name = by_oid(oid)?.name;
     Some(match name {

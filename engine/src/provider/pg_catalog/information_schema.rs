@@ -6,7 +6,7 @@ use storage::ReadView;
 use super::constraints;
 use super::relations::{namespace_name, schema_name};
 use super::table::{CatalogTable, Cell, row};
-use crate::pg_types::oid_of_column;
+use crate::pg_types::{name_of_column, oid_of_column};
 use crate::provider::DATABASE;
 
 /// Tables of `information_schema`.
@@ -81,11 +81,12 @@ fn information_columns(view: &ReadView) -> CatalogTable {
         for (at, column) in columns.iter().enumerate() {
             let number = i64::try_from(at + 1).unwrap_or(0);
             let udt = crate::pg_types::by_oid(oid_of_column(column.column_type));
-            let udt = udt.map_or("text", |t| t.name);
+            let udt = udt.map_or_else(|| udt_of_array(column.column_type), |t| t.name.to_owned());
             let data_type = match column.column_type {
                 ColumnType::Vector(_) | ColumnType::Halfvec(_) | ColumnType::Sparsevec(_) => {
                     "USER-DEFINED".to_owned()
                 }
+                ColumnType::Array(_) => "ARRAY".to_owned(),
                 ColumnType::Bit(_) => "bit".to_owned(),
                 ColumnType::VarcharN(_) => "character varying".to_owned(),
                 ColumnType::Numeric { .. } => "numeric".to_owned(),
@@ -121,6 +122,14 @@ fn information_columns(view: &ReadView) -> CatalogTable {
         }
     }
     table
+}
+
+/// The name of the type of an array: that of its items behind an underscore.
+fn udt_of_array(column_type: ColumnType) -> String {
+    match column_type {
+        ColumnType::Array(item) => format!("_{}", name_of_column(item.column_type())),
+        _ => "text".to_owned(),
+    }
 }
 
 /// Length, precision and scale of a type, and digits of its seconds.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt64Array, new_null_array};
 use arrow::buffer::Buffer;
 use arrow::compute::{CastOptions, cast_with_options, take};
-use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, Fields, IntervalUnit, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
 use catalog::{Collection, Column, ColumnType, StoredColumn};
 use types::{Dim, VectorKind};
@@ -53,6 +53,11 @@ pub fn arrow_type(column_type: ColumnType) -> DataType {
         ColumnType::Date => DataType::Date32,
         ColumnType::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
         ColumnType::TimestampTz => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+        ColumnType::Interval => DataType::Interval(IntervalUnit::MonthDayNano),
+        ColumnType::Array(item) => {
+            let item = Field::new_list_field(arrow_type(item.column_type()), true);
+            DataType::List(Arc::new(item))
+        }
         ColumnType::Vector(dim) => list(DataType::Float32, dim),
         ColumnType::Halfvec(dim) => list(DataType::Float16, dim),
         ColumnType::Bit(dim) => list(DataType::Boolean, dim),
