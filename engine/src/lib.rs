@@ -21,6 +21,7 @@ mod optimizer;
 mod parse_value;
 pub mod pg_types;
 mod planner;
+mod point_read;
 mod prepared;
 mod provider;
 mod query;

@@ -7,7 +7,7 @@ mod session_statement;
 mod transaction;
 mod write;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,9 +30,10 @@ use crate::error::{EngineError, Result};
 use crate::executor::Executor;
 use crate::explain::{self, Explain};
 use crate::planner::{
-    CopyIn, CopyOptions, InsertRows, cast_parameters, check_definition, declared_types, define,
-    describe_plan, is_sorted, target,
+    CopyIn, CopyOptions, Declared, InsertRows, cast_parameters, check_definition, declared_types,
+    define, describe_plan, is_sorted, target,
 };
+use crate::point_read::PointRead;
 use crate::prepared::{BoundPlan, BoundWork, Found, KeptPlan, PlanSlot};
 use crate::provider::Scope;
 use crate::query::{Planner, RowStream, named_schema, require_select};
@@ -277,6 +278,11 @@ impl Session {
         slot: Option<&PlanSlot>,
         parameters: Vec<ScalarValue>,
     ) -> Result<Outcome> {
+        if let ast::Statement::Query(query) = &**tree
+            && let Some(rows) = self.read_point(query, &parameters)?
+        {
+            return Ok(Outcome::Rows(rows));
+        }
         if let Some(slot) = slot
             && let Some(rows) = self.run_kept(&tree, slot, &parameters).await?
         {
@@ -296,6 +302,44 @@ impl Session {
         let context = state.task_ctx();
         let rows = RowStream::start(&self.engine.executor, schema, physical, context, None);
         Ok(Outcome::Rows(rows))
+    }
+
+    /// Answers a query for one row by key; `None` when it is not one.
+    fn read_point(
+        &self,
+        query: &ast::Query,
+        parameters: &[ScalarValue],
+    ) -> Result<Option<RowStream>> {
+        let view = self.view();
+        let Some(read) = PointRead::of(query, &view, &self.settings.default_schema()) else {
+            return Ok(None);
+        };
+        let rows = read.rows(&view, parameters)?;
+        Ok(rows.map(|rows| RowStream::ready(Arc::clone(read.schema()), rows)))
+    }
+
+    /// Parameters and columns of a query for one row by key.
+    fn describe_point(
+        &self,
+        tree: &Tree,
+        (count, known): (usize, &[Declared]),
+    ) -> Option<(Vec<FieldRef>, SchemaRef)> {
+        let ast::Statement::Query(query) = &**tree else { return None };
+        let view = self.view();
+        let read = PointRead::of(query, &view, &self.settings.default_schema())?;
+        let inferred: HashMap<usize, FieldRef> = read.parameters().collect();
+        let parameter = |at: usize| {
+            let declared = known.get(at).cloned().flatten().map(|(_, field)| field);
+            let own = inferred.get(&at)?;
+            match declared {
+                // What else may stand beside the column is for the planner to say.
+                Some(field) if field.data_type() != own.data_type() => None,
+                Some(field) => Some(field),
+                None => Some(Arc::clone(own)),
+            }
+        };
+        let parameters: Option<Vec<FieldRef>> = (0..count).map(parameter).collect();
+        Some((parameters?, Arc::clone(read.schema())))
     }
 
     /// Runs a prepared query by the plan that is kept with it, which is made first when it is due;
@@ -493,6 +537,11 @@ impl Session {
             };
             return Ok((statement, Described { parameters: Vec::new(), columns }));
         };
+        if let Some((parameters, columns)) = self.describe_point(sql, (count, &known)) {
+            statement.plan = Some(Arc::default());
+            statement.described = Some(Arc::clone(&columns));
+            return Ok((statement, Described { parameters, columns: Some(columns) }));
+        }
         let _rest = self.scope.until_rest();
         let (planner, mut sql, casts) = (self.planner(), Arc::clone(sql), known.clone());
         let task = self.engine.executor.spawn(async move {

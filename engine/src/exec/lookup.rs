@@ -180,7 +180,7 @@ impl Compared {
 
 /// A value as one of a type. A literal of another type was compared in a common type; only a lossless one
 /// is a key.
-fn lossless(value: &ScalarValue, data_type: &DataType) -> Option<ArrayRef> {
+pub(crate) fn lossless(value: &ScalarValue, data_type: &DataType) -> Option<ArrayRef> {
     let cast = value.cast_to(data_type).ok().filter(|cast| !cast.is_null())?;
     if cast.cast_to(&value.data_type()).ok()? != *value {
         return None;

@@ -17,7 +17,7 @@ pub(crate) use collection_scan::CollectionScanExec;
 pub(crate) use in_pieces::InPiecesExec;
 pub(crate) use iterative_search::{IterativeSearchExec, goes_on_below};
 pub(crate) use key_filter::KeyInput;
-pub(crate) use lookup::{Lookup, lookup};
+pub(crate) use lookup::{Lookup, lookup, lossless};
 pub(crate) use rows::{Source, storage_error};
 pub(crate) use vector_top_k::{
     QueryVector, Search, SearchSettings, SemiJoin, VectorTopK, VectorTopKExec, has_dimension,

@@ -165,6 +165,41 @@ pub(crate) async fn plan_write(
     }
 }
 
+/// Rows of an INSERT beyond which its values are read on the CPU executor.
+const ROWS_AT_ONCE: usize = 16;
+
+/// The write of an INSERT of a few rows that are constants and parameters, which need no plan, into a
+/// table whose other columns have no defaults; `None` for any other statement.
+pub(crate) fn rows_at_once(
+    view: &ReadView,
+    default_schema: &str,
+    statement: &ast::Statement,
+    parameters: &[ScalarValue],
+) -> Result<Option<PlannedWrite>> {
+    let ast::Statement::Insert(insert) = statement else { return Ok(None) };
+    if insert.on.is_some() || insert.returning.is_some() {
+        return Ok(None);
+    }
+    let Some(write) = Write::resolve(view, default_schema, statement)? else { return Ok(None) };
+    let collection = write.collection;
+    let Some(rows) = InsertRows::of(&write.query).filter(|rows| rows.len() <= ROWS_AT_ONCE) else {
+        return Ok(None);
+    };
+    let has_default = |at: usize| collection.columns[at].default.is_some();
+    let given = |at: &usize| write.positions.contains(at);
+    let computes = (0..collection.columns.len()).any(|at| has_default(at) && !given(&at));
+    if computes || !collection.checks.is_empty() {
+        return Ok(None);
+    }
+    let table = view.table(collection.id).ok_or_else(|| EngineError::no_table(&collection.name))?;
+    let definition = table.definition_of(collection);
+    let mut builder = WriteBuilder::new(collection, definition.schema(), view.at());
+    let columns = rows.columns(collection, &write.positions, parameters)?;
+    builder.begin(&columns, &write.positions, rows.len())?;
+    let tag = format!("INSERT 0 {}", rows.len());
+    Ok(Some(PlannedWrite { builder, tag, returned: None, may_conflict: false }))
+}
+
 /// Plans and runs the query of a write at the read view that the scope holds.
 async fn plan_write_here(
     planner: &Planner,

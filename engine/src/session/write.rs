@@ -14,7 +14,7 @@ use crate::pg_types;
 use crate::planner::{
     CopyIn, CopyOptions, CopyTarget, CreateAs, Operation, PlannedWrite, altered_table,
     plan_alteration, plan_copy, plan_create_as, plan_create_view, plan_write, read_columns, remade,
-    target, truncations,
+    rows_at_once, target, truncations,
 };
 use crate::query::{RowStream, require_select};
 use crate::sql::rewrite::check_relation;
@@ -37,14 +37,12 @@ impl Session {
             _ => "DELETE",
         })?;
         for _ in 0..CONFLICT_RETRIES {
-            let (planner, statement) = (self.planner(), Arc::clone(statement));
-            let parameters = parameters.to_vec();
-            let task = self
-                .engine
-                .executor
-                .spawn(async move { plan_write(&planner, &statement, &parameters).await });
-            let PlannedWrite { builder, tag, returned, may_conflict } =
-                self.interruptible(task).await?;
+            let schema = self.settings.default_schema();
+            let planned = match rows_at_once(&self.view(), &schema, statement, parameters)? {
+                Some(planned) => planned,
+                None => self.plan_write(statement, parameters).await?,
+            };
+            let PlannedWrite { builder, tag, returned, may_conflict } = planned;
             if let (Some((schema, _)), true) = (&returned, described.is_some()) {
                 // Told before anything is committed.
                 pg_types::check_described(described, schema)?;
@@ -71,6 +69,20 @@ impl Session {
         let message = "could not serialize access due to concurrent update";
         Err(EngineError::new(SqlState::SERIALIZATION_FAILURE, message)
             .with_hint("Run the statement again."))
+    }
+
+    async fn plan_write(
+        &self,
+        statement: &Arc<Tree>,
+        parameters: &[ScalarValue],
+    ) -> Result<PlannedWrite> {
+        let (planner, statement) = (self.planner(), Arc::clone(statement));
+        let parameters = parameters.to_vec();
+        let task = self
+            .engine
+            .executor
+            .spawn(async move { plan_write(&planner, &statement, &parameters).await });
+        self.interruptible(task).await
     }
 
     /// Empties tables, all of them or none.

@@ -150,9 +150,10 @@ fn on_large_stack<T>(deep: bool, work: impl FnOnce() -> T) -> T {
 /// When the text is not SQL, or is longer or deeper than the limits allow.
 pub(crate) fn parse(sql: &str) -> Result<Vec<ParsedStatement>> {
     let read = |statement: StatementTokens| {
+        // No deeper than there are operators, brackets and words that nest. A stack of its own costs more
+        // than reading a short statement does.
         let deep = statement.operators > OPERATORS_SHALLOW;
-        // How deep the parser goes is known afterwards, so it always has room.
-        on_large_stack(true, || parse_one(statement.tokens, deep))
+        on_large_stack(deep, || parse_one(statement.tokens, deep))
     };
     tokens::statements(sql)?.into_iter().map(read).collect()
 }
