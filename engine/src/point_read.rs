@@ -13,6 +13,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use storage::ReadView;
 use storage::memtable::Definition;
+use types::RowId;
 
 use crate::error::Result;
 use crate::exec::lossless;
@@ -30,11 +31,8 @@ enum Wanted {
 /// A query for one row.
 #[derive(Debug)]
 pub(crate) struct PointRead<'a> {
-    collection: &'a Collection,
     definition: Arc<Definition>,
-    key: Key<'a>,
-    /// In the order of the key's columns.
-    wanted: Vec<Wanted>,
+    by_key: ByKey<'a>,
     /// Columns of the result, by position.
     columns: Vec<usize>,
     schema: SchemaRef,
@@ -82,23 +80,12 @@ impl<'a> PointRead<'a> {
         let namespace = view.catalog().namespace(&schema, view.at())?;
         let collection = view.catalog().collection(namespace.id, &table, view.at())?;
         let qualifier = alias.as_ref().map_or(table, |alias| fold(&alias.name));
+        let by_key = ByKey::of(select.selection.as_ref()?, &qualifier, collection)?;
         let column = |expr: &Expr| column_of(expr, &qualifier, collection);
-        let mut equal = Vec::new();
-        equalities(select.selection.as_ref()?, &column, &mut equal)?;
-        let key = collection.keys().find(|key| {
-            key.unique
-                && key.positions.len() == equal.len()
-                && key.positions.iter().all(|at| equal.iter().any(|(position, _)| position == at))
-        })?;
-        let wanted: Option<Vec<Wanted>> = key
-            .positions
-            .iter()
-            .map(|at| equal.iter().find(|(position, _)| position == at).map(|(_, w)| w.clone()))
-            .collect();
         let table = view.readable(collection.id).ok()??;
         let definition = table.definition_of(collection);
         let (columns, schema) = projected(&select.projection, &definition, &column)?;
-        Some(Self { collection, definition, key, wanted: wanted?, columns, schema })
+        Some(Self { definition, by_key, columns, schema })
     }
 
     /// Names and types of the result.
@@ -108,9 +95,10 @@ impl<'a> PointRead<'a> {
 
     /// Types of the parameters by number, from zero.
     pub(crate) fn parameters(&self) -> impl Iterator<Item = (usize, FieldRef)> + '_ {
-        self.wanted.iter().zip(&self.key.positions).filter_map(|(wanted, at)| match wanted {
+        let ByKey { collection, key, wanted } = &self.by_key;
+        wanted.iter().zip(&key.positions).filter_map(|(wanted, at)| match wanted {
             Wanted::Parameter(number) => {
-                Some((*number, field_of(self.collection.columns[*at].column_type)))
+                Some((*number, field_of(collection.columns[*at].column_type)))
             }
             Wanted::Value(_) => None,
         })
@@ -123,9 +111,58 @@ impl<'a> PointRead<'a> {
         view: &ReadView,
         parameters: &[ScalarValue],
     ) -> Result<Option<RecordBatch>> {
+        let Some(found) = self.by_key.find(view, &self.definition, parameters)? else {
+            return Ok(None);
+        };
+        let Some((_, row)) = found else {
+            return Ok(Some(RecordBatch::new_empty(Arc::clone(&self.schema))));
+        };
+        let columns = self.columns.iter().map(|at| Arc::clone(row.column(*at))).collect();
+        Ok(Some(RecordBatch::try_new(Arc::clone(&self.schema), columns)?))
+    }
+}
+
+/// A condition that names one row of a collection by a whole unique key, and says nothing else.
+#[derive(Debug)]
+pub(crate) struct ByKey<'a> {
+    collection: &'a Collection,
+    key: Key<'a>,
+    /// In the order of the key's columns.
+    wanted: Vec<Wanted>,
+}
+
+impl<'a> ByKey<'a> {
+    /// What `condition` names; `None` when it is not such a condition.
+    pub(crate) fn of(
+        condition: &Expr,
+        qualifier: &str,
+        collection: &'a Collection,
+    ) -> Option<Self> {
+        let column = |expr: &Expr| column_of(expr, qualifier, collection);
+        let mut equal = Vec::new();
+        equalities(condition, &column, &mut equal)?;
+        let key = collection.keys().find(|key| {
+            key.unique
+                && key.positions.len() == equal.len()
+                && key.positions.iter().all(|at| equal.iter().any(|(position, _)| position == at))
+        })?;
+        let one =
+            |at: &usize| equal.iter().find(|(position, _)| position == at).map(|e| e.1.clone());
+        let wanted = key.positions.iter().map(one).collect::<Option<Vec<_>>>()?;
+        Some(Self { collection, key, wanted })
+    }
+
+    /// The id and the columns of the row that is visible in `view`, if there is one; `None` when a value
+    /// is not one of its column's type, or the table is not as `definition` says any more.
+    pub(crate) fn find(
+        &self,
+        view: &ReadView,
+        definition: &Definition,
+        parameters: &[ScalarValue],
+    ) -> Result<Option<Option<(RowId, RecordBatch)>>> {
         let mut key: Vec<ArrayRef> = Vec::with_capacity(self.wanted.len());
         for (wanted, at) in self.wanted.iter().zip(&self.key.positions) {
-            let data_type = self.definition.schema().field(*at).data_type();
+            let data_type = definition.schema().field(*at).data_type();
             let value = match wanted {
                 // A literal is read as what it stands next to.
                 Wanted::Value(ScalarValue::Utf8(Some(text))) => {
@@ -142,18 +179,14 @@ impl<'a> PointRead<'a> {
             }
         }
         let Some(table) = view.readable(self.collection.id)? else { return Ok(None) };
-        // Of another version the key may be another one.
-        if table.definition().version != self.definition.version {
+        if table.definition().version != definition.version {
             return Ok(None);
         }
         let (rows, found) = table.find_unique(self.key.oid, &key, view.at())?;
         let located = found.and_then(|ordinal| rows.locate(ordinal));
-        let Some((chunk, slot)) = located else {
-            return Ok(Some(RecordBatch::new_empty(Arc::clone(&self.schema))));
-        };
-        let row = self.definition.read(&chunk.batch()?.slice(slot, 1))?;
-        let columns = self.columns.iter().map(|at| Arc::clone(row.column(*at))).collect();
-        Ok(Some(RecordBatch::try_new(Arc::clone(&self.schema), columns)?))
+        let Some((chunk, slot)) = located else { return Ok(Some(None)) };
+        let row = definition.read(&chunk.batch()?.slice(slot, 1))?;
+        Ok(Some(Some((chunk.row_id(slot), row))))
     }
 }
 

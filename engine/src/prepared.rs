@@ -7,6 +7,8 @@
 //! are planned each time: those that call a function whose result is not a matter of its arguments
 //! alone, hold a subquery, read the past, or have a parameter where a plan needs its value.
 
+mod by_key;
+
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,55 +37,77 @@ use crate::query::{Planner, named_schema, replace_expressions};
 use crate::settings::Settings;
 use crate::sql::types::parameter_number;
 
+pub(crate) use self::by_key::KeptWrite;
+
 /// Where a prepared statement keeps its plan.
 #[derive(Debug, Default)]
-pub(crate) struct PlanSlot(Mutex<Slot>);
+pub(crate) struct PlanSlot {
+    /// Of a query.
+    pub(crate) query: Slot<KeptPlan>,
+    /// Of an UPDATE or DELETE.
+    pub(crate) write: Slot<KeptWrite>,
+}
 
-#[derive(Debug, Default)]
-enum Slot {
+/// Where a plan of one kind is kept.
+#[derive(Debug)]
+pub(crate) struct Slot<T>(Mutex<State<T>>);
+
+impl<T> Default for Slot<T> {
+    fn default() -> Self {
+        Self(Mutex::new(State::New))
+    }
+}
+
+#[derive(Debug)]
+enum State<T> {
     /// Not executed yet. What is executed once is not worth a plan to keep.
-    #[default]
     New,
     /// To be planned.
     Due,
     /// Planned each time.
     Unfit,
-    Kept(Arc<KeptPlan>),
+    Kept(Arc<T>),
+}
+
+/// What was fixed when a plan was made.
+pub(crate) trait Kept {
+    /// Whether it is the same in `view` and under `settings`.
+    fn is_of(&self, view: &ReadView, settings: &Settings) -> bool;
 }
 
 /// What a slot says at an execution.
 #[derive(Debug)]
-pub(crate) enum Found {
+pub(crate) enum Found<T> {
     /// A plan to bind.
-    Plan(Arc<KeptPlan>),
+    Plan(Arc<T>),
     /// A plan is to be made and kept.
     Due,
     /// Plan for this execution alone.
     None,
 }
 
-impl PlanSlot {
+impl<T: Kept> Slot<T> {
     /// What there is at an execution under `settings`.
-    pub(crate) fn find(&self, view: &ReadView, settings: &Settings) -> Found {
-        let mut slot = self.0.lock();
-        match &*slot {
-            Slot::New => {
-                *slot = Slot::Due;
+    pub(crate) fn find(&self, view: &ReadView, settings: &Settings) -> Found<T> {
+        let mut state = self.0.lock();
+        match &*state {
+            State::New => {
+                *state = State::Due;
                 Found::None
             }
-            Slot::Unfit => Found::None,
-            Slot::Kept(kept) if kept.is_of(view, settings) => Found::Plan(Arc::clone(kept)),
-            Slot::Due | Slot::Kept(_) => Found::Due,
+            State::Unfit => Found::None,
+            State::Kept(kept) if kept.is_of(view, settings) => Found::Plan(Arc::clone(kept)),
+            State::Due | State::Kept(_) => Found::Due,
         }
     }
 
     pub(crate) fn is_kept(&self) -> bool {
-        matches!(&*self.0.lock(), Slot::Kept(_))
+        matches!(&*self.0.lock(), State::Kept(_))
     }
 
     /// Keeps a plan, or that there is none to keep.
-    pub(crate) fn keep(&self, plan: Option<Arc<KeptPlan>>) {
-        *self.0.lock() = plan.map_or(Slot::Unfit, Slot::Kept);
+    pub(crate) fn keep(&self, plan: Option<Arc<T>>) {
+        *self.0.lock() = plan.map_or(State::Unfit, State::Kept);
     }
 }
 
@@ -157,17 +181,13 @@ impl KeptPlan {
         parameters: &[ScalarValue],
     ) -> Result<Option<Self>> {
         let planned = planner.plan(query, None).await?;
-        let logical = with_declared_types(planned.plan)?;
-        if !is_fixed(&logical)? {
-            return Ok(None);
-        }
         let view = planner.scope.view();
         let values = Arc::new(Values::default());
-        let optimized = planned.state.optimize(&logical)?;
         let types: Vec<DataType> = parameters.iter().map(ScalarValue::data_type).collect();
-        let Some(open) = open_parameters(optimized, &types, &values)? else { return Ok(None) };
         let state: &SessionState = &planned.state;
-        let plan = state.query_planner().create_physical_plan(&open, state).await?;
+        let Some(plan) = open_plan(planned.plan, state, &types, &values).await? else {
+            return Ok(None);
+        };
         if !is_one_search(&plan)? {
             return Ok(None);
         }
@@ -189,10 +209,6 @@ impl KeptPlan {
             types,
             values,
         }))
-    }
-
-    fn is_of(&self, view: &ReadView, settings: &Settings) -> bool {
-        Arc::ptr_eq(&self.catalog, view.shared_catalog()) && self.settings == *settings
     }
 
     /// The plan over the rows of `view` with `parameters` as its values; `None` when it does not
@@ -241,6 +257,12 @@ impl KeptPlan {
     }
 }
 
+impl Kept for KeptPlan {
+    fn is_of(&self, view: &ReadView, settings: &Settings) -> bool {
+        Arc::ptr_eq(&self.catalog, view.shared_catalog()) && self.settings == *settings
+    }
+}
+
 /// Gives a parameter below a cast, `$1::type`, that type.
 fn with_declared_types(plan: LogicalPlan) -> Result<LogicalPlan> {
     let typed = plan.transform_up_with_subqueries(|plan| {
@@ -263,6 +285,22 @@ fn with_declared_types(plan: LogicalPlan) -> Result<LogicalPlan> {
         })
     })?;
     Ok(typed.data)
+}
+
+/// The physical plan of `plan` with its parameters open; `None` when planning it fixes more than may be.
+async fn open_plan(
+    plan: LogicalPlan,
+    state: &SessionState,
+    types: &[DataType],
+    values: &Arc<Values>,
+) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    let logical = with_declared_types(plan)?;
+    if !is_fixed(&logical)? {
+        return Ok(None);
+    }
+    let optimized = state.optimize(&logical)?;
+    let Some(open) = open_parameters(optimized, types, values)? else { return Ok(None) };
+    Ok(Some(state.query_planner().create_physical_plan(&open, state).await?))
 }
 
 /// Whether the plan's result is a matter of the rows, the parameters and the settings alone, and all

@@ -248,7 +248,8 @@ impl Session {
             }
             ast::Statement::Explain { .. } => self.explain(Arc::clone(sql), parameters).await,
             ast::Statement::Insert(_) | ast::Statement::Update(_) | ast::Statement::Delete(_) => {
-                self.write(sql, &parameters, statement.described.as_ref()).await
+                let kept = (statement.plan.as_deref(), statement.described.as_ref());
+                self.write(sql, &parameters, kept).await
             }
             ast::Statement::Declare { stmts } => self.declare(stmts, parameters).await,
             ast::Statement::Close { cursor } => self.close_cursor(cursor),
@@ -351,7 +352,7 @@ impl Session {
         parameters: &[ScalarValue],
     ) -> Result<Option<RowStream>> {
         let view = self.view();
-        let kept = match slot.find(&view, &self.settings) {
+        let kept = match slot.query.find(&view, &self.settings) {
             Found::None => return Ok(None),
             // It would hold on to what the transaction wrote.
             Found::Due if self.has_written() => return Ok(None),
@@ -373,7 +374,7 @@ impl Session {
                     // What is wrong is told when it is planned with its values.
                     Err(_) => None,
                 };
-                slot.keep(plan.clone());
+                slot.query.keep(plan.clone());
                 let Some(kept) = plan else { return Ok(None) };
                 kept
             }

@@ -1,4 +1,4 @@
-//! The operators above a search, run on its rows at once. A search has few rows; to set up a stream
+//! The operators above a search, or above a row found by key, run on its rows at once. A search has few rows; to set up a stream
 //! for each operator above it takes longer than to run them.
 
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use datafusion::physical_plan::limit::GlobalLimitExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 
-use super::VectorTopKExec;
+use super::{CollectionScanExec, VectorTopKExec};
 
 /// Nodes of an expression that is evaluated at once, which may be on a thread with a small stack.
 const EXPRESSION_NODES_MAX: usize = 200;
@@ -37,12 +37,30 @@ impl Steps {
     pub(crate) fn above_search(
         plan: &Arc<dyn ExecutionPlan>,
     ) -> Result<Option<(Self, VectorTopKExec)>> {
+        let above = Self::above(plan)?;
+        let search = |(steps, leaf): (Self, &Arc<dyn ExecutionPlan>)| {
+            Some((steps, leaf.downcast_ref::<VectorTopKExec>()?.clone()))
+        };
+        Ok(above.and_then(search))
+    }
+
+    /// What stands above the scan in `plan`, and the columns that the scan returns.
+    pub(crate) fn above_scan(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<(Self, Vec<usize>)>> {
+        let above = Self::above(plan)?;
+        let scan = |(steps, leaf): (Self, &Arc<dyn ExecutionPlan>)| {
+            Some((steps, leaf.downcast_ref::<CollectionScanExec>()?.projection().to_vec()))
+        };
+        Ok(above.and_then(scan))
+    }
+
+    /// What stands above the only leaf of `plan`, and the leaf.
+    fn above(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<(Self, &Arc<dyn ExecutionPlan>)>> {
         let mut steps = Vec::new();
         let mut plan = plan;
         loop {
-            if let Some(search) = plan.downcast_ref::<VectorTopKExec>() {
+            if plan.children().is_empty() {
                 steps.reverse();
-                return Ok(Some((Self(steps), search.clone())));
+                return Ok(Some((Self(steps), plan)));
             }
             if let Some(sort) = plan.downcast_ref::<SortExec>() {
                 if !sort.expr().iter().all(|sort| is_small(&sort.expr)) {

@@ -69,6 +69,13 @@ impl CollectionScanExec {
     }
 }
 
+impl CollectionScanExec {
+    /// The columns that it returns, by their place in the table; behind the last one the row id.
+    pub(crate) fn projection(&self) -> &[usize] {
+        &self.source.projection
+    }
+}
+
 impl DisplayAs for CollectionScanExec {
     fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = &self.source.definition.name;

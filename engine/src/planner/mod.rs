@@ -28,8 +28,11 @@ pub use copy_options::{CopyFormat, CopyOptions};
 pub(crate) use create_as::{CreateAs, plan_create_as};
 pub(crate) use define::{define, remade, target};
 pub(crate) use describe::{Declared, cast_parameters, declared_types, describe_plan};
-pub(crate) use plan_write::{PlannedWrite, plan_copy, plan_write, rows_at_once};
+pub(crate) use on_conflict::with_row_id;
+pub(crate) use plan_write::{
+    PlannedWrite, Verb, Write, condition, plan_copy, plan_write, rows_at_once,
+};
 pub(crate) use rules::{check_definition, constants, error_object};
 pub(crate) use sorted_index::is_sorted;
 pub(crate) use views::{expanded, plan_create_view};
-pub(crate) use write::{InsertRows, key_detail};
+pub(crate) use write::{InsertRows, WriteBuilder, key_detail};

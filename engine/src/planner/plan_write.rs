@@ -23,6 +23,7 @@ use super::rules::{begin_rows, check_rows};
 use super::write::{InsertRows, WriteBuilder, check_width, insert_source};
 use crate::error::{EngineError, Result};
 use crate::query::{Planner, require_select};
+use crate::sql::types::fold;
 
 /// What a write does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +59,36 @@ pub(crate) struct PlannedWrite {
     pub(crate) returned: Option<(SchemaRef, RecordBatch)>,
     /// Whether a key that is taken when it is committed is a reason to begin anew.
     pub(crate) may_conflict: bool,
+}
+
+impl PlannedWrite {
+    /// A write that returns nothing.
+    pub(crate) fn of(builder: WriteBuilder, verb: Verb) -> Self {
+        let (begun, ended) = builder.counts();
+        let tag = match verb {
+            Verb::Insert => format!("INSERT 0 {begun}"),
+            Verb::Update => format!("UPDATE {ended}"),
+            Verb::Delete => format!("DELETE {ended}"),
+        };
+        Self { builder, tag, returned: None, may_conflict: false }
+    }
+}
+
+/// The condition of an UPDATE or DELETE of one table, and what it calls the table.
+pub(crate) fn condition<'a>(
+    statement: &'a ast::Statement,
+    collection: &Collection,
+) -> Option<(&'a ast::Expr, String)> {
+    let (condition, target) = match statement {
+        ast::Statement::Update(update) if update.from.is_none() => {
+            (update.selection.as_ref()?, update_target(update).ok()?)
+        }
+        ast::Statement::Delete(delete) if delete.using.is_none() => {
+            (delete.selection.as_ref()?, delete_target(delete).ok()?)
+        }
+        _ => return None,
+    };
+    Some((condition, fold(&target.qualifier(collection))))
 }
 
 impl<'a> Write<'a> {
@@ -134,6 +165,11 @@ impl<'a> Write<'a> {
         }))
     }
 
+    /// Whether it joins tables, resolves conflicts or returns rows.
+    pub(crate) fn does_more(&self) -> bool {
+        self.joins || self.conflict.is_some() || self.returning.is_some()
+    }
+
     /// The queries beside the main one, which read rows in memory: none are there yet.
     pub(crate) fn other_queries(
         &self,
@@ -196,8 +232,7 @@ pub(crate) fn rows_at_once(
     let mut builder = WriteBuilder::new(collection, definition.schema(), view.at());
     let columns = rows.columns(collection, &write.positions, parameters)?;
     builder.begin(&columns, &write.positions, rows.len())?;
-    let tag = format!("INSERT 0 {}", rows.len());
-    Ok(Some(PlannedWrite { builder, tag, returned: None, may_conflict: false }))
+    Ok(Some(PlannedWrite::of(builder, Verb::Insert)))
 }
 
 /// Plans and runs the query of a write at the read view that the scope holds.
@@ -235,12 +270,6 @@ async fn plan_write_here(
             check_rows(planner, &state, collection, &builder.rows()?).await?;
         }
     }
-    let (begun, ended) = builder.counts();
-    let tag = match write.verb {
-        Verb::Insert => format!("INSERT 0 {begun}"),
-        Verb::Update => format!("UPDATE {ended}"),
-        Verb::Delete => format!("DELETE {ended}"),
-    };
     let returned = match &write.returning {
         None => None,
         Some(query) => {
@@ -249,7 +278,8 @@ async fn plan_write_here(
             Some(returned(planner, state, query, parameters).await?)
         }
     };
-    Ok(PlannedWrite { builder, tag, returned, may_conflict: write.conflict.is_some() })
+    let may_conflict = write.conflict.is_some();
+    Ok(PlannedWrite { returned, may_conflict, ..PlannedWrite::of(builder, write.verb) })
 }
 
 /// Turns the rows of a COPY into a write; how many there were.

@@ -16,6 +16,7 @@ use crate::planner::{
     plan_alteration, plan_copy, plan_create_as, plan_create_view, plan_write, read_columns, remade,
     rows_at_once, target, truncations,
 };
+use crate::prepared::{Found, KeptWrite, PlanSlot};
 use crate::query::{RowStream, require_select};
 use crate::sql::rewrite::check_relation;
 use crate::sql::{Reindex, Tree};
@@ -29,7 +30,7 @@ impl Session {
         &mut self,
         statement: &Arc<Tree>,
         parameters: &[ScalarValue],
-        described: Option<&SchemaRef>,
+        (slot, described): (Option<&PlanSlot>, Option<&SchemaRef>),
     ) -> Result<Outcome> {
         self.check_writable(match &***statement {
             ast::Statement::Insert(_) => "INSERT",
@@ -40,7 +41,10 @@ impl Session {
             let schema = self.settings.default_schema();
             let planned = match rows_at_once(&self.view(), &schema, statement, parameters)? {
                 Some(planned) => planned,
-                None => self.plan_write(statement, parameters).await?,
+                None => match self.write_kept(statement, slot, parameters).await? {
+                    Some(planned) => planned,
+                    None => self.plan_write(statement, parameters).await?,
+                },
             };
             let PlannedWrite { builder, tag, returned, may_conflict } = planned;
             if let (Some((schema, _)), true) = (&returned, described.is_some()) {
@@ -71,6 +75,36 @@ impl Session {
             .with_hint("Run the statement again."))
     }
 
+    /// What a prepared statement writes by the plan that is kept with it, which is made first when it is
+    /// due; `None` when there is none that suits.
+    async fn write_kept(
+        &self,
+        statement: &Arc<Tree>,
+        slot: Option<&PlanSlot>,
+        parameters: &[ScalarValue],
+    ) -> Result<Option<PlannedWrite>> {
+        let Some(slot) = slot else { return Ok(None) };
+        let view = self.view();
+        let kept = match slot.write.find(&view, &self.settings) {
+            Found::None => return Ok(None),
+            Found::Plan(kept) => kept,
+            Found::Due => {
+                let (planner, tree) = (self.planner(), Arc::clone(statement));
+                let values = parameters.to_vec();
+                let task = self
+                    .engine
+                    .executor
+                    .spawn(async move { KeptWrite::plan(&planner, &tree, &values).await });
+                // What is wrong is told when it is planned with its values.
+                let plan = self.interruptible(task).await.unwrap_or_default().map(Arc::new);
+                slot.write.keep(plan.clone());
+                let Some(kept) = plan else { return Ok(None) };
+                kept
+            }
+        };
+        kept.run(&view, statement, parameters)
+    }
+
     async fn plan_write(
         &self,
         statement: &Arc<Tree>,
@@ -92,7 +126,7 @@ impl Session {
         self.begin_implicit();
         self.look(None).await?;
         for delete in truncations(truncate)? {
-            self.write(&Tree::new(Box::new(delete), false), &[], None).await?;
+            self.write(&Tree::new(Box::new(delete), false), &[], (None, None)).await?;
         }
         if own {
             self.end_implicit().await?;
@@ -141,7 +175,7 @@ impl Session {
             self.define_in_transaction(&define)?;
             let insert = Tree::new(Box::new(insert), statement.is_deep());
             if let Outcome::Done { tag: inserted, .. } =
-                self.write(&insert, parameters, None).await?
+                self.write(&insert, parameters, (None, None)).await?
             {
                 tag = inserted.replace("INSERT 0", "SELECT");
             }
@@ -242,7 +276,7 @@ impl Session {
                 self.define_in_transaction(define)?;
             }
             if let Some(fill) = step.fill {
-                self.write(&Tree::new(Box::new(fill), false), &[], None).await?;
+                self.write(&Tree::new(Box::new(fill), false), &[], (None, None)).await?;
             }
             if let Operation::Alter(operation) = &operation
                 && let AlterTableOperation::RenameTable { table_name } = &**operation

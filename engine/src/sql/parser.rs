@@ -75,7 +75,7 @@ impl ParsedStatement {
     /// Whether a prepared statement keeps a plan for its next execution.
     #[must_use]
     pub fn keeps_plan(&self) -> bool {
-        self.plan.as_ref().is_some_and(|slot| slot.is_kept())
+        self.plan.as_ref().is_some_and(|slot| slot.query.is_kept())
     }
 }
 
